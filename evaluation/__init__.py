@@ -1,0 +1,1 @@
+"""Scores StreamChat on benchmarks."""

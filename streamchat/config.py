@@ -1,0 +1,72 @@
+"""Frozen options of the engine, and the paper's presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from streamchat.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything that decides what the engine does; the defaults are the preset `base` (paper table 1, section 4)."""
+
+    # Selective frame stacking (paper section 3.2)
+    selector: str = "optical_flow"  # a file name in streamchat/selectors/
+    motion_threshold: float = 0.35  # t: mean flow in pixels above which `optical_flow` keeps a frame
+    heartbeat_seconds: float = 2.0  # a frame is kept after this long without one
+    max_kept_per_second: int = 5  # the threshold rises towards this ceiling, which is never passed
+    max_side: int = 768  # frames are scaled down to this long side, in pixels, by the reader
+
+    # Memory formation (section 3.3)
+    chunk_frames: int = 25  # L: kept frames that make a leaf
+    chunk_seconds: float = 15.0  # a leaf also ends after this long, so that a slow stream is not silent
+    clusters: int = 5  # C: centroids of a node
+    group_nodes: int = 10  # g: nodes of one level that make a parent
+    short_term_frames: int = 20  # N: newest kept frames that short-term memory draws from
+    short_term_samples: int = 5  # S: frames drawn for a question
+    short_term_decay: float = 5.0  # tau: the weight of a frame is exp(-age / tau), age in frames
+    memory_bytes: int = 512 * 2**20  # the tree's budget; the oldest detail is folded before it is passed
+
+    # Contextual summarization (section 3.4)
+    retrieval_paths: int = 3  # ways taken down the tree for a question; the paper takes one
+    related_turns: int = 1  # dialogue turns recalled for a question
+
+    # Answering
+    max_new_tokens: int = 256  # length of an answer at most
+    temperature: float = 0.0  # 0 is greedy
+    seed: int = 0  # of the short-term draw, k-means and sampling
+
+    def __post_init__(self) -> None:
+        at_least_one = (
+            "max_kept_per_second max_side chunk_frames clusters short_term_frames short_term_samples memory_bytes "
+            "retrieval_paths max_new_tokens"
+        )
+        for name in at_least_one.split():
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        for name in ("heartbeat_seconds", "chunk_seconds", "short_term_decay"):
+            _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
+        for name in ("motion_threshold", "temperature", "related_turns", "seed"):
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        _check("group_nodes", self.group_nodes, self.group_nodes >= 2, "2 or more")
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Options:
+        """The options of a preset of the paper, with changes; raises InputError for an unknown name."""
+        if name not in PRESETS:
+            raise InputError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+        return replace(cls(**PRESETS[name]), **changes)
+
+
+def _check(name: str, value: object, good: bool, allowed: str) -> None:
+    if not good:
+        raise InputError(f"option {name} must be {allowed}, got {value}")
+
+
+# t, L, g and C of the paper's table of presets.
+PRESETS: dict[str, dict[str, Any]] = {
+    "slow": {"motion_threshold": 0.13, "chunk_frames": 35, "group_nodes": 15, "clusters": 5},
+    "base": {"motion_threshold": 0.35, "chunk_frames": 25, "group_nodes": 10, "clusters": 5},
+    "fast": {"motion_threshold": 0.58, "chunk_frames": 30, "group_nodes": 15, "clusters": 5},
+}

@@ -1,0 +1,36 @@
+"""Small JPEGs of frames: keyframes for people, and for engines that take pictures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+KEYFRAME_SIDE = 448  # long side of a stored keyframe in pixels: some 30 KB
+KEYFRAME_QUALITY = 80
+
+
+def fit_within(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """The size of a picture scaled down, never up, so that its long side is at most `max_side` pixels."""
+    scale = min(1.0, max_side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    """Encode a picture, uint8 [H, W, 3] RGB, as a keyframe."""
+    height, width = picture.shape[:2]
+    size = fit_within(width, height, KEYFRAME_SIDE)
+    small = picture if size == (width, height) else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, KEYFRAME_QUALITY]
+    )
+    if not done:
+        raise ValueError(f"could not encode a picture of {width} x {height} pixels")
+    return data.tobytes()
+
+
+def picture(keyframe: bytes) -> np.ndarray:
+    """The picture of a keyframe, uint8 [H, W, 3] RGB."""
+    decoded = cv2.imdecode(np.frombuffer(keyframe, np.uint8), cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise ValueError("a keyframe is not a readable JPEG")
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)

@@ -1,0 +1,43 @@
+"""All prompt text, and nothing else: what a chat model is asked, and how moments are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamchat.types import Span
+
+SYSTEM = (
+    "You watch a video stream together with a person and talk with them about it. "
+    "Pictures come with the time of the stream at which they were shown. "
+    "Rely on what you are given; if it does not hold the answer, say so."
+)
+CAPTION = (
+    "These are pictures of one stretch of a video, {span}. Say in one or two sentences what is to be seen and done."
+)
+SUMMARY = "These are descriptions of consecutive stretches of a video, in time order:\n{captions}\nSum them up briefly."
+DIALOGUE = "Earlier in this conversation:"
+TURN = "[asked at {time}] Question: {question}\nAnswer: {answer}"
+CLUES = "What the video showed, as noted at the time:"
+CLUE = "[{span}] {text}"
+PICTURES = "Pictures from the video, in time order:"
+QUESTION = "It is now {time} in the stream. Answer this question directly and briefly: {question}"
+
+
+def clock(seconds: float) -> str:
+    """A time of the stream as people write it: 0:07, 12:30, 1:02:03."""
+    whole = int(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours}:{minutes:02d}:{whole % 60:02d}"
+    return f"{minutes}:{whole % 60:02d}"
+
+
+def moment(span: Span) -> str:
+    """A span as people write it: 0:07–0:12, or one time if both ends read the same."""
+    start, end = clock(span.start), clock(span.end)
+    return start if start == end else f"{start}–{end}"
+
+
+def numbered(texts: Sequence[str]) -> str:
+    """Texts one below the other, numbered from 1."""
+    return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1))

@@ -1,0 +1,215 @@
+"""Value types that travel between the parts of StreamChat.
+
+Letters in shapes: N frames, P tokens a frame, D token width, K centroids, E width of a text vector.
+Times are seconds of stream time, from the first frame on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class Span(NamedTuple):
+    """A stretch of the stream, `start` to `end`, in seconds."""
+
+    start: float
+    end: float
+
+
+def check_span(span: Span) -> None:
+    """Raise ValueError unless the span is finite, starts at 0 or later and does not end before it starts."""
+    if not (math.isfinite(span.start) and math.isfinite(span.end) and 0 <= span.start <= span.end):
+        raise ValueError(f"a span must satisfy 0 <= start <= end in seconds, got {tuple(span)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded picture of the stream."""
+
+    data: np.ndarray  # uint8 [H, W, 3], RGB
+    pts_seconds: float  # when it is shown
+    index: int  # its number in the stream, from 0
+
+    def __post_init__(self) -> None:
+        if self.data.dtype != np.uint8 or self.data.ndim != 3 or self.data.shape[2] != 3:
+            raise ValueError(f"a frame is uint8 [H, W, 3] RGB, got {self.data.dtype} {list(self.data.shape)}")
+        if not (math.isfinite(self.pts_seconds) and self.pts_seconds >= 0):
+            raise ValueError(f"pts_seconds must be 0 or more, got {self.pts_seconds}")
+        if self.index < 0:
+            raise ValueError(f"index must be 0 or more, got {self.index}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedFrame:
+    """A kept frame with its visual tokens, as short-term memory and the open chunk hold it."""
+
+    frame: Frame
+    tokens: torch.Tensor  # [P, D] on the CPU
+    cut: bool  # the first frame of a new scene
+
+    @property
+    def pts_seconds(self) -> float:
+        """When the frame is shown, in seconds."""
+        return self.frame.pts_seconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """What is captioned: a chunk of the stream, cut at a change of scene."""
+
+    tokens: torch.Tensor  # [K, P, D], the leaf's centroids
+    keyframes: tuple[Frame, ...]  # the real frame nearest to each centroid, in time order
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One typed fact that a model noted; plain values only, so that it can be stored as JSON."""
+
+    kind: str  # the noting model's own vocabulary, such as "object", "text", "event"
+    label: str  # what was noted, in words
+    span: Span  # when it was to be seen
+    score: float = 1.0  # how sure the model was, 0 to 1
+    count: int = 1  # how many at once
+    colours: tuple[str, ...] = ()  # dominant colours of the thing itself, strongest first
+    place: str = ""  # where in the picture, in words
+    detail: str = ""  # anything else worth saying, in words
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caption:
+    """What a model said of a clip, or of several captions."""
+
+    text: str
+    observations: tuple[Observation, ...] = ()
+    embedding: np.ndarray | None = None  # float32 [E], unit norm; None: the engine embeds the text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MemoryNode:
+    """A node of the long-term tree (paper section 3.3); a leaf stands for one chunk of the stream.
+
+    Immutable: captioning or folding a node makes a new one with the same `id`.
+    """
+
+    id: int
+    span: Span
+    level: int  # 0 is a leaf
+    tokens: torch.Tensor | None  # [K, P, D] on the CPU; None once folded into the parent
+    weights: tuple[int, ...]  # frames behind each centroid, [K]
+    mass: int  # frames that the node stands for
+    caption: Caption | None = None  # none yet; with its embedding once there
+    keyframe: bytes | None = None  # one small JPEG
+    children: tuple[MemoryNode, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        check_span(self.span)
+        if self.mass < 1:
+            raise ValueError(f"a node stands for at least one frame, got mass {self.mass}")
+        if self.tokens is not None and len(self.tokens) != len(self.weights):
+            raise ValueError(f"{len(self.tokens)} centroids with {len(self.weights)} weights")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by this node alone, without its children."""
+        total = 0 if self.tokens is None else self.tokens.numel() * self.tokens.element_size()
+        total += len(self.keyframe or b"")
+        if self.caption is not None:
+            total += len(self.caption.text.encode())
+            total += 0 if self.caption.embedding is None else self.caption.embedding.nbytes
+            total += OBSERVATION_BYTES * len(self.caption.observations)
+        return total
+
+
+OBSERVATION_BYTES = 512  # what one Observation costs in memory, rounded up
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DialogueTurn:
+    """One round of the conversation."""
+
+    question: str
+    answer: str
+    asked_at_seconds: float
+    embedding: np.ndarray  # float32 [E], unit norm, of question and answer together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Visual:
+    """Visual tokens that a question is answered from, with the moment that they show."""
+
+    tokens: torch.Tensor  # [K, P, D] on the CPU
+    span: Span
+    keyframe: bytes | None = None  # JPEG, for engines that take pictures
+    relevance: float = 1.0  # the least related is dropped first when the context is full
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Clue:
+    """The caption of a node of the tree: one that the walk visited, or another root, for the whole timeline's sake."""
+
+    span: Span
+    caption: Caption
+    level: int
+    relevance: float  # cosine of the question with the caption
+    keyframe: bytes | None = None
+    visited: bool = True  # by the walk down the tree, paper algorithm 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Context:
+    """All that one question is answered from (paper section 3.4); every list is in time order."""
+
+    question: str
+    question_embedding: np.ndarray  # float32 [E], unit norm
+    asked_at_seconds: float
+    newest: Frame  # what is on the screen
+    open_clip: Clip | None = None  # what was kept since the last leaf was made, not captioned yet
+    recent: tuple[Visual, ...] = ()  # short-term memory, the open chunk and `newest`
+    recalled: tuple[Visual, ...] = ()  # from the tree
+    clues: tuple[Clue, ...] = ()
+    turns: tuple[DialogueTurn, ...] = ()  # related turns of the dialogue
+    last_turn: DialogueTurn | None = None  # the one just before, for "and after that?"
+    max_new_tokens: int = 256  # length of the answer at most
+    temperature: float = 0.0  # 0 is greedy
+    seed: int = 0  # of sampling, this question's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A moment that an answer rests on."""
+
+    span: Span
+    caption: str
+    keyframe: bytes | None = field(default=None, repr=False)  # JPEG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Where the time of one answer went, in seconds from the end of the question."""
+
+    retrieval_seconds: float  # memory read, context put together
+    first_token_seconds: float
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer with the moments that it rests on."""
+
+    text: str
+    asked_at_seconds: float
+    evidence: tuple[Evidence, ...]
+    timing: Timing
+    dropped_frames: int  # frames of a live stream lost so far because taking in was behind
+
+
+def merged_span(spans: Sequence[Span]) -> Span:
+    """The span from the earliest start to the latest end; `spans` must not be empty."""
+    return Span(min(s.start for s in spans), max(s.end for s in spans))

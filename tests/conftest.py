@@ -1,0 +1,58 @@
+"""What several test files use: small deterministic parts, and models that are loaded once."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from streamchat.models import load_model
+from streamchat.models.base import Model
+from streamchat.types import EncodedFrame, Frame
+
+WIDTH = 1024
+
+
+class WordEmbedder:
+    """A text vector that counts hashed words: quick, deterministic, and near for texts that share words."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.texts += texts
+        vectors = np.full((len(texts), WIDTH), 1e-3, np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            for word in re.findall(r"\w+", text.lower()):
+                row[zlib.crc32(word.encode()) % WIDTH] += 1
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def picture(value: int = 0, height: int = 24, width: int = 32) -> np.ndarray:
+    """A plain grey picture."""
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def encoded(seconds: float, value: float = 0.0, *, cut: bool = False) -> EncodedFrame:
+    """A kept frame whose tokens [2, 3] all have one value."""
+    frame = Frame(picture(int(value) % 256), seconds, round(seconds * 1000))
+    return EncodedFrame(frame, torch.full((2, 3), float(value)), cut)
+
+
+@pytest.fixture
+def embedder() -> WordEmbedder:
+    return WordEmbedder()
+
+
+@pytest.fixture(scope="session")
+def fake_model() -> Model:
+    return load_model("fake")
+
+
+@pytest.fixture(scope="session")
+def embedded_model() -> Model:
+    return load_model("embedded")
