@@ -1,0 +1,185 @@
+"""The memory of one stream: short-term, long-term and dialogue behind one lock, read through immutable snapshots."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from streamchat.clustering import kmeans
+from streamchat.config import Options
+from streamchat.images import jpeg, picture
+from streamchat.memory.dialogue import DialogueMemory
+from streamchat.memory.long_term import LongTermTree, nodes_by_level
+from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Span
+
+WAITING_CLIPS = 64  # leaves that keep their pictures until they are captioned; an older one is captioned from less
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """The memory as it stood at one moment of the stream; nothing in it is later than `until_seconds`."""
+
+    until_seconds: float
+    short_term: tuple[EncodedFrame, ...]  # the newest N kept frames, in time order
+    open_chunk: tuple[EncodedFrame, ...]  # kept frames that no root covers, in time order
+    roots: tuple[MemoryNode, ...]  # of the tree, in time order
+    dialogue: DialogueMemory
+    turns: int  # how many turns of the dialogue were there
+
+    def related_turns(self, embedding: np.ndarray, most: int) -> tuple[DialogueTurn, ...]:
+        """The turns nearest to an embedding [E], in the order asked."""
+        return self.dialogue.related(embedding, most, count=self.turns, until_seconds=self.until_seconds)
+
+    def last_turn(self) -> DialogueTurn | None:
+        """The round before."""
+        return self.dialogue.last(count=self.turns, until_seconds=self.until_seconds)
+
+
+class MemoryStore:
+    """Takes encoded frames in time order, and makes leaves of them. Thread-safe."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        # Frames are kept a little longer than their chunk is open, so that the memory as of a moment just past, when
+        # the reader is ahead of the player, has no hole before it.
+        self._kept: deque[EncodedFrame] = deque(maxlen=max(options.short_term_frames, 2 * options.chunk_frames))
+        self._open: list[EncodedFrame] = []
+        self._tree = LongTermTree(
+            group_nodes=options.group_nodes,
+            clusters=options.clusters,
+            budget_bytes=options.memory_bytes,
+            seed=options.seed,
+        )
+        self._clips: deque[Clip] = deque(maxlen=WAITING_CLIPS)
+        self.dialogue = DialogueMemory()
+
+    def remember(self, frame: EncodedFrame) -> None:
+        """Take in a kept frame, later than all before it; raises ValueError if it is not.
+
+        A chunk is closed by the frame after it: when it is full, when that frame begins a new scene, or when the
+        chunk has lasted long enough. So its span reaches to where the next one begins.
+        """
+        with self._lock:
+            newest = self._kept[-1].pts_seconds if self._kept else -math.inf
+        if frame.pts_seconds <= newest:
+            raise ValueError(f"frames must come in time order: {frame.pts_seconds} s after {newest} s")
+        if self._open and self._ends_before(frame):
+            # Clustered outside the lock: a question must not wait for it. Only this thread changes the open chunk.
+            span = Span(self._open[0].pts_seconds, frame.pts_seconds)
+            leaf, clip = make_leaf(self._open, span, clusters=self._options.clusters, seed=self._options.seed)
+            with self._lock:
+                self._tree.add(leaf)
+                self._clips.append(clip)
+                self._open = []
+        with self._lock:
+            self._kept.append(frame)
+            self._open.append(frame)
+
+    def _ends_before(self, frame: EncodedFrame) -> bool:
+        lasted = frame.pts_seconds - self._open[0].pts_seconds
+        full = len(self._open) >= self._options.chunk_frames
+        return full or frame.cut or lasted >= self._options.chunk_seconds
+
+    def snapshot(self, until_seconds: float) -> Snapshot:
+        """The memory as of a moment of the stream; the lock is held only to copy references."""
+        with self._lock:
+            roots, kept, turns = self._tree.roots, tuple(self._kept), len(self.dialogue)
+        visible = _visible(roots, until_seconds)
+        covered = visible[-1].span.end if visible else 0.0
+        kept = tuple(frame for frame in kept if frame.pts_seconds <= until_seconds)
+        return Snapshot(
+            until_seconds=until_seconds,
+            short_term=kept[-self._options.short_term_frames :],
+            open_chunk=tuple(frame for frame in kept if frame.pts_seconds >= covered),
+            roots=visible,
+            dialogue=self.dialogue,
+            turns=turns,
+        )
+
+    def next_uncaptioned(self) -> MemoryNode | None:
+        """The node to caption next; None if all have a caption."""
+        with self._lock:
+            return self._tree.next_uncaptioned()
+
+    def clip_of(self, node: MemoryNode) -> Clip:
+        """What a node without captioned children is captioned from; its tokens must still be there."""
+        with self._lock:
+            for clip in self._clips:
+                if clip.span == node.span:
+                    return clip
+        if node.tokens is None or node.keyframe is None:
+            raise ValueError(f"node {node.id} at {node.span} has nothing left to be captioned from")
+        return Clip(node.tokens, (Frame(picture(node.keyframe), node.span.start, 0),), node.span)
+
+    def set_caption(self, node: MemoryNode, caption: Caption) -> None:
+        """Give a node its caption and let go of the pictures that it was made from."""
+        with self._lock:
+            self._tree.set_caption(node, caption)
+            while self._clips and self._clips[0].span.end <= node.span.end:
+                self._clips.popleft()
+
+    def nodes_by_level(self) -> tuple[int, ...]:
+        """How many nodes of the tree there are at each level, leaves first."""
+        with self._lock:
+            roots = self._tree.roots
+        return nodes_by_level(roots)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tree, of the frames kept, and of the pictures that wait to be captioned."""
+        with self._lock:
+            frames = {id(frame.frame): frame.frame for frame in self._kept}
+            frames |= {id(frame): frame for clip in self._clips for frame in clip.keyframes}
+            tokens = sum(frame.tokens.numel() * frame.tokens.element_size() for frame in self._kept)
+            return self._tree.nbytes + tokens + sum(frame.data.nbytes for frame in frames.values())
+
+
+def make_leaf(frames: Sequence[EncodedFrame], span: Span, *, clusters: int, seed: int) -> tuple[MemoryNode, Clip]:
+    """A leaf of a chunk: its token maps [n, P, D] folded into at most C centroids [C, P, D] (paper section 3.3).
+
+    The clip carries, for each centroid, the real frame nearest to it.
+    """
+    tokens = torch.stack([frame.tokens for frame in frames])
+    found = kmeans(tokens, clusters, seed=seed)
+    keyframes = [frames[index].frame for index in _medoids(tokens, found.centroids, found.labels)]
+    heaviest = keyframes[int(found.weights.argmax())]
+    leaf = MemoryNode(
+        id=0,
+        span=span,
+        level=0,
+        tokens=found.centroids,
+        weights=tuple(int(weight) for weight in found.weights),
+        mass=len(frames),
+        keyframe=jpeg(heaviest.data),
+    )
+    in_time_order = tuple(sorted(keyframes, key=lambda frame: frame.pts_seconds))
+    return leaf, Clip(found.centroids, in_time_order, span)
+
+
+def _medoids(tokens: torch.Tensor, centroids: torch.Tensor, labels: torch.Tensor) -> list[int]:
+    """For each centroid [K, P, D], which of the token maps [n, P, D] in its cluster is nearest to it."""
+    own = centroids[labels].float()
+    distances = (tokens.float() - own).flatten(1).square().sum(1)
+    nearest = []
+    for cluster in range(len(centroids)):
+        members = (labels == cluster).nonzero()[:, 0]
+        nearest.append(int(members[distances[members].argmin()]))
+    return nearest
+
+
+def _visible(nodes: Sequence[MemoryNode], until_seconds: float) -> tuple[MemoryNode, ...]:
+    """The nodes that end by a moment; of one that reaches past it, those of its children."""
+    visible: list[MemoryNode] = []
+    for node in nodes:
+        if node.span.end > until_seconds:
+            visible += _visible(node.children, until_seconds)
+            break
+        visible.append(node)
+    return tuple(visible)

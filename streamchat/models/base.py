@@ -1,0 +1,193 @@
+"""What the engine asks of a model, and the base of every generative backend."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from streamchat import prompts
+from streamchat.gate import Gate, Priority
+from streamchat.types import Caption, Clip, Context, Evidence, Frame, Visual
+
+log = logging.getLogger(__name__)
+
+Message = dict[str, Any]  # {"role": ..., "content": text, or a list of {"type": "text"|"image", ...} parts}
+CAPTION_TOKENS = 96  # length of a caption or summary at most
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A model as the engine sees it. Methods may be called from different threads at the same time."""
+
+    name: str  # shown to people, with what the model cannot do
+    tokens_per_frame: int  # P
+    dim: int  # D, as stored
+
+    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+        """Visual tokens [N, P, D] of N frames, on the CPU; every frame is encoded by itself."""
+        ...
+
+    def caption(self, clip: Clip) -> Caption:
+        """Say what a clip shows."""
+        ...
+
+    def summarize(self, captions: Sequence[Caption]) -> Caption:
+        """Say in one caption what several captions, in time order, tell."""
+        ...
+
+    def answer(self, context: Context) -> Iterator[str | Evidence]:
+        """Stream an answer in pieces. A model that knows what its answer rests on yields that as `Evidence` too;
+        otherwise the retrieved moments are shown."""
+        ...
+
+
+class ChatModel(ABC):
+    """A model that speaks: it is given messages and visual tokens, and streams text.
+
+    The gate lets a question go before a caption: `stream` is called with the turn held, and implementations call
+    `self.gate.offer(priority)` between tokens.
+    """
+
+    name: str
+    tokens_per_frame: int
+    dim: int
+    max_context: int  # tokens that the language model can take, answer included
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+
+    @abstractmethod
+    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+        """Visual tokens [N, P, D] of N frames, on the CPU."""
+
+    @abstractmethod
+    def count_tokens(self, text: str) -> int:
+        """How many tokens of the language model a text takes."""
+
+    @abstractmethod
+    def stream(
+        self,
+        messages: Sequence[Message],
+        visual: torch.Tensor | None = None,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        priority: Priority,
+    ) -> Iterator[str]:
+        """Stream the reply to messages whose image parts, in order, stand for `visual` [M, P, D].
+
+        `temperature` 0 is greedy; the same seed gives the same reply.
+        """
+
+    def caption(self, clip: Clip) -> Caption:
+        """Describe a clip from its centroids."""
+        text = prompts.CAPTION.format(span=prompts.moment(clip.span))
+        content = [*[{"type": "image"}] * len(clip.tokens), {"type": "text", "text": text}]
+        return self._say([{"role": "user", "content": content}], clip.tokens)
+
+    def summarize(self, captions: Sequence[Caption]) -> Caption:
+        """Sum up captions that follow each other in time."""
+        texts = [caption.text for caption in captions]
+        budget = self.max_context - CAPTION_TOKENS - self.count_tokens(prompts.SUMMARY)
+        while len(texts) > 1 and self.count_tokens(prompts.numbered(texts)) > budget:
+            texts.pop()
+            log.warning("the summary of %d captions does not fit the context: the last is left out", len(captions))
+        return self._say([{"role": "user", "content": prompts.SUMMARY.format(captions=prompts.numbered(texts))}], None)
+
+    def answer(self, context: Context) -> Iterator[str | Evidence]:
+        """Stream the answer to a question in its context (paper section 3.4)."""
+        context = fit(context, self)
+        with self.gate.turn(Priority.QUESTION):
+            yield from self.stream(
+                messages_of(context),
+                visual_tokens(context),
+                max_new_tokens=context.max_new_tokens,
+                temperature=context.temperature,
+                seed=context.seed,
+                priority=Priority.QUESTION,
+            )
+
+    def _say(self, messages: Sequence[Message], visual: torch.Tensor | None) -> Caption:
+        """A caption is greedy, so that the memory of a stream is the same every time."""
+        with self.gate.turn(Priority.CAPTION):
+            pieces = self.stream(
+                messages, visual, max_new_tokens=CAPTION_TOKENS, temperature=0.0, seed=0, priority=Priority.CAPTION
+            )
+            return Caption("".join(pieces).strip())
+
+
+def visuals_of(context: Context) -> list[Visual]:
+    """Everything visual in a context, in time order."""
+    return sorted((*context.recalled, *context.recent), key=lambda visual: visual.span)
+
+
+def visual_tokens(context: Context) -> torch.Tensor | None:
+    """The visual tokens [M, P, D] of a context, in the order of `messages_of`'s image parts."""
+    visuals = visuals_of(context)
+    return torch.cat([visual.tokens for visual in visuals]) if visuals else None
+
+
+def messages_of(context: Context) -> list[Message]:
+    """The prompt of a question: related dialogue, clues with their times, pictures with theirs, the question."""
+    head = []
+    if context.turns:
+        head.append(prompts.DIALOGUE)
+        for turn in context.turns:
+            time = prompts.clock(turn.asked_at_seconds)
+            head.append(prompts.TURN.format(time=time, question=turn.question, answer=turn.answer))
+    if context.clues:
+        head.append(prompts.CLUES)
+        head += [prompts.CLUE.format(span=prompts.moment(clue.span), text=clue.caption.text) for clue in context.clues]
+    parts: list[dict[str, str]] = []
+    visuals = visuals_of(context)
+    if visuals:
+        head.append(prompts.PICTURES)
+    if head:
+        parts.append({"type": "text", "text": "\n".join(head)})
+    for visual in visuals:
+        parts.append({"type": "text", "text": f"\n[{prompts.moment(visual.span)}]"})
+        parts += [{"type": "image"}] * len(visual.tokens)
+    question = prompts.QUESTION.format(time=prompts.clock(context.asked_at_seconds), question=context.question)
+    parts.append({"type": "text", "text": f"\n{question}"})
+    return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": parts}]
+
+
+def fit(context: Context, model: ChatModel) -> Context:
+    """The context cut to the model's size, least related first; what is on the screen now stays to the last."""
+    dropped = 0
+    while _size(context, model) > model.max_context - context.max_new_tokens:
+        smaller = _without_least_related(context)
+        if smaller is None:
+            break
+        context, dropped = smaller, dropped + 1
+    if dropped:
+        log.warning("the context is full: the %d least related of its parts were left out", dropped)
+    return context
+
+
+def _size(context: Context, model: ChatModel) -> int:
+    texts = [part["text"] for part in messages_of(context)[1]["content"] if part["type"] == "text"]
+    pictures = sum(len(visual.tokens) for visual in visuals_of(context))
+    return model.count_tokens("\n".join([prompts.SYSTEM, *texts])) + pictures * model.tokens_per_frame
+
+
+def _without_least_related(context: Context) -> Context | None:
+    """The context less its least related visual or clue, the last one after the dialogue; None if nothing is left."""
+    relevances = [item.relevance for item in (*context.recent, *context.recalled, *context.clues)]
+    if context.turns and len(relevances) <= 1:
+        return replace(context, turns=())
+    if not relevances:
+        return None
+    least = min(relevances)
+    return replace(
+        context,
+        recent=tuple(item for item in context.recent if item.relevance > least),
+        recalled=tuple(item for item in context.recalled if item.relevance > least),
+        clues=tuple(item for item in context.clues if item.relevance > least),
+    )

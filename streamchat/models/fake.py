@@ -1,0 +1,58 @@
+"""A deterministic stand-in for a vision-language model: for tests, and to read as the smallest `ChatModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from streamchat.gate import Priority
+from streamchat.models.base import ChatModel, Message
+from streamchat.types import Frame
+
+GRID = 2  # a frame is seen as GRID x GRID mean colours
+
+
+class FakeModel(ChatModel):
+    """Sees a frame as four mean colours, and replies with what it was asked and shown. It understands nothing."""
+
+    name = "Fake (for tests; it understands nothing)"
+    tokens_per_frame = GRID * GRID
+    dim = 3
+    max_context = 4096
+
+    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+        """Mean colours [N, 4, 3] of the four quarters of each frame, 0 to 1."""
+        means = [cv2.resize(frame.data, (GRID, GRID), interpolation=cv2.INTER_AREA) for frame in frames]
+        return torch.from_numpy(np.stack(means)).reshape(len(frames), self.tokens_per_frame, 3).float() / 255
+
+    def count_tokens(self, text: str) -> int:
+        """Words, as it has no vocabulary."""
+        return len(text.split())
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        visual: torch.Tensor | None = None,
+        *,
+        max_new_tokens: int,
+        temperature: float,  # noqa: ARG002 - it is always greedy
+        seed: int,  # noqa: ARG002
+        priority: Priority,
+    ) -> Iterator[str]:
+        """Reply with the number of pictures, their mean brightness, and the last line of the prompt."""
+        content = messages[-1]["content"]
+        text = content if isinstance(content, str) else content[-1]["text"]
+        pictures = 0 if visual is None else len(visual)
+        brightness = 0.0 if visual is None else float(visual.mean())
+        reply = f"{pictures} pictures of brightness {brightness:.2f}, asked: {text.strip().splitlines()[-1]}"
+        for word in reply.split()[:max_new_tokens]:
+            self.gate.offer(priority)
+            yield word + " "
+
+
+def build() -> FakeModel:
+    """The model of `load_model("fake")`."""
+    return FakeModel()

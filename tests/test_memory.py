@@ -1,0 +1,269 @@
+"""Short-term memory, the long-term tree, the dialogue, and snapshots of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from conftest import WordEmbedder, encoded
+
+from streamchat.config import Options
+from streamchat.memory.dialogue import DialogueMemory
+from streamchat.memory.long_term import LongTermTree, nodes_by_level, subtree_nbytes
+from streamchat.memory.short_term import draw
+from streamchat.memory.store import MemoryStore
+from streamchat.types import Caption, DialogueTurn, MemoryNode, Span
+
+
+def leaf(start: float, end: float, value: float = 0.0, centroids: int = 3) -> MemoryNode:
+    return MemoryNode(
+        id=0,
+        span=Span(start, end),
+        level=0,
+        tokens=torch.full((centroids, 2, 3), value),
+        weights=(2,) * centroids,
+        mass=2 * centroids,
+        keyframe=b"jpeg" * 10,
+    )
+
+
+def caption(text: str = "a caption") -> Caption:
+    return Caption(text, embedding=np.full(64, 0.125, np.float32))
+
+
+def assert_tiled(nodes: tuple[MemoryNode, ...], start: float, end: float) -> None:
+    """The nodes cover start to end without gap or overlap, and so do the children of each."""
+    assert nodes[0].span.start == start
+    assert nodes[-1].span.end == end
+    assert all(a.span.end == b.span.start for a, b in pairwise(nodes))
+    for node in nodes:
+        if node.children:
+            assert_tiled(node.children, node.span.start, node.span.end)
+
+
+def every(nodes: tuple[MemoryNode, ...]) -> list[MemoryNode]:
+    return [found for node in nodes for found in (node, *every(node.children))]
+
+
+class TestShortTerm:
+    frames = tuple(encoded(float(second)) for second in range(20))
+
+    def test_the_draw_is_in_time_order_and_without_repeats(self) -> None:
+        for seed in range(50):
+            times = [f.pts_seconds for f in draw(self.frames, 5, decay=5.0, rng=np.random.default_rng(seed))]
+            assert len(times) == 5
+            assert times == sorted(set(times))
+
+    def test_the_newest_is_favoured_as_the_weights_say(self) -> None:
+        counts: Counter[float] = Counter()
+        for seed in range(4000):
+            counts.update(f.pts_seconds for f in draw(self.frames, 1, decay=5.0, rng=np.random.default_rng(seed)))
+        weights = np.exp(-np.arange(20)[::-1] / 5.0)
+        expected = 4000 * weights / weights.sum()
+        assert counts[19.0] == pytest.approx(expected[19], rel=0.15)
+        assert counts[14.0] == pytest.approx(expected[14], rel=0.3)
+        assert counts[19.0] > 10 * counts[5.0]
+
+    def test_all_are_given_when_there_are_few(self) -> None:
+        assert draw(self.frames[:3], 5, decay=5.0, rng=np.random.default_rng(0)) == self.frames[:3]
+
+
+class TestLongTerm:
+    def tree(self, budget: int = 10**9, group: int = 3) -> LongTermTree:
+        return LongTermTree(group_nodes=group, clusters=3, budget_bytes=budget)
+
+    def test_groups_fold_into_parents_and_the_rest_stays_a_forest(self) -> None:
+        tree = self.tree()
+        for start in range(14):
+            tree.add(leaf(start, start + 1))
+            assert_tiled(tree.roots, 0, start + 1)
+        assert [root.level for root in tree.roots] == [2, 1, 0, 0]
+        assert nodes_by_level(tree.roots) == (14, 4, 1)
+        assert tree.roots[0].mass == 9 * 6
+        assert sum(tree.roots[0].weights) == 9 * 6
+
+    def test_a_parents_centroids_are_means_of_its_childrens(self) -> None:
+        tree = self.tree()
+        for start, value in enumerate((0.0, 10.0, 20.0)):
+            tree.add(leaf(start, start + 1, value))
+        (parent,) = tree.roots
+        assert parent.tokens is not None
+        assert parent.tokens.mean((1, 2)).tolist() == pytest.approx([0.0, 10.0, 20.0])
+
+    def test_a_gap_in_the_timeline_is_refused(self) -> None:
+        tree = self.tree()
+        tree.add(leaf(0, 1))
+        with pytest.raises(ValueError, match="cannot follow"):
+            tree.add(leaf(2, 3))
+
+    def test_children_are_captioned_before_their_parent(self) -> None:
+        tree = self.tree()
+        for start in range(9):
+            tree.add(leaf(start, start + 1))
+        order = []
+        while (node := tree.next_uncaptioned()) is not None:
+            assert all(child.caption is not None for child in node.children)
+            order.append(node.level)
+            tree.set_caption(node, caption(f"node {node.id}"))
+        assert Counter(order) == {0: 9, 1: 3, 2: 1}
+        assert all(node.caption is not None and node.caption.text == f"node {node.id}" for node in every(tree.roots))
+
+    def test_roots_taken_before_are_not_changed_by_what_comes_after(self) -> None:
+        tree = self.tree()
+        tree.add(leaf(0, 1))
+        before = tree.roots
+        node = tree.next_uncaptioned()
+        assert node is not None
+        tree.set_caption(node, caption())
+        tree.add(leaf(1, 2))
+        assert len(before) == 1
+        assert before[0].caption is None
+
+    @pytest.mark.parametrize("captioned", [True, False])
+    @pytest.mark.parametrize("budget", [1200, 3000, 20_000])
+    def test_the_budget_is_never_passed_and_nothing_is_left_uncovered(self, budget: int, captioned: bool) -> None:
+        tree = self.tree(budget)
+        for start in range(200):
+            tree.add(leaf(start, start + 1, float(start)))
+            assert tree.nbytes <= budget
+            node = tree.next_uncaptioned()
+            while captioned and node is not None:
+                tree.set_caption(node, caption(f"what happened from {node.span.start} to {node.span.end}"))
+                assert tree.nbytes <= budget
+                node = tree.next_uncaptioned()
+            assert_tiled(tree.roots, 0, start + 1)
+            assert sum(root.mass for root in tree.roots) == 6 * (start + 1)
+            assert all(root.tokens is not None for root in tree.roots)
+        assert tree.nbytes == sum(subtree_nbytes(root) for root in tree.roots)
+
+    def test_the_oldest_detail_goes_first_and_captions_last(self) -> None:
+        full = self.tree()
+        for start in range(27):
+            full.add(leaf(start, start + 1))
+        while (node := full.next_uncaptioned()) is not None:
+            full.set_caption(node, caption())
+        tree = self.tree(full.nbytes * 9 // 10)
+        for start in range(27):
+            tree.add(leaf(start, start + 1))
+            while (node := tree.next_uncaptioned()) is not None:
+                tree.set_caption(node, caption())
+        leaves = [node for node in every(tree.roots) if node.level == 0]
+        assert len(leaves) == 27
+        assert all(node.caption is not None for node in leaves)
+        detailed = [node.tokens is not None for node in leaves]
+        assert detailed == sorted(detailed)
+        assert not detailed[0]
+        assert detailed[-1]
+
+
+class TestDialogue:
+    def filled(self) -> DialogueMemory:
+        memory = DialogueMemory()
+        rounds = [
+            ("what dog is it", "a poodle", 5.0),
+            ("what colour is the car", "red", 9.0),
+            ("the dog again", "yes", 20.0),
+        ]
+        for question, answer, asked in rounds:
+            memory.add(DialogueTurn(question, answer, asked, WordEmbedder().embed([f"{question} {answer}"])[0]))
+        return memory
+
+    def test_the_nearest_turn_is_found(self) -> None:
+        (turn,) = self.filled().related(WordEmbedder().embed(["car colour"])[0], 1, count=3, until_seconds=99)
+        assert turn.answer == "red"
+
+    def test_several_come_in_the_order_asked(self) -> None:
+        turns = self.filled().related(WordEmbedder().embed(["dog"])[0], 2, count=3, until_seconds=99)
+        assert [turn.asked_at_seconds for turn in turns] == [5.0, 20.0]
+
+    def test_turns_after_the_snapshot_or_asked_later_in_the_stream_are_left_out(self) -> None:
+        memory, dog = self.filled(), WordEmbedder().embed(["dog"])[0]
+        assert len(memory.related(dog, 5, count=2, until_seconds=99)) == 2
+        assert [turn.asked_at_seconds for turn in memory.related(dog, 5, count=3, until_seconds=9.0)] == [5.0, 9.0]
+        last = memory.last(count=3, until_seconds=10)
+        assert last is not None
+        assert last.answer == "red"
+
+    def test_an_empty_dialogue_has_nothing(self) -> None:
+        assert DialogueMemory().related(WordEmbedder().embed(["dog"])[0], 1, count=0, until_seconds=9) == ()
+        assert DialogueMemory().last(count=0, until_seconds=9) is None
+
+
+class TestStore:
+    options = Options(chunk_frames=4, chunk_seconds=6.0, group_nodes=2, clusters=2, short_term_frames=5)
+
+    def filled(self, times: list[float], cuts: tuple[float, ...] = ()) -> MemoryStore:
+        store = MemoryStore(self.options)
+        for time in times:
+            store.remember(encoded(time, time, cut=time in cuts))
+        return store
+
+    def test_a_full_chunk_becomes_a_leaf_that_reaches_to_the_next_frame(self) -> None:
+        snapshot = self.filled([0, 1, 2, 3, 4]).snapshot(99)
+        assert [root.span for root in snapshot.roots] == [Span(0, 4)]
+        assert [frame.pts_seconds for frame in snapshot.open_chunk] == [4]
+        assert snapshot.roots[0].mass == 4
+
+    def test_a_chunk_ends_at_a_cut_and_when_it_has_lasted_long_enough(self) -> None:
+        assert [r.span for r in self.filled([0, 1, 2], cuts=(2,)).snapshot(99).roots] == [Span(0, 2)]
+        assert [r.span for r in self.filled([0, 5.9, 6.5]).snapshot(99).roots] == [Span(0, 6.5)]
+
+    def test_a_snapshot_holds_nothing_later_than_its_moment(self) -> None:
+        store = self.filled([float(second) for second in range(23)])
+        for until in np.arange(0, 23, 0.5):
+            snapshot = store.snapshot(float(until))
+            assert all(root.span.end <= until for root in every(snapshot.roots))
+            assert all(frame.pts_seconds <= until for frame in (*snapshot.short_term, *snapshot.open_chunk))
+            if snapshot.roots:
+                assert_tiled(snapshot.roots, 0, snapshot.roots[-1].span.end)
+
+    def test_a_snapshot_of_just_before_now_has_no_hole(self) -> None:
+        store = self.filled([float(second) for second in range(23)])
+        snapshot = store.snapshot(19.5)
+        assert snapshot.roots[-1].span.end == 16
+        assert [frame.pts_seconds for frame in snapshot.open_chunk] == [16, 17, 18, 19]
+
+    def test_a_snapshot_stays_as_it_was(self) -> None:
+        store = self.filled([0, 1, 2, 3, 4])
+        snapshot = store.snapshot(99)
+        for time in (5, 6, 7, 8, 9):
+            store.remember(encoded(time))
+        node = store.next_uncaptioned()
+        assert node is not None
+        store.set_caption(node, caption())
+        assert [root.span for root in snapshot.roots] == [Span(0, 4)]
+        assert snapshot.roots[0].caption is None
+        assert len(snapshot.open_chunk) == 1
+
+    def test_short_term_spans_chunks(self) -> None:
+        snapshot = self.filled([float(second) for second in range(9)]).snapshot(99)
+        assert [frame.pts_seconds for frame in snapshot.short_term] == [4, 5, 6, 7, 8]
+
+    def test_a_clip_has_real_frames_for_its_centroids_in_time_order(self) -> None:
+        store = self.filled([0, 1, 2, 3, 4])
+        node = store.next_uncaptioned()
+        assert node is not None
+        clip = store.clip_of(node)
+        times = [frame.pts_seconds for frame in clip.keyframes]
+        assert times == sorted(times)
+        assert len(times) == len(clip.tokens) == 2
+        assert set(times) <= {0, 1, 2, 3}
+
+    def test_frames_out_of_order_are_refused(self) -> None:
+        store = self.filled([0, 1])
+        with pytest.raises(ValueError, match="time order"):
+            store.remember(encoded(1))
+
+    def test_memory_stays_bounded_over_a_long_stream(self) -> None:
+        options = Options(chunk_frames=4, group_nodes=3, clusters=2, short_term_frames=5, memory_bytes=20_000)
+        store = MemoryStore(options)
+        sizes = []
+        for second in range(3000):
+            store.remember(encoded(float(second), second % 200))
+            while (node := store.next_uncaptioned()) is not None:
+                store.set_caption(node, caption(f"at {node.span.start}"))
+            sizes.append(store.nbytes)
+        assert max(sizes[1500:]) <= 1.05 * max(sizes[:1500])

@@ -1,0 +1,128 @@
+"""What every model must do, and the prompts of those that speak."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import WordEmbedder, picture
+
+from streamchat import plugin, prompts
+from streamchat.errors import InputError
+from streamchat.models import load_model, model_names
+from streamchat.models.base import Model, fit, messages_of, visual_tokens
+from streamchat.types import Caption, Clip, Clue, Context, DialogueTurn, Evidence, Frame, Span, Visual
+
+
+@pytest.fixture(scope="session", params=model_names())
+def model(request: pytest.FixtureRequest) -> Model:
+    loaded: Model = request.getfixturevalue(f"{request.param}_model")
+    return loaded
+
+
+def frames(count: int) -> list[Frame]:
+    return [Frame(picture(40 * number, 120, 160), float(number), number) for number in range(count)]
+
+
+def clip(model: Model) -> Clip:
+    pictures = frames(3)
+    return Clip(model.encode_frames(pictures), tuple(pictures), Span(0, 3))
+
+
+def context(**changes: object) -> Context:
+    settings: dict[str, object] = {
+        "question": "What is shown?",
+        "question_embedding": WordEmbedder().embed(["What is shown?"])[0],
+        "asked_at_seconds": 9.0,
+        "newest": Frame(picture(9, 120, 160), 9.0, 9),
+    }
+    return Context(**(settings | changes))  # type: ignore[arg-type]
+
+
+class TestEveryModel:
+    def test_it_has_what_the_engine_needs(self, model: Model) -> None:
+        assert isinstance(model, Model)
+        assert model.name
+
+    def test_frames_become_tokens_on_the_cpu_each_by_itself(self, model: Model) -> None:
+        tokens = model.encode_frames(frames(3))
+        assert tokens.shape == (3, model.tokens_per_frame, model.dim)
+        assert tokens.device.type == "cpu"
+        alone = model.encode_frames(frames(3)[1:2])
+        torch.testing.assert_close(tokens[1:2], alone, rtol=1e-3, atol=1e-3)
+
+    def test_captions_and_summaries_are_texts(self, model: Model) -> None:
+        caption = model.caption(clip(model))
+        assert caption.text
+        assert model.summarize([caption, caption]).text
+
+    def test_a_question_gets_text_with_nothing_but_the_newest_frame(self, model: Model) -> None:
+        pieces = list(model.answer(context()))
+        assert "".join(piece for piece in pieces if isinstance(piece, str)).strip()
+        for moment in (piece for piece in pieces if isinstance(piece, Evidence)):
+            assert moment.span.end <= 9.0
+
+
+class TestLoading:
+    def test_an_unknown_model_lists_the_choices(self) -> None:
+        with pytest.raises(InputError, match=r"unknown model 'nope'.*embedded.*fake"):
+            load_model("nope")
+
+    def test_an_unknown_plugin_lists_the_choices(self) -> None:
+        with pytest.raises(InputError, match=r"unknown selector 'nope'.*uniform"):
+            plugin.load("streamchat.selectors", "nope")
+
+    def test_a_base_file_is_not_a_plugin(self) -> None:
+        assert "base" not in plugin.names("streamchat.models")
+
+
+class TestPrompt:
+    visual = Visual(tokens=torch.zeros(2, 4, 3), span=Span(3, 4), relevance=0.5)
+    now = Visual(tokens=torch.ones(1, 4, 3), span=Span(9, 9), relevance=2.0)
+    clue = Clue(span=Span(65, 70), caption=Caption("a dog runs"), level=0, relevance=0.1)
+    turn = DialogueTurn("Is it big?", "Yes.", 5.0, WordEmbedder().embed(["x"])[0])
+
+    def whole(self) -> Context:
+        return context(recalled=(self.visual,), recent=(self.now,), clues=(self.clue,), turns=(self.turn,))
+
+    def parts(self, given: Context) -> list[dict[str, str]]:
+        content: list[dict[str, str]] = messages_of(given)[1]["content"]
+        return content
+
+    def test_the_order_is_dialogue_clues_pictures_question(self) -> None:
+        text = "\n".join(part.get("text", "<picture>") for part in self.parts(self.whole()))
+        order = [text.index(piece) for piece in ("Is it big?", "a dog runs", "<picture>", "What is shown?")]
+        assert order == sorted(order)
+        assert "1:05–1:10" in text
+
+    def test_each_picture_stands_after_its_moment(self) -> None:
+        parts = self.parts(self.whole())
+        kinds = [part["type"] for part in parts]
+        assert kinds == ["text", "text", "image", "image", "text", "image", "text"]
+        assert parts[1]["text"].strip() == "[0:03–0:04]"
+        tokens = visual_tokens(self.whole())
+        assert tokens is not None
+        assert tokens.mean((1, 2)).tolist() == [0, 0, 1]
+
+    def test_the_first_round_without_dialogue_or_clues_works_the_same(self) -> None:
+        assert [part["type"] for part in self.parts(context())] == ["text"]
+
+    def test_the_least_related_is_dropped_first_and_what_is_on_the_screen_last(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        model = load_model("fake")
+        model.max_context = 256 + 75  # type: ignore[attr-defined]
+        cut = fit(self.whole(), model)  # type: ignore[arg-type]
+        assert cut.clues == ()
+        assert cut.recent == (self.now,)
+        assert "least related" in caplog.text
+        model.max_context = 10  # type: ignore[attr-defined]
+        assert fit(self.whole(), model).question == "What is shown?"  # type: ignore[arg-type]
+
+    def test_a_context_that_fits_is_left_alone(self) -> None:
+        given = self.whole()
+        assert fit(given, load_model("fake")) is given  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (67.9, "1:07"), (3723, "1:02:03")])
+def test_times_are_written_as_people_write_them(seconds: float, text: str) -> None:
+    assert prompts.clock(seconds) == text
