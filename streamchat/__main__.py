@@ -1,0 +1,190 @@
+"""The command line: python -m streamchat VIDEO --ask 10 "What is shown?" """
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tqdm import tqdm
+
+from streamchat import plugin, prompts
+from streamchat.config import PRESETS, Options
+from streamchat.errors import InputError, StreamChatError
+
+EPILOG = """\
+examples:
+  python -m streamchat film.mp4 --ask 10 "What is shown?" --ask 1:20 "How many people are there now?"
+  python -m streamchat film.mp4 --ask 30 "What is written on the screen?" --json > answers.json
+
+The film is taken in as fast as possible; each question is asked when the stream reaches its time, and its answer uses
+nothing later. The same command gives the same answers. Exit codes: 0 done, 1 failed on the way, 2 bad input.
+"""
+
+
+def stream_time(text: str) -> float:
+    """Seconds of a time given as 90, 90.5, 1:30 or 1:02:03; raises ArgumentTypeError for anything else."""
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    good = 1 <= len(parts) <= 3 and all(math.isfinite(part) and part >= 0 for part in parts)
+    if not good:
+        raise InputError(f"{text!r} is not a time: give seconds (90, 90.5) or a clock time (1:30), 0 or later")
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of the command line."""
+    arguments = argparse.ArgumentParser(
+        prog="python -m streamchat",
+        description="Play a video into StreamChat and ask about it on the way.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    arguments.add_argument("video", nargs="?", metavar="VIDEO", help="the film to play")
+    arguments.add_argument(
+        "--ask",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("TIME", "QUESTION"),
+        help="ask QUESTION when the stream reaches TIME (seconds, or 1:30); may be given many times",
+    )
+    arguments.add_argument("--model", default="embedded", help="the model that answers (default: embedded)")
+    arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
+    selectors = ", ".join(plugin.names("streamchat.selectors"))
+    arguments.add_argument(
+        "--selector", default=Options().selector, help=f"{selectors} (default: {Options().selector})"
+    )
+    arguments.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
+    arguments.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    arguments.add_argument("--list-models", action="store_true", help="list the models and leave")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        if arguments.list_models:
+            return _list_models()
+        return _run(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not isinstance(error, StreamChatError):
+            logging.getLogger(__name__).debug("unexpected error", exc_info=True)
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+
+
+def _list_models() -> int:
+    from streamchat.models import model_names
+
+    for name in model_names():
+        description = (plugin.load("streamchat.models", name).__doc__ or "").splitlines()[0]
+        print(f"{name:12} {description}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.video is None:
+        raise InputError("no video was given: python -m streamchat VIDEO --ask TIME QUESTION (see --help)")
+    asks = sorted(((stream_time(time), question) for time, question in arguments.ask), key=lambda ask: ask[0])
+    for _, question in asks:
+        if not question.strip():
+            raise InputError("a question is empty: write what you want to know about the video")
+    options = Options.preset(arguments.preset, selector=arguments.selector, seed=arguments.seed)
+    # What libraries print while they load must not get between the lines of the JSON.
+    with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
+        report = _play(arguments, options, asks)
+    if arguments.json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[float, str]]) -> dict[str, Any]:
+    from streamchat.engine import StreamChat
+    from streamchat.models import load_model
+    from streamchat.video import open_video
+
+    video = open_video(arguments.video, max_side=options.max_side)
+    chat = StreamChat(load_model(arguments.model), options)
+    answers: list[dict[str, Any]] = []
+    waiting = list(asks)
+    started = time.perf_counter()
+    answering = 0.0
+    with tqdm(total=video.duration_seconds, unit="s", disable=not sys.stderr.isatty(), bar_format=_BAR) as bar:
+        for frame in video:
+            while waiting and waiting[0][0] < frame.pts_seconds:
+                before = time.perf_counter()
+                answers.append(_ask(chat, *waiting.pop(0), arguments.json, bar))
+                answering += time.perf_counter() - before
+            chat.push(frame)
+            bar.update(frame.pts_seconds - bar.n)
+    taking_in = time.perf_counter() - started - answering
+    end = chat.newest.pts_seconds if chat.newest is not None else 0.0
+    for at_seconds, question in waiting:
+        if at_seconds > (video.duration_seconds or end):
+            print(
+                f"warning: the film ends at {end:.1f} s; the question for {at_seconds:g} s is asked there",
+                file=sys.stderr,
+            )
+        answers.append(_ask(chat, min(at_seconds, end), question, arguments.json, None))
+    counts = chat.counts()
+    return {
+        "video": str(arguments.video),
+        "model": chat.model.name,
+        "preset": arguments.preset,
+        "selector": options.selector,
+        "answers": answers,
+        **asdict(counts),
+        "frames_per_second": round(counts.frames_seen / taking_in, 1),
+    }
+
+
+_BAR = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
+
+
+def _ask(chat: Any, at_seconds: float, question: str, quiet: bool, bar: tqdm[Any] | None) -> dict[str, Any]:
+    """Ask one question, show it unless quiet, and return its part of the report."""
+    if bar is not None and not bar.disable:
+        bar.clear()
+    stream = chat.stream_answer(question, at_seconds)
+    if not quiet:
+        print(f"[{prompts.clock(at_seconds)}] {question}\n  ", end="")
+    for piece in stream:
+        if not quiet:
+            print(piece, end="", flush=True)
+    answer = stream.answer
+    if not quiet:
+        print()
+        for moment in answer.evidence:
+            print(f"    {prompts.moment(moment.span)}  {moment.caption}")
+    return {
+        "question": question,
+        "asked_at_seconds": answer.asked_at_seconds,
+        "text": answer.text,
+        "evidence": [
+            {"start": moment.span.start, "end": moment.span.end, "caption": moment.caption}
+            for moment in answer.evidence
+        ],
+        "timing": {name: round(value, 4) for name, value in asdict(answer.timing).items()},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

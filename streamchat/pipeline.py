@@ -1,0 +1,209 @@
+"""The live session: taking in, remembering and answering overlap. The only file that starts threads.
+
+Three threads work on one engine (paper section 3.5): stacking decodes and selects, formation encodes and remembers,
+summarization captions what became a node. A question is answered in the caller's own thread, at once, from the memory
+as it stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streamchat.channel import Channel
+from streamchat.engine import AnswerStream, StreamChat
+from streamchat.errors import StreamChatError
+from streamchat.types import Frame
+from streamchat.video import PushSource, VideoFile
+
+log = logging.getLogger(__name__)
+
+WAITING_FRAMES = 32  # kept frames that may wait to be encoded before taking in is held up
+ENCODE_BATCH = 8  # frames encoded at once when several wait
+JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
+SAME_FRAME_SECONDS = 0.25  # the memory's newest frame stands for the screen if it is no older than this
+RATE_FRAMES = 64  # frames that the frame rate is taken over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """How a session stands."""
+
+    frames_seen: int
+    frames_kept: int
+    frames_dropped: int  # of a live stream, because taking in was behind
+    frames_per_second: float  # taken in, over the last frames
+    position_seconds: float  # of the newest frame taken in
+    nodes_by_level: tuple[int, ...]  # of the tree, leaves first
+    memory_bytes: int
+    captions_waiting: bool  # some node of the tree has no caption yet
+    finished: bool  # the whole film was taken in and remembered
+
+
+class LiveSession:
+    """One viewer's stream and conversation. `start` it, pace it with `play_until`, `ask` at any time, `close` it."""
+
+    def __init__(self, engine: StreamChat, source: VideoFile | PushSource) -> None:
+        self._engine = engine
+        self._source = source
+        self._kept: Channel[tuple[Frame, bool]] = Channel(WAITING_FRAMES)
+        self._changed = threading.Condition()  # guards what follows
+        self._limit_seconds = 0.0 if isinstance(source, VideoFile) else math.inf
+        self._stopping = False
+        self._remembered = 0  # frames; tells the summarizing thread that there may be work
+        self._formed = False
+        self._error: Exception | None = None
+        self._times: deque[float] = deque(maxlen=RATE_FRAMES)
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work,), name=f"streamchat-{name}", daemon=True)
+            for name, work in (
+                ("stacking", self._stack),
+                ("formation", self._form),
+                ("summarization", self._summarize),
+            )
+        ]
+
+    def start(self) -> None:
+        """Begin to take in the stream."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def error(self) -> Exception | None:
+        """The first error of any thread; the session takes in nothing more after it, but still answers."""
+        return self._error
+
+    def play_until(self, seconds: float) -> None:
+        """Let a film be taken in up to this time of the stream; `math.inf` is all of it, as fast as it can be."""
+        with self._changed:
+            self._limit_seconds = seconds
+            self._changed.notify_all()
+
+    def ask(self, question: str, at_seconds: float | None = None) -> AnswerStream:
+        """Answer from the memory as it stood at a moment of the stream, by default now; nothing later is used.
+
+        May be called from any thread. Raises InputError for an empty question, and if a camera sent no frame yet.
+        """
+        newest = self._engine.newest
+        if isinstance(self._source, VideoFile):
+            if at_seconds is None:
+                at_seconds = 0.0 if newest is None else newest.pts_seconds
+            if newest is None or not 0 <= at_seconds - newest.pts_seconds <= SAME_FRAME_SECONDS:
+                newest = self._source.frame_at(at_seconds)
+        elif at_seconds is not None and newest is not None and newest.pts_seconds > at_seconds:
+            newest = None
+        return self._engine.stream_answer(question, at_seconds, newest=newest, dropped_frames=self._dropped)
+
+    def stats(self) -> Stats:
+        """How the session stands now."""
+        counts, newest = self._engine.counts(), self._engine.newest
+        with self._changed:
+            times, finished = tuple(self._times), self._formed and self._error is None and not self._stopping
+        elapsed = times[-1] - times[0] if len(times) > 1 else 0.0
+        return Stats(
+            frames_seen=counts.frames_seen,
+            frames_kept=counts.frames_kept,
+            frames_dropped=self._dropped,
+            frames_per_second=(len(times) - 1) / elapsed if elapsed > 0 else 0.0,
+            position_seconds=0.0 if newest is None else newest.pts_seconds,
+            nodes_by_level=counts.nodes_by_level,
+            memory_bytes=counts.memory_bytes,
+            captions_waiting=self._engine.memory.next_uncaptioned() is not None,
+            finished=finished,
+        )
+
+    def wait_until(self, reached: Callable[[Stats], bool], timeout_seconds: float) -> bool:
+        """Wait until the session stands as wanted; False if that took too long, or an error came first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._error is not None or reached(self.stats()), timeout_seconds)
+            return self._error is None and reached(self.stats())
+
+    def close(self) -> None:
+        """End the session; no thread of it is left. Raises StreamChatError if one does not end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._kept.close(discard=True)
+        if isinstance(self._source, PushSource):
+            self._source.close()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(JOIN_SECONDS)
+            if thread.is_alive():
+                raise StreamChatError(f"the thread {thread.name} did not end within {JOIN_SECONDS:.0f} s")
+
+    @property
+    def _ending(self) -> bool:
+        """Whether nothing more will be remembered."""
+        return self._stopping or self._formed or self._error is not None
+
+    @property
+    def _dropped(self) -> int:
+        return self._source.dropped if isinstance(self._source, PushSource) else 0
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Run a thread's work; its error is kept for the session to show, and stops the taking in."""
+        try:
+            work()
+        except Exception as error:
+            log.warning(
+                "%s: %s", threading.current_thread().name, error, exc_info=not isinstance(error, StreamChatError)
+            )
+            with self._changed:
+                self._error = self._error or error
+            self._kept.close()
+        finally:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _stack(self) -> None:
+        """Decode and select; hand over what is kept."""
+        try:
+            for frame in self._source:
+                if not self._allowed(frame.pts_seconds):
+                    return
+                selection = self._engine.select(frame)
+                self._times.append(time.monotonic())
+                if selection.kept and not self._kept.put((frame, selection.cut)):
+                    return
+                self._tell()
+        finally:
+            self._kept.close()
+
+    def _allowed(self, seconds: float) -> bool:
+        """Wait until the player has come this far; False if the session is closing."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._error or seconds <= self._limit_seconds)
+            return not self._stopping and self._error is None
+
+    def _form(self) -> None:
+        """Encode what was kept, in batches, and put it into the memory."""
+        while kept := self._kept.take(ENCODE_BATCH):
+            self._engine.remember(self._engine.encode(kept))
+            with self._changed:
+                self._remembered += len(kept)
+                self._changed.notify_all()
+        with self._changed:
+            self._formed = True
+            self._changed.notify_all()
+
+    def _summarize(self) -> None:
+        """Caption what became a node, for as long as the stream runs and until all is captioned."""
+        done = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda done=done: self._ending or self._remembered > done)  # type: ignore[misc]
+                done, last = self._remembered, self._ending
+            while not self._stopping and self._engine.describe_next():
+                self._tell()
+            if self._stopping or last:
+                return
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,113 @@
+"""The floors of DESIGN: a file imports lower floors and files of its own package only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = {
+    "streamchat.types": 0,
+    "streamchat.errors": 0,
+    "streamchat.config": 0,
+    "streamchat.prompts": 0,
+    "streamchat.channel": 0,
+    "streamchat.gate": 0,
+    "streamchat.plugin": 0,
+    "streamchat.images": 0,
+    "streamchat.video": 1,
+    "streamchat.selectors": 1,
+    "streamchat.embedding": 1,
+    "streamchat.clustering": 1,
+    "streamchat.models": 2,
+    "streamchat.memory": 2,
+    "streamchat.retrieval": 3,
+    "streamchat.engine": 4,
+    "streamchat.pipeline": 5,
+    "streamchat.ui": 6,
+    "streamchat.__main__": 6,
+    "evaluation": 6,
+    "app": 7,
+}
+FILES = sorted([*ROOT.glob("streamchat/**/*.py"), *ROOT.glob("evaluation/**/*.py"), ROOT / "app.py"])
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def home_of(module: str) -> str | None:
+    """The longest name in the table that the module is or belongs to."""
+    names = [name for name in FLOORS if module == name or module.startswith(name + ".")]
+    return max(names, key=len, default=None)
+
+
+def imports_at_load(path: Path) -> set[str]:
+    """Modules of this project that a file imports when it is loaded or later, but for those for types alone."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return {name for name in found if name.split(".")[0] in ("streamchat", "evaluation", "app")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
+def test_a_file_imports_lower_floors_only(path: Path) -> None:
+    module = module_of(path)
+    if module == "streamchat":
+        return  # the package's face: names are imported when they are used
+    home = home_of(module)
+    assert home is not None, f"{module} has no floor: add it to FLOORS"
+    for imported in imports_at_load(path):
+        target = home_of(imported)
+        if target is None or target == home or FLOORS[target] == FLOORS[home] == 0:
+            continue
+        assert FLOORS[target] < FLOORS[home], f"{module} (floor {FLOORS[home]}) imports {imported}"
+
+
+def test_no_circle_of_imports() -> None:
+    modules = {module_of(path): path for path in FILES}
+    below: dict[str, set[str]] = {
+        module: {max((m for m in modules if f"{name}.".startswith(f"{m}.")), key=len) for name in imports_at_load(path)}
+        for module, path in modules.items()
+        if module != "streamchat"
+    }
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " -> ".join((*above, module))
+        for lower in below.get(module, set()) - {module}:
+            visit(lower, (*above, module))
+
+    for module in below:
+        visit(module, ())
+
+
+def test_streamchat_never_imports_evaluation() -> None:
+    for path in ROOT.glob("streamchat/**/*.py"):
+        assert not any(name.startswith(("evaluation", "app")) for name in imports_at_load(path)), path
+
+
+def test_only_the_pipeline_starts_threads() -> None:
+    starters = {
+        str(path.relative_to(ROOT))
+        for path in FILES
+        if any(
+            isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("threading.Thread", "ThreadPoolExecutor"))
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    }
+    assert starters <= {"streamchat/pipeline.py"}

@@ -1,0 +1,194 @@
+"""The engine: push frames, ask, and the same answers every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from conftest import WordEmbedder, picture
+
+from streamchat import StreamChat
+from streamchat.config import PRESETS, Options
+from streamchat.errors import InputError
+from streamchat.models.base import Model
+from streamchat.models.fake import FakeModel
+from streamchat.types import Answer, Caption, Clip, Context, Evidence, Frame, Span
+
+OPTIONS = Options(selector="uniform", heartbeat_seconds=1.0, chunk_frames=3, group_nodes=3, clusters=2)
+
+
+def stream(seconds: float, rate: float = 4.0) -> Iterator[Frame]:
+    for index in range(int(seconds * rate)):
+        yield Frame(picture(index % 256), index / rate, index)
+
+
+def watched(model: Model, embedder: WordEmbedder, seconds: float, options: Options = OPTIONS) -> StreamChat:
+    chat = StreamChat(model, options, embedder)
+    for frame in stream(seconds):
+        chat.push(frame)
+    return chat
+
+
+class Recorder(FakeModel):
+    """Remembers what it was asked with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contexts: list[Context] = []
+        self.clips: list[Clip] = []
+
+    def caption(self, clip: Clip) -> Caption:
+        self.clips.append(clip)
+        return super().caption(clip)
+
+    def answer(self, context: Context) -> Iterator[str | Evidence]:
+        self.contexts.append(context)
+        return super().answer(context)
+
+
+def test_push_says_whether_the_frame_was_kept(fake_model: Model, embedder: WordEmbedder) -> None:
+    chat = StreamChat(fake_model, OPTIONS, embedder)
+    assert [chat.push(frame) for frame in stream(2.25)] == [True, *[False] * 3, True, *[False] * 3, True]
+    counts = chat.counts()
+    assert (counts.frames_seen, counts.frames_kept) == (9, 3)
+
+
+def test_all_nodes_are_captioned_before_a_question_and_each_once(embedder: WordEmbedder) -> None:
+    model = Recorder()
+    chat = watched(model, embedder, 30)
+    assert chat.memory.next_uncaptioned() is None
+    assert chat.counts().nodes_by_level == (9, 3, 1)
+    assert len(model.clips) == 9
+    assert embedder.texts.count("") == 0
+    assert len(embedder.texts) == 9 + 3 + 1  # one embedding a caption, however many questions follow
+    before = len(embedder.texts)
+    chat.ask("What is shown?")
+    assert len(embedder.texts) == before + 2  # the question, and the round for the dialogue
+
+
+def test_an_answer_has_text_evidence_and_timing(fake_model: Model, embedder: WordEmbedder) -> None:
+    answer = watched(fake_model, embedder, 20).ask("  What is shown?  ")
+    assert "What is shown?" in answer.text
+    assert answer.asked_at_seconds == 19.75
+    assert answer.evidence
+    assert all(moment.keyframe for moment in answer.evidence)
+    assert answer.timing.retrieval_seconds <= answer.timing.first_token_seconds <= answer.timing.total_seconds
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 7.0, 12.6, 19.75])
+def test_an_answer_uses_nothing_after_its_question(embedder: WordEmbedder, at: float) -> None:
+    model = Recorder()
+    chat = watched(model, embedder, 20)
+    answer = chat.ask("What is shown?", at)
+    (context,) = model.contexts
+    assert context.newest.pts_seconds <= at
+    assert all(visual.span.end <= at for visual in (*context.recent, *context.recalled))
+    assert all(clue.span.end <= at for clue in context.clues)
+    assert all(moment.span.end <= at for moment in answer.evidence)
+
+
+def test_the_same_seed_gives_the_same_answers(embedder: WordEmbedder) -> None:
+    def texts(options: Options) -> list[Answer]:
+        chat = watched(FakeModel(), embedder, 20, options)
+        return [chat.ask(f"What is shown at round {number}?") for number in range(3)]
+
+    first, second = texts(OPTIONS), texts(OPTIONS)
+    assert [a.text for a in first] == [a.text for a in second]
+    assert [a.evidence for a in first] == [a.evidence for a in second]
+
+
+def test_an_earlier_round_comes_back_in_a_later_one(embedder: WordEmbedder) -> None:
+    model = Recorder()
+    chat = watched(model, embedder, 5)
+    chat.ask("Is there a dog?")
+    chat.ask("Which car is it?")
+    chat.ask("What about the dog?")
+    assert [turn.question for turn in model.contexts[2].turns] == ["Is there a dog?"]
+    assert model.contexts[2].last_turn is not None
+    assert model.contexts[2].last_turn.question == "Which car is it?"
+
+
+def test_a_stopped_answer_keeps_what_was_said(fake_model: Model, embedder: WordEmbedder) -> None:
+    chat = watched(fake_model, embedder, 5)
+    stream = chat.stream_answer("What is shown?")
+    first = next(iter(stream))
+    with pytest.raises(RuntimeError, match="not complete"):
+        _ = stream.answer
+    stream.close()
+    assert stream.answer.text == first.strip()
+    assert list(stream) == []
+    assert len(chat.memory.dialogue) == 1
+    assert chat.ask("And now?").text  # the model's turn was given back
+
+
+def test_a_model_that_cites_is_believed(embedder: WordEmbedder) -> None:
+    cited = Evidence(span=Span(1, 2), caption="a red car")
+
+    class Citing(FakeModel):
+        def answer(self, context: Context) -> Iterator[str | Evidence]:
+            yield "Red."
+            yield cited
+
+    assert watched(Citing(), embedder, 5).ask("Which colour?").evidence == (cited,)
+
+
+def test_an_error_of_the_model_comes_through_and_is_no_round(embedder: WordEmbedder) -> None:
+    class Broken(FakeModel):
+        def answer(self, context: Context) -> Iterator[str | Evidence]:
+            yield "I think"
+            raise OSError("out of memory")
+
+    chat = watched(Broken(), embedder, 5)
+    with pytest.raises(OSError, match="out of memory"):
+        chat.ask("What is shown?")
+    assert len(chat.memory.dialogue) == 0
+
+
+class TestBadInput:
+    def test_a_question_before_any_frame(self, fake_model: Model, embedder: WordEmbedder) -> None:
+        with pytest.raises(InputError, match="no frame yet"):
+            StreamChat(fake_model, OPTIONS, embedder).ask("What is shown?")
+
+    @pytest.mark.parametrize("question", ["", "  \n"])
+    def test_an_empty_question(self, fake_model: Model, embedder: WordEmbedder, question: str) -> None:
+        with pytest.raises(InputError, match="question is empty"):
+            watched(fake_model, embedder, 1).ask(question)
+
+    def test_an_unknown_preset_or_selector(self, fake_model: Model, embedder: WordEmbedder) -> None:
+        with pytest.raises(InputError, match=r"unknown preset 'huge'.*slow, base, fast"):
+            Options.preset("huge")
+        with pytest.raises(InputError, match=r"unknown selector 'nope'.*optical_flow"):
+            StreamChat(fake_model, Options(selector="nope"), embedder)
+
+    def test_options_out_of_range(self) -> None:
+        with pytest.raises(InputError, match="clusters must be 1 or more, got 0"):
+            Options(clusters=0)
+        with pytest.raises(InputError, match="heartbeat_seconds must be more than 0"):
+            Options(heartbeat_seconds=0)
+
+    def test_a_budget_too_small_for_the_model(self, embedder: WordEmbedder) -> None:
+        with pytest.raises(InputError, match="memory_bytes must be at least"):
+            StreamChat(FakeModel(), Options(memory_bytes=100), embedder)
+
+    def test_frames_out_of_order(self, fake_model: Model, embedder: WordEmbedder) -> None:
+        chat = watched(fake_model, embedder, 2)
+        with pytest.raises(ValueError, match="time order"):
+            chat.push(Frame(picture(), 1.0, 99))
+
+    def test_pictures_of_the_wrong_kind(self) -> None:
+        with pytest.raises(ValueError, match="uint8"):
+            Frame(picture().astype("float32"), 0.0, 0)
+
+
+def test_the_presets_are_those_of_the_paper() -> None:
+    rows: Sequence[tuple[str, float, int, int, int]] = [
+        ("slow", 0.13, 35, 15, 5),
+        ("base", 0.35, 25, 10, 5),
+        ("fast", 0.58, 30, 15, 5),
+    ]
+    assert list(PRESETS) == [row[0] for row in rows]
+    for name, threshold, chunk, group, clusters in rows:
+        options = Options.preset(name)
+        assert (options.motion_threshold, options.chunk_frames) == (threshold, chunk)
+        assert (options.group_nodes, options.clusters) == (group, clusters)
+    assert Options() == Options.preset("base")

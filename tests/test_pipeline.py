@@ -1,0 +1,230 @@
+"""The live session: overlap, pacing, errors of every stage, and no thread left behind."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+
+import films
+import numpy as np
+import pytest
+import torch
+from conftest import WordEmbedder, picture
+from streamchat.video import PushSource, VideoFile, open_video
+
+from streamchat.config import Options
+from streamchat.engine import StreamChat
+from streamchat.errors import InputError
+from streamchat.models.fake import FakeModel
+from streamchat.pipeline import LiveSession
+from streamchat.types import Caption, Clip, Context, Evidence, Frame
+
+OPTIONS = Options(chunk_frames=5, group_nodes=3, clusters=2)
+WAIT_SECONDS = 60.0
+
+
+@pytest.fixture
+def film() -> VideoFile:
+    return open_video(films.bikes())
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    assert [t.name for t in threading.enumerate() if t.name.startswith("streamchat")] == []
+
+
+def session_of(source: VideoFile | PushSource, model: FakeModel | None = None) -> LiveSession:
+    return LiveSession(StreamChat(model or FakeModel(), OPTIONS, WordEmbedder()), source)
+
+
+def test_a_film_is_taken_in_whole_and_a_question_means_its_end(film: VideoFile) -> None:
+    session = session_of(film)
+    session.start()
+    session.play_until(math.inf)
+    assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+    stats = session.stats()
+    assert stats.frames_seen == 250
+    assert 5 <= stats.frames_kept <= 50
+    assert stats.nodes_by_level[0] >= 2
+    stream = session.ask("What is shown?")
+    assert "What is shown?" in "".join(stream)
+    assert stream.answer.asked_at_seconds == pytest.approx(9.96, abs=0.05)
+    session.close()
+
+
+def test_the_live_session_remembers_what_the_engine_remembers(film: VideoFile) -> None:
+    session = session_of(film)
+    session.start()
+    session.play_until(math.inf)
+    assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+    chat = StreamChat(FakeModel(), OPTIONS, WordEmbedder())
+    for frame in film:
+        chat.push(frame)
+    assert session.stats().nodes_by_level == chat.counts().nodes_by_level
+    assert "".join(session.ask("What?", 9.0)) == "".join(chat.stream_answer("What?", 9.0))
+    session.close()
+
+
+def test_the_reader_waits_for_the_player(film: VideoFile) -> None:
+    session = session_of(film)
+    session.start()
+    assert session.wait_until(lambda stats: stats.frames_seen == 1, WAIT_SECONDS)
+    session.play_until(2.0)
+    assert session.wait_until(lambda stats: stats.position_seconds >= 1.95, WAIT_SECONDS)
+    assert session.stats().position_seconds <= 2.0
+    assert not session.stats().finished
+    session.close()
+
+
+def test_asking_before_anything_was_played_is_about_the_first_frame(film: VideoFile) -> None:
+    session = session_of(film)
+    stream = session.ask("What is shown?")
+    assert "".join(stream)
+    assert stream.answer.asked_at_seconds == 0.0
+    session.close()
+
+
+def test_a_question_about_earlier_uses_nothing_later(film: VideoFile) -> None:
+    contexts: list[Context] = []
+
+    class Recorder(FakeModel):
+        def answer(self, context: Context) -> Iterator[str | Evidence]:
+            contexts.append(context)
+            return super().answer(context)
+
+    session = session_of(film, Recorder())
+    session.start()
+    session.play_until(math.inf)
+    assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
+    assert list(session.ask("What is shown?", 4.0))
+    (context,) = contexts
+    assert 3.9 < context.newest.pts_seconds <= 4.0
+    assert all(visual.span.end <= 4.0 for visual in (*context.recent, *context.recalled))
+    assert all(clue.span.end <= 4.0 for clue in context.clues)
+    session.close()
+
+
+def test_a_question_is_answered_while_a_caption_is_being_made(film: VideoFile) -> None:
+    captioning, go_on = threading.Event(), threading.Event()
+
+    class Slow(FakeModel):
+        def caption(self, clip: Clip) -> Caption:
+            captioning.set()
+            go_on.wait(WAIT_SECONDS)
+            return super().caption(clip)
+
+    session = session_of(film, Slow())
+    session.start()
+    session.play_until(math.inf)
+    assert captioning.wait(WAIT_SECONDS)
+    assert "".join(session.ask("What is shown?"))
+    assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)  # frames went on being taken in
+    assert session.stats().captions_waiting
+    go_on.set()
+    session.close()
+
+
+class TestErrors:
+    def failed(self, session: LiveSession) -> Exception | None:
+        session.start()
+        session.play_until(math.inf)
+        assert not session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+        return session.error
+
+    def test_of_reading_surface_and_what_was_seen_can_be_asked_about(self) -> None:
+        source = PushSource()
+        session = session_of(source)
+        session.start()
+        source.push(picture(100, 48, 64), 0.0)
+        assert session.wait_until(lambda stats: stats.frames_seen == 1, WAIT_SECONDS)
+        source.close(OSError("the camera is gone"))
+        assert not session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
+        assert "the camera is gone" in str(session.error)
+        assert "".join(session.ask("What is shown?"))
+        session.close()
+
+    def test_of_encoding_surface(self, film: VideoFile) -> None:
+        class Broken(FakeModel):
+            def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+                raise MemoryError("no room to encode")
+
+        session = session_of(film, Broken())
+        assert "no room to encode" in str(self.failed(session))
+        session.close()
+
+    def test_of_captioning_surface(self, film: VideoFile) -> None:
+        class Broken(FakeModel):
+            def caption(self, clip: Clip) -> Caption:
+                raise RuntimeError("no words")
+
+        session = session_of(film, Broken())
+        assert "no words" in str(self.failed(session))
+        session.close()
+
+    def test_of_answering_reach_the_one_who_asked_and_the_session_goes_on(self, film: VideoFile) -> None:
+        class Broken(FakeModel):
+            def answer(self, context: Context) -> Iterator[str | Evidence]:
+                raise RuntimeError("no answer")
+
+        session = session_of(film, Broken())
+        session.start()
+        session.play_until(math.inf)
+        with pytest.raises(RuntimeError, match="no answer"):
+            list(session.ask("What is shown?"))
+        assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
+        session.close()
+
+    def test_a_camera_without_a_frame_cannot_be_asked(self) -> None:
+        session = session_of(PushSource())
+        session.start()
+        with pytest.raises(InputError, match="no frame yet"):
+            session.ask("What is shown?")
+        session.close()
+
+
+class TestClosing:
+    def test_before_the_start(self, film: VideoFile) -> None:
+        session_of(film).close()
+
+    def test_while_the_reader_waits_for_the_player_and_twice(self, film: VideoFile) -> None:
+        session = session_of(film)
+        session.start()
+        session.close()
+        session.close()
+
+    def test_in_the_middle_of_taking_in(self, film: VideoFile) -> None:
+        session = session_of(film)
+        session.start()
+        session.play_until(math.inf)
+        assert session.wait_until(lambda stats: stats.frames_seen > 20, WAIT_SECONDS)
+        session.close()
+
+    def test_a_camera_that_sends_nothing(self) -> None:
+        session = session_of(PushSource())
+        session.start()
+        session.close()
+
+
+def test_a_live_stream_that_is_too_fast_drops_and_counts() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Stuck(FakeModel):
+        def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+            entered.set()
+            go_on.wait(WAIT_SECONDS)
+            return super().encode_frames(frames)
+
+    source = PushSource(capacity=4)
+    session = LiveSession(
+        StreamChat(Stuck(), Options(max_kept_per_second=100, motion_threshold=0.0), WordEmbedder()), source
+    )
+    session.start()
+    rng = np.random.default_rng(0)
+    for index in range(200):
+        source.push(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8), index / 10)
+    assert entered.wait(WAIT_SECONDS)
+    assert session.stats().frames_dropped > 0
+    go_on.set()
+    session.close()
