@@ -1,0 +1,85 @@
+"""The paper's selector (section 3.2): a frame is kept if its optical flow exceeds a threshold.
+
+Dense Lucas-Kanade: in each window of 5 x 5 pixels the flow (u, v) solves
+
+    [ΣIxIx ΣIxIy] [u]     [ΣIxIt]
+    [ΣIxIy ΣIyIy] [v] = - [ΣIyIt]
+
+and the motion of a frame is the mean of sqrt(u² + v²) over the picture, against the frame decoded before it.
+
+The thresholds 0.13, 0.35 and 0.58 of the presets belong to this scale: the frame is resized to 336 x 336 pixels,
+whatever its aspect, normalised as CLIP does, and averaged over its channels. The Sobel kernels, 3 x 3, are not divided
+by 8, so that a motion of one pixel counts as an eighth. 1e-6 on the matrix's diagonal keeps every window solvable; in
+float32 it would be lost on straight edges, so all is float64.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from streamchat.config import Options
+from streamchat.selectors.base import Guards, Selection
+from streamchat.types import Frame
+
+SIDE = 336  # pixels
+WINDOW = (5, 5)  # pixels
+DIAGONAL = 1e-6
+CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711])  # R, G, B; CLIP's mean cancels out of all derivatives
+TO_GREY = (1 / (255 * 3 * CLIP_STD))[None]  # [1, 3]: the mean of the normalised channels
+
+
+def build(options: Options) -> OpticalFlowSelector:
+    """The selector with the threshold `options.motion_threshold`."""
+    return OpticalFlowSelector(options)
+
+
+class OpticalFlowSelector:
+    """Keeps a frame whose motion exceeds the threshold, within the shared guards."""
+
+    def __init__(self, options: Options) -> None:
+        self._threshold = options.motion_threshold
+        self._guards = Guards(options)
+        self._flow = FlowMeter()
+
+    def select(self, frame: Frame) -> Selection:
+        """Decide about the next frame; `motion` is the mean flow, 0 for the first frame."""
+        return self._guards.decide(frame, self._flow.motion(frame.data), self._threshold)
+
+
+class FlowMeter:
+    """Mean length of the optical flow between consecutive pictures."""
+
+    def __init__(self) -> None:
+        self._grey: np.ndarray | None = None  # float64 [SIDE, SIDE], of the picture before
+
+    def motion(self, rgb: np.ndarray) -> float:
+        """The mean flow from the picture before to this one, uint8 [H, W, 3]; 0 for the first."""
+        before, self._grey = self._grey, grey_of(rgb)
+        return 0.0 if before is None else mean_flow(before, self._grey)
+
+
+def grey_of(rgb: np.ndarray) -> np.ndarray:
+    """The grey, float64 [SIDE, SIDE], in which flow is measured, of a picture uint8 [H, W, 3]."""
+    small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.transform(small.astype(np.float64), TO_GREY)
+
+
+def mean_flow(before: np.ndarray, after: np.ndarray) -> float:
+    """Mean of sqrt(u² + v²) over two greys, float64 [H, W]; windows reach past the border over zeros."""
+    along_x = cv2.Sobel(before, cv2.CV_64F, 1, 0, ksize=3)
+    along_y = cv2.Sobel(before, cv2.CV_64F, 0, 1, ksize=3)
+    over_time = after - before
+    xx = _window_sums(along_x * along_x) + DIAGONAL
+    yy = _window_sums(along_y * along_y) + DIAGONAL
+    xy = _window_sums(along_x * along_y)
+    xt = _window_sums(along_x * over_time)
+    yt = _window_sums(along_y * over_time)
+    determinant = xx * yy - xy * xy
+    u = (yy * xt - xy * yt) / determinant
+    v = (xx * yt - xy * xt) / determinant
+    return float(cv2.magnitude(u, v).mean())
+
+
+def _window_sums(values: np.ndarray) -> np.ndarray:
+    return cv2.boxFilter(values, cv2.CV_64F, WINDOW, normalize=False, borderType=cv2.BORDER_CONSTANT)

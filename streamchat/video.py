@@ -1,0 +1,400 @@
+"""Where frames come from: video files, and frames pushed by a camera.
+
+H.264 files that can be sought in are read with decord, everything else with PyAV. Both give the same pictures at the
+same times: seconds as a player shows them, strictly increasing, true for a variable frame rate as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+
+from streamchat.channel import Channel
+from streamchat.errors import InputError
+from streamchat.images import fit_within
+from streamchat.types import Frame
+
+try:
+    import decord
+except ImportError:  # no wheel for this platform: PyAV reads everything
+    decord = None
+    DECORD_ERRORS: tuple[type[Exception], ...] = ()
+else:
+    DECORD_ERRORS = (decord.DECORDError, RuntimeError, IndexError, ValueError)
+    decord.logging.set_level(decord.logging.QUIET)
+
+av.logging.set_level(None)  # damaged packets are counted and logged here, not printed by the library
+
+logger = logging.getLogger(__name__)
+
+DECODER_THREADS = 2
+DECORD_MAX_SECONDS = 8192.0  # decord keeps times as float32, which are off by more than half a millisecond beyond
+CHUNK_BYTES = 96 * 2**20  # pictures that decord decodes at once, at most
+MIN_CHUNK_FRAMES = 16
+DECORD_MIN_WIDTH = 64  # pixels; decord takes the padding of shorter rows for channels
+MAX_CHUNKS_A_GROUP = 3  # each is decoded from the group's keyframe on
+PROBE_PACKETS = 1000  # looked at to learn how a film is coded
+MIN_STEP_SECONDS = 0.001  # between frames; times are compared to within it
+
+Picture = tuple[float | None, np.ndarray]  # when it is shown, in seconds, if known; uint8 [H, W, 3] RGB
+Size = tuple[int, int]  # width, height in pixels
+
+
+def open_video(path: str | Path, *, max_side: int = 768) -> VideoFile:
+    """Open a video file (animated GIFs too) whose frames are scaled down to a long side of `max_side` pixels.
+
+    Raises InputError if there is no such file, or if it is not a video with pictures.
+    """
+    if max_side < 1:
+        raise InputError(f"max_side must be 1 or more, got {max_side}")
+    file = Path(path)
+    if not file.exists():
+        raise InputError(f"there is no file {str(file)!r}: check the path of the video")
+    if not file.is_file():
+        raise InputError(f"{str(file)!r} is not a file: give the path of one video")
+    if file.stat().st_size == 0:
+        raise InputError(f"{file.name!r} is empty (0 bytes): it was perhaps not copied or recorded to its end")
+    facts = _probe(file, max_side)
+    logger.info("%s: read with %s", file.name, f"PyAV ({facts.no_decord})" if facts.no_decord else "decord")
+    return VideoFile(facts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What the header of a file says."""
+
+    path: Path
+    duration_seconds: float | None
+    frame_rate: float | None
+    start_seconds: float  # the container's time that a player shows as 0
+    tick_seconds: Fraction | None  # the unit of the file's times
+    size: Size  # of the pictures as given out, before a rotation
+    no_decord: str  # why decord cannot read it; "" if it can
+
+
+class VideoFile:
+    """Frames of a video file, in order, with the times at which a player shows them.
+
+    Every iteration is a reader of its own, closed with its iterator, so that several threads may iterate at once.
+    Iterating raises InputError if no frame at all can be decoded; single damaged packets are passed over.
+    """
+
+    def __init__(self, facts: _Facts) -> None:
+        self._facts = facts
+        self.path = facts.path
+        self.duration_seconds = facts.duration_seconds  # None: the file does not say
+        self.frame_rate = facts.frame_rate  # frames a second on average; None: the file does not say
+        self.reader: Literal["decord", "pyav"] = "pyav" if facts.no_decord else "decord"
+
+    def __iter__(self) -> Generator[Frame, None, None]:
+        previous = -math.inf
+        index = 0
+        with closing(self._pictures()) as pictures:
+            for pts, data in pictures:
+                previous = self._shown_at(pts, previous)
+                yield Frame(data, previous, index)
+                index += 1
+        if index == 0:
+            raise _no_pictures(self.path)
+
+    def frame_at(self, seconds: float) -> Frame:
+        """The last frame shown at or before a time (to the millisecond), or the first frame if there is none.
+
+        Safe from any thread. Found by seeking, so its `index` is what the average frame rate says. Raises InputError
+        if `seconds` is not a finite number or nothing can be decoded.
+        """
+        if not math.isfinite(seconds):
+            raise InputError(f"the time of a frame must be a finite number of seconds, got {seconds}")
+        limit = seconds + MIN_STEP_SECONDS
+        found = self._last_shown(limit, seek=True) or self._last_shown(limit, seek=False)
+        if found is None:
+            raise _no_pictures(self.path)
+        pts, data = found
+        return Frame(data, pts, round(pts * (self.frame_rate or 0)))
+
+    def _last_shown(self, limit: float, *, seek: bool) -> tuple[float, np.ndarray] | None:
+        """The last picture before a time in seconds; without `seek`, the first one if all are later."""
+        newest: tuple[float, VideoFrame] | None = None
+        with closing(_pyav_frames(self._facts, seek_seconds=limit if seek else None)) as frames:
+            for pts, frame in frames:
+                time = self._shown_at(pts, newest[0] if newest else -math.inf)
+                if time < limit or not (newest or seek):
+                    newest = (time, frame)
+                if time >= limit:
+                    break
+        return newest and (newest[0], _as_rgb(newest[1], self._facts.size))
+
+    def _pictures(self) -> Generator[Picture, None, None]:
+        """Pictures from decord, and from where it fails on from PyAV."""
+        done = -math.inf
+        if self.reader == "decord":
+            try:
+                with closing(_decord_pictures(self._facts)) as pictures:
+                    for done, data in pictures:
+                        yield done, data
+            except DECORD_ERRORS as error:
+                reason = str(error).partition("\n")[0]
+                logger.warning("%s: decord failed after %.3f s, PyAV goes on: %s", self.path.name, max(0, done), reason)
+            else:
+                return
+        seek_seconds = done if math.isfinite(done) else None
+        with closing(_pyav_frames(self._facts, seek_seconds=seek_seconds)) as frames:
+            for pts, frame in frames:
+                if pts is None or pts > done + MIN_STEP_SECONDS:
+                    yield pts, _as_rgb(frame, self._facts.size)
+
+    def _shown_at(self, pts: float | None, previous: float) -> float:
+        """The time of a frame, made strictly later than the one before when the file gives none or a wrong one."""
+        if pts is None:
+            pts = previous + 1 / (self.frame_rate or 25)
+        if pts <= previous:
+            pts = previous + MIN_STEP_SECONDS
+        return max(0.0, pts)
+
+
+class PushSource:
+    """Frames pushed by a live camera, of which the oldest is dropped when the reader is behind.
+
+    A frame that is not later than the one before it is dropped too: time only goes forward. Both kinds are counted in
+    `dropped`. `index` counts the frames pushed, so that a gap shows a dropped one.
+    """
+
+    def __init__(self, *, capacity: int = 32, max_side: int = 768) -> None:
+        self._channel: Channel[Frame] = Channel(capacity, when_full="drop_oldest")
+        self._max_side = max_side
+        self._lock = threading.Lock()
+        self._newest_seconds = -math.inf
+        self._pushed = 0
+        self._out_of_order = 0
+
+    @property
+    def dropped(self) -> int:
+        """Frames lost so far: too many waiting, or not later than the one before."""
+        return self._channel.dropped + self._out_of_order
+
+    def push(self, rgb: np.ndarray, pts_seconds: float) -> None:
+        """Hand over one picture, uint8 [H, W, 3] RGB, from any thread; nothing happens after `close`.
+
+        Raises InputError for another shape or type, or a time that is negative or not finite.
+        """
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+            raise InputError(f"a pushed frame must be uint8 [H, W, 3] RGB, got {rgb.dtype} {list(rgb.shape)}")
+        if not (math.isfinite(pts_seconds) and pts_seconds >= 0):
+            raise InputError(f"the time of a pushed frame must be 0 seconds or more, got {pts_seconds}")
+        size = fit_within(rgb.shape[1], rgb.shape[0], self._max_side)
+        own = np.array(rgb, order="C")  # the caller may use its buffer again
+        scaled = own if size == rgb.shape[1::-1] else cv2.resize(own, size, interpolation=cv2.INTER_AREA)
+        with self._lock:
+            index = self._pushed
+            self._pushed += 1
+            if pts_seconds <= self._newest_seconds:
+                self._out_of_order += 1
+                return
+            self._newest_seconds = pts_seconds
+            self._channel.put(Frame(scaled, pts_seconds, index))
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self._channel)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the stream; `error` is raised in whoever reads it, after the frames before it."""
+        self._channel.close(error)
+
+
+def _no_pictures(path: Path) -> InputError:
+    return InputError(f"no picture of {path.name!r} can be decoded: the file is damaged, try to export it again")
+
+
+def _open(path: Path) -> InputContainer:
+    # Only local files: a playlist must not make the decoder fetch from a network.
+    return av.open(str(path), options={"protocol_whitelist": "file"})
+
+
+def _probe(path: Path, max_side: int) -> _Facts:
+    """Read the header of a file; InputError if it is not a video with pictures."""
+    try:
+        container = _open(path)
+    except (av.error.FFmpegError, OSError, ValueError):
+        raise InputError(
+            f"{path.name!r} is not a video that can be read: give an MP4, WebM, MKV, MOV, AVI or GIF file"
+        ) from None
+    with container:
+        stream = _picture_stream(container)
+        if stream is None:
+            raise InputError(f"{path.name!r} has no moving pictures, only sound or other data: give a video")
+        start = (container.start_time or 0) / av.time_base
+        duration = container.duration / av.time_base if container.duration else None
+        if stream.duration and stream.time_base:
+            first = float((stream.start_time or 0) * stream.time_base) - start
+            duration = max(0.0, first) + float(stream.duration * stream.time_base)
+        rate = stream.average_rate or stream.guessed_rate
+        size = fit_within(*_displayed_size(stream), max_side)
+        return _Facts(
+            path=path,
+            duration_seconds=duration,
+            frame_rate=float(rate) if rate else None,
+            start_seconds=start,
+            tick_seconds=stream.time_base,
+            size=size,
+            no_decord=_why_not_decord(container, stream, size),
+        )
+
+
+def _picture_stream(container: InputContainer) -> VideoStream | None:
+    """The first stream of moving pictures; a cover picture is none."""
+    covers = av.stream.Disposition.attached_pic
+    shown = [s for s in container.streams.video if s.codec_context and not s.disposition & covers and s.width]
+    return shown[0] if shown else None
+
+
+def _displayed_size(stream: VideoStream) -> Size:
+    """Width and height in square pixels, before a rotation."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if not Fraction(1, 4) <= aspect <= 4:  # a wrong header
+        aspect = Fraction(1)
+    return max(1, round(stream.width * aspect)), stream.height
+
+
+def _why_not_decord(container: InputContainer, stream: VideoStream, size: Size) -> str:
+    """The reason why decord would fail on a film or silently give wrong frames; "" if it would not."""
+    if decord is None:
+        return "decord is not installed"
+    if stream.codec_context.name != "h264":
+        return f"its codec is {stream.codec_context.name}"
+    if size[0] < DECORD_MIN_WIDTH:
+        return "its pictures are tiny"
+    if not stream.duration or not stream.time_base:
+        return "it does not say how long it is"
+    if float(stream.duration * stream.time_base) > DECORD_MAX_SECONDS:
+        return "it is very long"
+    if stream.start_time or container.start_time:
+        return "it does not start at 0"
+    entries = stream.index_entries
+    if any(entry.is_discard for entry in entries):
+        return "an edit list hides frames"
+    keyframes = [number for number, entry in enumerate(entries) if entry.is_keyframe]
+    longest = max(b - a for a, b in pairwise([*keyframes, len(entries)])) if keyframes else math.inf
+    if longest > MAX_CHUNKS_A_GROUP * _chunk_frames(size):
+        return "its keyframes are far apart"
+    return _packet_trouble(container, stream)
+
+
+def _packet_trouble(container: InputContainer, stream: VideoStream) -> str:
+    """What the first packets say against decord."""
+    key_pts = math.inf
+    first: VideoFrame | None = None
+    for packet in islice(container.demux(stream), PROBE_PACKETS):
+        if packet.pts is not None and packet.is_keyframe:
+            key_pts = packet.pts
+        elif packet.pts is not None and packet.pts < key_pts < math.inf:
+            return "its groups of pictures are open"  # decord is some frames off after a seek
+        if first is None and (first := next(iter(_decoded(packet)), None)) and first.rotation:
+            return "it is rotated"  # decord turns the picture after scaling it, into a wrong shape
+    return "" if first else "no frame can be decoded"
+
+
+def _chunk_frames(size: Size) -> int:
+    """How many pictures of a size decord decodes at once, at most."""
+    return max(MIN_CHUNK_FRAMES, CHUNK_BYTES // (size[0] * size[1] * 3))
+
+
+def _decoded(packet: av.Packet) -> list[VideoFrame]:
+    """The frames that a packet completes; none if it is damaged."""
+    try:
+        return packet.decode()
+    except av.error.FFmpegError:
+        return []
+
+
+def _pyav_frames(
+    facts: _Facts, *, seek_seconds: float | None = None
+) -> Generator[tuple[float | None, VideoFrame], None, None]:
+    """Frames with their times as PyAV decodes them, from the start or from the keyframe before a time.
+
+    A damaged packet is passed over and counted; a file that cannot be read on ends there.
+    """
+    damaged = 0
+    with _open(facts.path) as container:
+        stream = _picture_stream(container)
+        assert stream is not None  # _probe found it
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = DECODER_THREADS
+        if seek_seconds is not None:
+            _seek(container, seek_seconds + facts.start_seconds)
+        try:
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.error.FFmpegError:
+                    damaged += 1
+                    continue
+                for frame in frames:
+                    pts = None if frame.time is None else frame.time - facts.start_seconds
+                    yield pts, frame
+        except av.error.FFmpegError as error:
+            logger.warning("%s: reading ends early: %s", facts.path.name, error)
+    if damaged:
+        logger.warning("%s: %d damaged packets were passed over", facts.path.name, damaged)
+
+
+def _seek(container: InputContainer, seconds: float) -> None:
+    """Go to the keyframe before a time, or stay at the start if the film cannot be sought in."""
+    try:
+        container.seek(max(0, round(seconds * av.time_base)))
+    except av.error.FFmpegError as error:
+        logger.info("%s: seeking failed, reading from the start: %s", container.name, error)
+        container.seek(0)
+
+
+def _as_rgb(frame: VideoFrame, size: Size) -> np.ndarray:
+    """uint8 [H, W, 3] RGB in a size given before the rotation, turned as a player turns it."""
+    width, height = size
+    # Bilinear is what decord does: both readers give the same pictures.
+    rgb = frame.reformat(width, height, "rgb24", interpolation=Interpolation.BILINEAR).to_ndarray()
+    turns = round(frame.rotation / 90) % 4  # counterclockwise
+    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+
+
+def _decord_pictures(facts: _Facts) -> Generator[tuple[float, np.ndarray], None, None]:
+    """Pictures with their times as decord decodes them, in chunks.
+
+    decord decodes ahead without a bound while its reader is slow, so it is sent back to the start after each chunk,
+    which empties its queue (seeking to where it is would do nothing). It then goes on from the keyframe before the next
+    chunk; chunks end at keyframes where they can, so that little is decoded twice.
+    """
+    width, height = facts.size
+    tick = facts.tick_seconds or Fraction(1, av.time_base)
+    reader: Any = decord.VideoReader(
+        str(facts.path), ctx=decord.cpu(0), width=width, height=height, num_threads=DECODER_THREADS
+    )
+    count = len(reader)
+    keyframes = [index for index in reader.get_key_indices() if index > 0]
+    longest = _chunk_frames(facts.size)
+    start = 0
+    while start < count:
+        end = min(start + longest, next((k for k in keyframes if k > start + MIN_CHUNK_FRAMES), count), count)
+        reader.seek_accurate(start)
+        times = reader.get_frame_timestamp(list(range(start, end)))[:, 0]
+        pictures = deque(reader.next().asnumpy() for _ in range(start, end))
+        reader.seek(0)
+        for time in times:
+            exact = float(round(float(time) / tick) * tick)  # decord's own time is rounded to float32
+            yield exact, pictures.popleft()
+        start = end

