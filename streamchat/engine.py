@@ -14,6 +14,7 @@ from streamchat import plugin
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
+from streamchat.images import picture
 from streamchat.memory.store import MemoryStore, Snapshot
 from streamchat.models.base import Model
 from streamchat.retrieval import retrieve
@@ -125,8 +126,10 @@ class StreamChat:
             at_seconds = self._newest.pts_seconds if self._newest is not None else 0.0
         snapshot = self.memory.snapshot(at_seconds)
         newest = newest or self._shown_at(at_seconds, snapshot)
-        if newest is None:
+        if newest is None and self._newest is None:
             raise InputError("there is no frame yet: start the video before you ask")
+        if newest is None:
+            raise InputError(f"the memory holds no picture of {at_seconds:g} s or before: ask about a later moment")
         embedding = self._embedder.embed([question])[0]
         context = retrieve(
             snapshot,
@@ -154,10 +157,15 @@ class StreamChat:
         )
 
     def _shown_at(self, at_seconds: float, snapshot: Snapshot) -> Frame | None:
-        """The newest frame at or before a moment, of those that are still at hand."""
+        """The newest picture of a moment or before, of those that are still at hand."""
         if self._newest is not None and self._newest.pts_seconds <= at_seconds:
             return self._newest
-        return snapshot.short_term[-1].frame if snapshot.short_term else None
+        if snapshot.short_term:
+            return snapshot.short_term[-1].frame
+        for root in reversed(snapshot.roots):
+            if root.keyframe is not None:
+                return Frame(picture(root.keyframe), root.span.start, 0)
+        return None
 
     def _seed_of(self, question: str, at_seconds: float) -> int:
         """A seed of this question's own, so that an answer does not hang on what was asked before."""

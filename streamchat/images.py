@@ -15,10 +15,10 @@ def fit_within(width: int, height: int, max_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def jpeg(picture: np.ndarray) -> bytes:
-    """Encode a picture, uint8 [H, W, 3] RGB, as a keyframe."""
+def jpeg(picture: np.ndarray, max_side: int = KEYFRAME_SIDE) -> bytes:
+    """Encode a picture, uint8 [H, W, 3] RGB, as a JPEG with a long side of at most `max_side` pixels."""
     height, width = picture.shape[:2]
-    size = fit_within(width, height, KEYFRAME_SIDE)
+    size = fit_within(width, height, max_side)
     small = picture if size == (width, height) else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     done, data = cv2.imencode(
         ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, KEYFRAME_QUALITY]

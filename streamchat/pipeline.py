@@ -163,17 +163,15 @@ class LiveSession:
 
     def _stack(self) -> None:
         """Decode and select; hand over what is kept."""
-        try:
-            for frame in self._source:
-                if not self._allowed(frame.pts_seconds):
-                    return
-                selection = self._engine.select(frame)
-                self._times.append(time.monotonic())
-                if selection.kept and not self._kept.put((frame, selection.cut)):
-                    return
-                self._tell()
-        finally:
-            self._kept.close()
+        for frame in self._source:
+            if not self._allowed(frame.pts_seconds):
+                break
+            selection = self._engine.select(frame)
+            self._times.append(time.monotonic())
+            if selection.kept and not self._kept.put((frame, selection.cut)):
+                break
+            self._tell()
+        self._kept.close()  # after an error `_guarded` does it, once the error is there to be seen
 
     def _allowed(self, seconds: float) -> bool:
         """Wait until the player has come this far; False if the session is closing."""

@@ -18,6 +18,7 @@ from streamchat.memory.short_term import draw
 from streamchat.memory.store import Snapshot, make_leaf
 from streamchat.types import Clip, Clue, Context, EncodedFrame, Frame, MemoryNode, Span, Visual
 
+SAME_SECONDS = 1e-3  # frames nearer than this in time are one
 NOW = 2.0  # relevance of what is on the screen: above every cosine, so that it is dropped last
 
 
@@ -132,15 +133,20 @@ def _recent(
         decay=options.short_term_decay,
         rng=np.random.default_rng(seed),
     )
-    visuals = [_visual_of(frame) for frame in drawn if frame.frame.index != newest.index]
+    visuals = [_visual_of(frame) for frame in drawn if not _same(frame, newest)]
     if open_clip is not None:
         keyframe = jpeg(open_clip.keyframes[-1].data)
         visuals.append(Visual(tokens=open_clip.tokens, span=open_clip.span, keyframe=keyframe))
-    kept = [frame.tokens for frame in snapshot.short_term if frame.frame.index == newest.index]
+    kept = [frame.tokens for frame in snapshot.short_term if _same(frame, newest)]
     tokens = kept[0][None] if kept else encode([newest])
     now = Span(newest.pts_seconds, newest.pts_seconds)
     visuals.append(Visual(tokens=tokens, span=now, keyframe=jpeg(newest.data), relevance=NOW))
     return tuple(sorted(visuals, key=lambda visual: visual.span))
+
+
+def _same(encoded: EncodedFrame, frame: Frame) -> bool:
+    """Whether an encoded frame is this one; a frame found by seeking has the same time but not the same index."""
+    return abs(encoded.pts_seconds - frame.pts_seconds) < SAME_SECONDS
 
 
 def _visual_of(frame: EncodedFrame) -> Visual:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
 
+import films
 import pytest
 from conftest import WordEmbedder, picture
 
-from streamchat import StreamChat
+from streamchat import StreamChat, open_video, plugin
 from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError
 from streamchat.models.base import Model
@@ -144,6 +147,48 @@ def test_an_error_of_the_model_comes_through_and_is_no_round(embedder: WordEmbed
     assert len(chat.memory.dialogue) == 0
 
 
+class TestOnRealFilms:
+    """Whatever selects the frames, the memory of a real film is whole, in order and bounded."""
+
+    @pytest.mark.parametrize("selector", plugin.names("streamchat.selectors"))
+    @pytest.mark.parametrize("film", [films.bikes, films.bigbuckbunny])
+    def test_the_tree_tiles_what_was_shown_and_the_ceiling_holds(
+        self, embedder: WordEmbedder, selector: str, film: Callable[[], Path]
+    ) -> None:
+        options = Options(selector=selector, chunk_frames=2, group_nodes=3)
+        chat = StreamChat(FakeModel(), options, embedder)
+        kept = [frame.pts_seconds for frame in open_video(film()) if chat.push(frame)]
+        snapshot = chat.memory.snapshot(99.0)
+        spans = [root.span for root in snapshot.roots]
+        assert spans[0].start == kept[0] == 0.0
+        assert all(a.end == b.start for a, b in pairwise(spans))
+        assert spans[-1].end == snapshot.open_chunk[0].pts_seconds
+        assert sum(root.mass for root in snapshot.roots) + len(snapshot.open_chunk) == len(kept)
+        assert all(later - earlier >= 1.0 for earlier, later in zip(kept, kept[5:], strict=False))
+
+    def test_a_small_budget_holds_on_a_real_film(self, embedder: WordEmbedder) -> None:
+        def memory(budget: int) -> StreamChat:
+            options = Options(chunk_frames=2, group_nodes=3, clusters=2, memory_bytes=budget)
+            chat = StreamChat(FakeModel(), options, embedder)
+            for frame in open_video(films.bikes()):
+                chat.push(frame)
+                assert chat.memory.tree_nbytes <= budget
+            return chat
+
+        free, bound = memory(10**9), memory(100_000)
+        assert free.memory.tree_nbytes > 100_000
+        ends = [chat.memory.snapshot(99.0).roots[-1].span.end for chat in (free, bound)]
+        assert ends[0] == ends[1]
+        assert bound.memory.snapshot(99.0).roots[0].span.start == 0.0
+
+    def test_evidence_is_never_later_than_the_question(self, embedder: WordEmbedder) -> None:
+        chat = StreamChat(FakeModel(), Options(chunk_frames=4), embedder)
+        for frame in open_video(films.bikes()):
+            chat.push(frame)
+        for at in (2.0, 3.25, 5.5, 9.9):
+            assert all(moment.span.end <= at for moment in chat.ask("What is shown?", at).evidence)
+
+
 class TestBadInput:
     def test_a_question_before_any_frame(self, fake_model: Model, embedder: WordEmbedder) -> None:
         with pytest.raises(InputError, match="no frame yet"):
@@ -159,6 +204,12 @@ class TestBadInput:
             Options.preset("huge")
         with pytest.raises(InputError, match=r"unknown selector 'nope'.*optical_flow"):
             StreamChat(fake_model, Options(selector="nope"), embedder)
+
+    def test_a_moment_before_all_that_is_remembered(self, fake_model: Model, embedder: WordEmbedder) -> None:
+        chat = watched(fake_model, embedder, 60)
+        with pytest.raises(InputError, match="no picture of 0 s or before"):
+            chat.ask("What is shown?", 0.0)
+        assert chat.ask("What is shown?", 4.0).text
 
     def test_options_out_of_range(self) -> None:
         with pytest.raises(InputError, match="clusters must be 1 or more, got 0"):

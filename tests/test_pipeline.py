@@ -63,7 +63,7 @@ def test_the_live_session_remembers_what_the_engine_remembers(film: VideoFile) -
     for frame in film:
         chat.push(frame)
     assert session.stats().nodes_by_level == chat.counts().nodes_by_level
-    assert "".join(session.ask("What?", 9.0)) == "".join(chat.stream_answer("What?", 9.0))
+    assert "".join(session.ask("What?")) == "".join(chat.stream_answer("What?"))
     session.close()
 
 

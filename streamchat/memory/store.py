@@ -132,6 +132,12 @@ class MemoryStore:
         return nodes_by_level(roots)
 
     @property
+    def tree_nbytes(self) -> int:
+        """Bytes of the long-term tree, which are held within `Options.memory_bytes`."""
+        with self._lock:
+            return self._tree.nbytes
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the tree, of the frames kept, and of the pictures that wait to be captioned."""
         with self._lock:

@@ -179,7 +179,7 @@ def _size(context: Context, model: ChatModel) -> int:
 
 def _without_least_related(context: Context) -> Context | None:
     """The context less its least related visual or clue, the last one after the dialogue; None if nothing is left."""
-    relevances = [item.relevance for item in (*context.recent, *context.recalled, *context.clues)]
+    relevances = [visual.relevance for visual in visuals_of(context)] + [clue.relevance for clue in context.clues]
     if context.turns and len(relevances) <= 1:
         return replace(context, turns=())
     if not relevances:

@@ -1,0 +1,107 @@
+"""The command line, as a stranger uses it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import films
+import pytest
+
+from streamchat.__main__ import main, stream_time
+from streamchat.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main([str(films.bikes()), "--model", "fake", "--json", *arguments]) == 0
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return printed
+
+
+def without_times(found: dict[str, Any]) -> dict[str, Any]:
+    answers = [{key: value for key, value in answer.items() if key != "timing"} for answer in found["answers"]]
+    return {**found, "answers": answers, "frames_per_second": None}
+
+
+def test_json_has_the_answers_with_evidence_and_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(capsys, "--ask", "0:07", "And now?", "--ask", "3", "What is shown?")
+    assert [answer["question"] for answer in found["answers"]] == ["What is shown?", "And now?"]
+    for answer, asked in zip(found["answers"], (3.0, 7.0), strict=True):
+        assert answer["asked_at_seconds"] == asked
+        assert answer["text"]
+        assert answer["evidence"]
+        assert all(moment["start"] <= moment["end"] <= asked for moment in answer["evidence"])
+        assert set(answer["timing"]) == {"retrieval_seconds", "first_token_seconds", "total_seconds"}
+    assert found["frames_seen"] == 250
+    assert 0 < found["frames_kept"] < 60
+    assert sum(found["nodes_by_level"]) >= 2
+    assert found["memory_bytes"] > 0
+    assert found["frames_per_second"] > 0
+
+
+def test_the_same_command_gives_the_same_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--ask", "5", "What is shown?", "--seed", "3")
+    assert without_times(report(capsys, *arguments)) == without_times(report(capsys, *arguments))
+
+
+def test_a_time_past_the_end_is_asked_at_the_end_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(films.bikes()), "--model", "fake", "--json", "--ask", "99", "What is shown?"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["answers"][0]["asked_at_seconds"] == pytest.approx(9.96, abs=0.05)
+    assert "ends at" in captured.err
+    assert "asked there" in captured.err
+
+
+def test_standard_output_carries_the_json_alone_and_text_streams_without_it() -> None:
+    command = [sys.executable, "-m", "streamchat", str(films.bikes()), "--model", "fake", "--ask", "2", "What is shown?"]
+    done = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads(done.stdout)["answers"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert "[0:02] What is shown?" in done.stdout
+
+
+def test_models_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-models"]) == 0
+    listed = capsys.readouterr().out
+    assert "embedded" in listed
+    assert "does not understand actions" in listed
+    assert "fake" in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing.mp4", "--model", "fake"], "nothing.mp4"),
+        (["{film}", "--model", "nope"], "unknown model 'nope': choose one of embedded, fake"),
+        (["{film}", "--preset", "nope"], "unknown preset 'nope': choose one of slow, base, fast"),
+        (["{film}", "--selector", "nope", "--model", "fake"], "unknown selector 'nope': choose one of"),
+        (["{film}", "--model", "fake", "--ask", "3", "  "], "question is empty"),
+        (["{film}", "--model", "fake", "--ask", "soon", "What?"], "'soon' is not a time"),
+        (["{film}", "--model", "fake", "--ask", "1:-3", "What?"], "is not a time"),
+        ([], "no video was given"),
+    ],
+)
+def test_bad_input_is_explained_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main([argument.format(film=films.bikes()) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90.5", 90.5), ("1:30", 90), ("1:02:03", 3723)])
+def test_times_are_seconds_or_clock_times(text: str, seconds: float) -> None:
+    assert stream_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "nan", "inf", "-1", "1:2:3:4", "a:b"])
+def test_other_times_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is not a time"):
+        stream_time(text)
