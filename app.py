@@ -1,0 +1,98 @@
+"""The app: python app.py, then open http://127.0.0.1:7860."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from streamchat.config import PRESETS, Options
+from streamchat.errors import InputError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from streamchat.ui.sessions import Visitors
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine unasked
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of the app."""
+    arguments = argparse.ArgumentParser(prog="python app.py", description="Chat with a video while it plays.")
+    arguments.add_argument("--model", default="embedded", help="the model that answers (default: embedded)")
+    arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
+    arguments.add_argument("--host", default=None, help="address to listen at (default: 127.0.0.1)")
+    arguments.add_argument("--port", type=int, default=None, help="port to listen at (default: 7860)")
+    return arguments
+
+
+def build(visitors: Visitors) -> gr.Blocks:
+    """The page."""
+    import gradio as gr
+
+    from streamchat.ui.tab import WatchTab
+    from streamchat.ui.theme import TITLE
+
+    with gr.Blocks(title=TITLE, fill_width=True) as blocks:
+        gr.HTML(
+            f"<h1>{TITLE}</h1><p>Chat with a video while it plays. Answers cite their moments.</p>", elem_id="sc-head"
+        )
+        WatchTab(visitors)
+        blocks.unload(visitors.leave)
+    return blocks
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the app until it is told to end; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return serve(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Check the arguments, then serve; raises InputError for a bad one."""
+    options = Options.preset(arguments.preset)
+    if arguments.port is not None and not 1 <= arguments.port <= 65535:
+        raise InputError(f"--port must be from 1 to 65535, got {arguments.port}")
+    from streamchat.models import check_model_name
+
+    check_model_name(arguments.model)
+    from streamchat.ui.examples import data_folder
+    from streamchat.ui.sessions import SharedModel, Visitors
+    from streamchat.ui.theme import CSS, HEAD, theme
+
+    visitors = Visitors(SharedModel(arguments.model), options)
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        build(visitors).launch(
+            server_name=arguments.host,
+            server_port=arguments.port,
+            theme=theme(),
+            css=CSS,
+            head=HEAD,
+            allowed_paths=[str(data_folder())],
+            run_history=False,
+            footer_links=[],
+        )
+    except OSError as error:  # such as a port that is taken
+        raise InputError(f"cannot listen on port {arguments.port}: {error}; choose another with --port") from None
+    finally:
+        visitors.close_all()
+    return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - the signature of a signal handler
+    """Leave as for Ctrl-C, so that every session is closed."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

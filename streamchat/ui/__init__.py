@@ -1,0 +1,1 @@
+"""The app: layout, sessions of its visitors, and what stands on the page."""

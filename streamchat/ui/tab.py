@@ -1,0 +1,203 @@
+"""The first tab: a film plays, the stream is taken in, and a person asks about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from streamchat.engine import AnswerStream
+from streamchat.errors import StreamChatError
+from streamchat.ui import components, examples
+from streamchat.ui.sessions import Visit, Visitors
+from streamchat.ui.theme import PLAY
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+WELCOME = "**Ask about the video while it plays.**\n\nUpload a film or pick an example, then write a question below."
+
+Message = dict[str, Any]
+
+
+class WatchTab:
+    """Layout and events of the tab; made inside a `gr.Blocks`."""
+
+    def __init__(self, visitors: Visitors) -> None:
+        self._visitors = visitors
+        self._layout()
+        self._events()
+
+    def _layout(self) -> None:
+        self.model = gr.HTML(self._model_line(), elem_id="model")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=6, min_width=320):
+                self.video = gr.Video(label="Video", elem_id="film", sources=["upload"], height=400, buttons=[])
+                with gr.Row(elem_id="sc-examples"):
+                    self.examples = [gr.Button(title, size="sm", min_width=96) for title in examples.titles()]
+                self.rest = gr.Button("Take in the rest at full speed", elem_id="rest", size="sm", interactive=False)
+            with gr.Column(scale=5, min_width=320):
+                self.chat = gr.Chatbot(
+                    label="Conversation",
+                    elem_id="chat",
+                    height=432,
+                    placeholder=WELCOME,
+                    buttons=["copy"],
+                    feedback_options=None,
+                )
+                with gr.Row(equal_height=True, elem_id="sc-asking"):
+                    self.question = gr.Textbox(
+                        placeholder="Ask about the video",
+                        label="Question",
+                        show_label=False,
+                        container=False,
+                        elem_id="question",
+                        scale=5,
+                        min_width=120,
+                        max_lines=3,
+                    )
+                    self.send = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
+                    self.stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64, interactive=False)
+        self.gauges = gr.HTML(components.gauges(None, None, None), elem_id="gauges")
+        self.timer = gr.Timer(TICK_SECONDS)
+        self.shown = gr.State(None)  # the gauges as the page has them
+
+    def _events(self) -> None:
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        gr.on(None, self._load, None, self.model, concurrency_limit=None, **quiet)
+        for button, title in zip(self.examples, examples.titles(), strict=True):
+            button.click(lambda title=title: str(self._film(title)), None, self.video, **quiet)
+        self.video.change(
+            self._open, self.video, [self.chat, self.rest, self.gauges, self.shown], concurrency_limit=None, **quiet
+        ).then(None, None, None, js=PLAY)
+        self.rest.click(self._rest, None, self.rest, **quiet)
+        self.timer.tick(
+            self._tick, [self.video, self.shown], [self.gauges, self.shown], concurrency_limit=None, **quiet
+        )
+        asking = gr.on(
+            [self.send.click, self.question.submit],
+            self._ask,
+            [self.question, self.video],
+            [self.question, self.chat, self.send, self.stop],
+            concurrency_limit=None,
+            **quiet,
+        )
+        self.chat.clear(self._clear, None, None, **quiet)
+        self.stop.click(self._stopped, None, [self.chat, self.send, self.stop], cancels=[asking], **quiet)
+
+    def _model_line(self) -> str:
+        model = self._visitors.model
+        if model.ready:
+            return components.model_line(f"Model: {model.get().name}", busy=False)
+        return components.model_line(f"Loading the model “{model.spec}” …", busy=True)
+
+    def _load(self) -> Iterator[str]:
+        """Load the model once the page is there."""
+        yield self._model_line()
+        try:
+            self._visitors.model.get()
+        except Exception as error:
+            log.warning("the model cannot be loaded: %s", error)
+            yield components.model_line(f"The model cannot be loaded: {error}", busy=False)
+        else:
+            yield self._model_line()
+
+    @staticmethod
+    def _film(title: str) -> Path:
+        with _errors_as_toasts():
+            return examples.film(title)
+
+    def _open(self, film: str | None, request: gr.Request) -> Any:
+        """Begin the film that was uploaded or picked, or end the one that was cleared."""
+        visitor = str(request.session_hash)
+        self._visitors.close(visitor)
+        opened = False
+        if film is not None:
+            try:
+                self._visitors.open(visitor, Path(film))
+                opened = True
+            except StreamChatError as error:
+                gr.Warning(str(error), title="This video cannot be used", duration=None)
+        empty = components.gauges(None, None, None)
+        return [], gr.update(interactive=opened), empty, empty
+
+    def _clear(self, request: gr.Request) -> None:
+        """Empty the conversation on the page; the memory of it stays."""
+        visit = self._visitors.get(str(request.session_hash))
+        if visit is not None:
+            visit.messages.clear()
+
+    def _rest(self, request: gr.Request) -> Any:
+        visit = self._visitors.get(str(request.session_hash))
+        if visit is not None:
+            visit.take_in_the_rest()
+        return gr.update(interactive=False)
+
+    def _tick(self, video: gr.Video, shown: str | None, request: gr.Request) -> Any:
+        """Let the reader follow the player, and show how it stands if that changed."""
+        visit = self._visitors.get(str(request.session_hash))
+        if visit is None:
+            return gr.skip(), gr.skip()
+        if video.value is not None:
+            visit.follow(video.playback_position)
+        self._show_error(visit)
+        delay = visit.answers[-1].timing.first_token_seconds if visit.answers else None
+        now = components.gauges(visit.session.stats(), visit.duration_seconds, delay)
+        return (gr.skip(), gr.skip()) if now == shown else (now, now)
+
+    def _show_error(self, visit: Visit) -> None:
+        error = visit.session.error
+        if error is not None and not visit.error_shown:
+            visit.error_shown = True
+            gr.Warning(str(error), title="Taking in the video stopped", duration=None)
+
+    def _ask(self, question: str, video: gr.Video, request: gr.Request) -> Iterator[Any]:
+        """Stream the answer to a question about what was shown up to the player's position."""
+        with _errors_as_toasts():
+            visit = self._visitors.watching(str(request.session_hash))
+            stream = visit.ask(question, video.playback_position or 0.0)
+        visit.messages.append({"role": "user", "content": question.strip()})
+        text = ""
+        yield "", [*visit.messages, _said("…")], gr.update(interactive=False), gr.update(interactive=True)
+        try:
+            with _errors_as_toasts():
+                for piece in stream:
+                    text += piece
+                    yield gr.skip(), [*visit.messages, _said(text)], gr.skip(), gr.skip()
+        finally:  # also when Stop or a closed page ends the generator
+            stream.close()
+            self._finish(visit, stream)
+        yield gr.skip(), visit.messages, gr.update(interactive=True), gr.update(interactive=False)
+
+    @staticmethod
+    def _finish(visit: Visit, stream: AnswerStream) -> None:
+        """Put the answer, or as much of it as there is, and its moments into the conversation."""
+        answer = stream.answer
+        visit.answers.append(answer)
+        visit.messages.append(_said(answer.text or "(stopped)"))
+        visit.messages.append(_said(gr.HTML(components.moments(answer.evidence) + components.footnote(answer))))
+
+    def _stopped(self, request: gr.Request) -> Any:
+        visit = self._visitors.get(str(request.session_hash))
+        messages = visit.messages if visit is not None else []
+        return messages, gr.update(interactive=True), gr.update(interactive=False)
+
+
+def _said(content: Any) -> Message:
+    return {"role": "assistant", "content": content}
+
+
+@contextmanager
+def _errors_as_toasts() -> Iterator[None]:
+    """Turn what goes wrong into a message on the page; what was not foreseen is logged too."""
+    try:
+        yield
+    except StreamChatError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+    except Exception as error:
+        log.error("unexpected error", exc_info=error)
+        raise gr.Error(f"Something went wrong: {error}", print_exception=False) from None

@@ -1,0 +1,251 @@
+"""The app in a real browser: upload, watch, ask, seek; what it must refuse; and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import films
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+START_SECONDS = 90
+WAIT_MS = 60_000
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists() and "CI" not in os.environ, reason=f"{CHROMIUM} is not installed"),
+]
+
+
+class App:
+    """`python app.py` in a process of its own; its output is read until it says where it listens."""
+
+    def __init__(self, *arguments: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port), *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        self.output = ""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if self.url in line:
+                return
+        raise AssertionError(f"the app did not start:\n{self.output}")
+
+    def end(self) -> int:
+        """Ask the process to end and return its exit code; fails if that takes over 10 s."""
+        self.process.send_signal(signal.SIGTERM)
+        rest, _ = self.process.communicate(timeout=10)
+        self.output += rest
+        return self.process.returncode
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    app = App("--model", "fake")
+    yield app
+    assert app.end() == 0
+    assert "Traceback" not in app.output
+
+
+@pytest.fixture
+def page(app: App, browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    expect.set_options(timeout=WAIT_MS)
+    page.goto(app.url)
+    expect(page.locator("#model")).to_contain_text("Fake")
+    yield page
+    context.close()
+
+
+def upload(page: Page, film: Path) -> None:
+    page.set_input_files("#film input[type=file]", film)
+
+
+def ask(page: Page, question: str) -> None:
+    page.fill("#question textarea", question)
+    page.click("#ask")
+
+
+def position(page: Page) -> float:
+    found: float = page.eval_on_selector("#film video", "video => video.currentTime")
+    return found
+
+
+def test_a_film_is_uploaded_watched_asked_about_and_its_moments_seek(page: Page) -> None:
+    upload(page, films.bikes())
+    page.wait_for_function("document.querySelector('#film video')?.currentTime > 2.5")
+    assert page.eval_on_selector("#film video", "video => video.muted")
+    ask(page, "What is shown?")
+    expect(page.locator("#chat")).to_contain_text("asked: It is now")
+    expect(page.locator(".sc-footnote")).to_be_visible()
+    asked = re.search(r"at 0:(\d\d)", page.inner_text(".sc-footnote"))
+    assert asked is not None
+    assert 2 <= int(asked[1]) <= position(page) + 1
+    chip = page.locator(".sc-chip").first
+    moment = float(chip.get_attribute("data-seek") or "nan")
+    assert moment <= int(asked[1]) + 1
+    page.eval_on_selector("#film video", "video => video.pause()")
+    chip.click()
+    page.wait_for_function("t => Math.abs(document.querySelector('#film video').currentTime - t) < 0.3", arg=moment)
+
+
+def test_the_reader_follows_the_player_and_the_rest_can_be_taken_in(page: Page) -> None:
+    upload(page, films.bikes())
+    page.wait_for_function("document.querySelector('#film video')?.currentTime > 1")
+    page.eval_on_selector("#film video", "video => video.pause()")
+    expect(page.locator("#gauges")).to_contain_text(re.compile(r"0:0[1-4] / 0:10"))
+    page.click("#rest")
+    expect(page.locator("#gauges")).to_contain_text("0:10 / 0:10")
+    expect(page.locator("#gauges")).to_contain_text("of 250")
+    ask(page, "What was shown?")
+    expect(page.locator(".sc-footnote")).to_contain_text("at 0:09")
+
+
+def test_asking_before_anything_was_played_is_about_the_first_frame(page: Page) -> None:
+    page.add_init_script("HTMLMediaElement.prototype.play = () => Promise.reject(new Error('no'))")
+    page.reload()
+    expect(page.locator("#model")).to_contain_text("Fake")
+    upload(page, films.bikes())
+    expect(page.locator("#rest")).to_be_enabled()
+    ask(page, "What is shown?")
+    expect(page.locator(".sc-footnote")).to_contain_text("at 0:00")
+
+
+def test_an_example_is_one_click_away(page: Page) -> None:
+    page.click("#sc-examples button:has-text('A short journey')")
+    page.wait_for_function("document.querySelector('#film video')?.currentTime > 0.5")
+    expect(page.locator("#gauges")).to_contain_text("/ 0:24")
+
+
+def test_two_visitors_do_not_see_each_other(page: Page, app: App, browser: Browser) -> None:
+    upload(page, films.bikes())
+    expect(page.locator("#rest")).to_be_enabled()
+    ask(page, "What is the first visitor's question?")
+    expect(page.locator(".sc-footnote")).to_be_visible()
+    other = browser.new_page()
+    other.goto(app.url)
+    expect(other.locator("#chat")).to_contain_text("Ask about the video while it plays")
+    ask(other, "What did the other one ask?")
+    expect(other.get_by_text("there is no video yet")).to_be_visible()
+    other.close()
+
+
+class TestRefused:
+    def test_a_question_before_any_video(self, page: Page) -> None:
+        ask(page, "What is shown?")
+        expect(page.get_by_text("there is no video yet")).to_be_visible()
+
+    def test_an_empty_question(self, page: Page) -> None:
+        upload(page, films.bikes())
+        expect(page.locator("#rest")).to_be_enabled()
+        page.click("#ask")
+        expect(page.get_by_text("the question is empty")).to_be_visible()
+
+    @pytest.mark.parametrize("content", [b"this is no film\n" * 40, b""], ids=["text", "empty"])
+    def test_what_is_no_video(self, page: Page, tmp_path: Path, content: bytes) -> None:
+        film = tmp_path / "notes.mp4"
+        film.write_bytes(content)
+        upload(page, film)
+        expect(page.get_by_text(re.compile("notes.mp4.*(is not a video|is empty)"))).to_be_visible()
+        expect(page.locator("#rest")).to_be_disabled()
+        upload_again = page.locator("#sc-examples button:has-text('A short journey')")
+        upload_again.click()
+        expect(page.locator("#rest")).to_be_enabled()
+
+
+def test_a_phone_needs_no_sideways_scrolling(app: App, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(app.url)
+    expect(page.locator("#ask")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+def test_the_built_in_model_reads_what_is_on_the_screen(browser: Browser) -> None:
+    app = App("--model", "embedded")
+    page = browser.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(app.url)
+    expect(page.locator("#model")).to_contain_text("does not understand actions", timeout=WAIT_MS)
+    page.click("#sc-examples button:has-text('Words on the screen')")
+    expect(page.locator("#rest")).to_be_enabled(timeout=WAIT_MS)
+    page.click("#rest")
+    expect(page.locator("#gauges")).to_contain_text("0:06 / 0:06", timeout=WAIT_MS)
+    ask(page, "Which words were written on the screen?")
+    expect(page.locator("#chat")).to_contain_text("THANKS FOR WATCHING", timeout=WAIT_MS)
+    expect(page.locator(".sc-chip").first).to_be_visible(timeout=WAIT_MS)
+    page.close()
+    assert app.end() == 0
+    assert "Traceback" not in app.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "nope"], "unknown model 'nope': choose one of embedded, fake"),
+        (["--preset", "nope"], "unknown preset 'nope': choose one of slow, base, fast"),
+        (["--port", "99999"], "--port must be from 1 to 65535"),
+    ],
+)
+def test_bad_arguments_are_explained_with_exit_code_2(arguments: list[str], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "app.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=START_SECONDS
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_explained() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "app.py", "--model", "fake", "--port", port],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+        )
+    assert done.returncode == 2
+    assert "choose another with --port" in done.stderr
