@@ -66,6 +66,7 @@ class Clip:
     tokens: torch.Tensor  # [K, P, D], the leaf's centroids
     keyframes: tuple[Frame, ...]  # the real frame nearest to each centroid, in time order
     span: Span
+    starts_scene: bool = False  # its first frame comes just after a cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,7 +166,7 @@ def make_leaf(frames: Sequence[EncodedFrame], span: Span, *, clusters: int, seed
         keyframe=jpeg(heaviest.data),
     )
     in_time_order = tuple(sorted(keyframes, key=lambda frame: frame.pts_seconds))
-    return leaf, Clip(found.centroids, in_time_order, span)
+    return leaf, Clip(found.centroids, in_time_order, span, starts_scene=frames[0].cut)
 
 
 def _medoids(tokens: torch.Tensor, centroids: torch.Tensor, labels: torch.Tensor) -> list[int]:

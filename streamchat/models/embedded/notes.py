@@ -1,0 +1,112 @@
+"""Everything noted up to a question: from the memory's clues, the open chunk and what is on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from streamchat.images import jpeg
+from streamchat.models.embedded.seeing import UNNAMED
+from streamchat.models.embedded.telling import merged, said
+from streamchat.types import Clue, Context, Evidence, Frame, Observation, Span
+
+NOW_SECONDS = 1.0  # what was seen within this long before the question is there "now"
+NEAR_RELEVANCE = 0.42  # cosine of a question with a caption, below which it is about something else
+ALL = 10**6
+
+Observe = Callable[[Sequence[Frame], bool, frozenset[str]], list[Observation]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Notes:
+    """Observations in time order, none later than the question, and the pictures that go with them."""
+
+    observations: tuple[Observation, ...]
+    newest_seconds: float  # when what is on the screen was shown
+    asked_at_seconds: float
+    frames: tuple[Frame, ...]  # of the open chunk and the screen
+    clues: tuple[Clue, ...]
+
+    def of(self, *kinds: str) -> list[Observation]:
+        """The observations of some kinds, in time order."""
+        return [one for one in self.observations if one.kind in kinds]
+
+    def things(self, labels: Iterable[str] | None = None) -> list[Observation]:
+        """Named objects, people and tags, in time order; only those with one of some labels, if given."""
+        found = [one for one in self.of("object", "person", "tag") if one.label != UNNAMED]
+        if labels is None:
+            return found
+        wanted = frozenset(labels)
+        return [one for one in found if one.label in wanted or one.detail in wanted]
+
+    def is_now(self, one: Observation) -> bool:
+        """Whether an observation holds for what is on the screen."""
+        return one.span.end >= self.newest_seconds - NOW_SECONDS
+
+    def now(self, observations: Sequence[Observation]) -> list[Observation]:
+        """Those of some observations that hold for what is on the screen."""
+        return [one for one in observations if self.is_now(one)]
+
+    def closest(self) -> Span | None:
+        """The moment whose caption is nearest to the question in meaning; None if none is near."""
+        leaves = [clue for clue in self.clues if clue.level == 0 and clue.relevance > NEAR_RELEVANCE]
+        return max(leaves, key=lambda clue: clue.relevance).span if leaves else None
+
+    def evidence(self, one: Observation) -> Evidence:
+        """The moment of an observation, with a picture of it if there is one."""
+        span = Span(one.span.start, max(one.span.start, min(one.span.end, self.asked_at_seconds)))
+        return Evidence(span=span, caption=said(one), keyframe=self._keyframe(span))
+
+    def _keyframe(self, span: Span) -> bytes | None:
+        shown = [frame for frame in self.frames if span.start <= frame.pts_seconds <= span.end]
+        if shown:
+            return jpeg(shown[len(shown) // 2].data)
+        around = [clue for clue in self.clues if clue.span.start <= span.start <= clue.span.end and clue.keyframe]
+        return min(around, key=lambda clue: clue.span.end - clue.span.start).keyframe if around else None
+
+
+def gather(context: Context, observe: Observe) -> Notes:
+    """Put together what is known at a question; `observe` looks at frames that no caption speaks of yet."""
+    asked = context.asked_at_seconds
+    leaves = [clue for clue in context.clues if clue.level == 0]
+    groups = [list(clue.caption.observations) for clue in leaves]
+    frames = _open_frames(context)
+    expected = frozenset(one.label for one in (groups[-1] if groups else ()) if one.kind == "count")
+    starts_scene = context.open_clip is not None and context.open_clip.starts_scene
+    groups.append(observe(frames, starts_scene, expected))
+    known = list(merged(groups, at_most=ALL))
+    parents = sorted((clue for clue in context.clues if clue.level > 0), key=lambda clue: clue.level)
+    for clue in parents:
+        known += [one for one in clue.caption.observations if not _told(one, known)]
+    causal = [_until(one, asked) for one in known if one.span.start <= asked]
+    return Notes(
+        observations=tuple(sorted(causal, key=lambda one: one.span)),
+        newest_seconds=context.newest.pts_seconds,
+        asked_at_seconds=asked,
+        frames=tuple(frames),
+        clues=context.clues,
+    )
+
+
+def _open_frames(context: Context) -> list[Frame]:
+    """The frames that no caption speaks of yet, what is on the screen last."""
+    kept = () if context.open_clip is None else context.open_clip.keyframes
+    before = [frame for frame in kept if frame.pts_seconds < context.newest.pts_seconds]
+    return [*before, context.newest]
+
+
+def _told(one: Observation, known: Sequence[Observation]) -> bool:
+    """Whether an observation of a summary is known from a leaf already."""
+    return any(
+        other.kind == one.kind
+        and other.label == one.label
+        and other.span.start <= one.span.end
+        and one.span.start <= other.span.end
+        for other in known
+    )
+
+
+def _until(one: Observation, asked_at_seconds: float) -> Observation:
+    if one.span.end <= asked_at_seconds:
+        return one
+    return replace(one, span=Span(one.span.start, asked_at_seconds))

@@ -1,0 +1,70 @@
+"""On-screen text: PP-OCRv6 small, through rapidocr."""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streamchat.embedding import compute_threads
+from streamchat.models.embedded import weights
+from streamchat.models.embedded.detector import Box
+
+MIN_SCORE = 0.82
+MIN_LETTERS = 2
+MAX_SIDE = 736
+FINDER_SIDE = 480  # the finder's long side; the reader sees the full picture
+
+
+@dataclass(frozen=True, slots=True)
+class ReadText:
+    """A line of text in a picture."""
+
+    text: str
+    score: float
+    box: Box
+
+
+class Reader:
+    """Reads text in pictures. One picture is read at a time, so that no thread waits for longer than that."""
+
+    def __init__(self) -> None:
+        from rapidocr import RapidOCR
+
+        threads = compute_threads()
+        self._turn = threading.Lock()
+        self._ocr = RapidOCR(
+            params={
+                "Global.log_level": "error",
+                "Global.use_cls": False,
+                "Global.max_side_len": MAX_SIDE,
+                "Det.limit_side_len": FINDER_SIDE,
+                "Det.limit_type": "max",
+                "Det.model_path": str(weights.packaged(*weights.TEXT_FINDER)),
+                "Rec.model_path": str(weights.packaged(*weights.TEXT_READER)),
+                "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            }
+        )
+
+    def read(self, picture: np.ndarray) -> list[ReadText]:
+        """Lines of text in a picture, uint8 [H, W, 3] RGB, from top to bottom."""
+        with self._turn:
+            found: Any = self._ocr(np.ascontiguousarray(picture[:, :, ::-1]))
+        if found.txts is None:
+            return []
+        lines = [
+            ReadText(text.strip(), float(score), _around(corners))
+            for text, score, corners in zip(found.txts, found.scores, found.boxes, strict=True)
+            if score > MIN_SCORE and len(re.sub(r"\W", "", text)) >= MIN_LETTERS
+        ]
+        return sorted(lines, key=lambda line: line.box.top)
+
+
+def _around(corners: np.ndarray) -> Box:
+    """The upright box around four corners [4, 2]."""
+    (left, top), (right, bottom) = np.min(corners, 0), np.max(corners, 0)
+    return Box(float(left), float(top), float(right), float(bottom))

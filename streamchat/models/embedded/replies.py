@@ -1,0 +1,301 @@
+"""Answers about things: how many, which colour, where, when, which, is there."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from streamchat.models.embedded.choosing import PAST, Case, Reply, chosen, distinct
+from streamchat.models.embedded.lexicon import CLOTHES, Time
+from streamchat.models.embedded.questions import LABEL_WORDS, Target
+from streamchat.models.embedded.telling import PART_WORDS, said
+from streamchat.models.embedded.vocabulary import listed, plural
+from streamchat.prompts import moment
+from streamchat.types import Observation, Span
+
+LIMIT = "in built-in mode"
+GENDERED = frozenset(
+    [
+        "man",
+        "woman",
+        "men",
+        "women",
+        "boy",
+        "girl",
+        "boys",
+        "girls",
+        "lady",
+        "ladies",
+        "guy",
+        "guys",
+        "he",
+        "she",
+        "him",
+        "her",
+        "his",
+    ]
+)
+
+
+def at(one: Observation) -> str:
+    """When an observation held, in words."""
+    return moment(one.span)
+
+
+def not_noticed(case: Case, word: str) -> Reply:
+    """Never "no": only that it was not noticed, with what there was instead."""
+    instead = distinct(chosen(case, case.notes.things()) or case.notes.now(case.notes.things()), 3)
+    text = f"I did not notice {_with_article(word)} up to {moment(_asked(case))}."
+    if instead:
+        text += f" What I noticed: {_row(instead)}."
+    return Reply(text, tuple(instead))
+
+
+def cannot_see(case: Case, what: str) -> Reply:
+    """For what is never observed: says so, with what is known of the moment."""
+    things = chosen(case, case.notes.things()) or case.notes.now(case.notes.things())
+    near = case.notes.closest()
+    if near is not None and case.question.time is Time.ANY and PAST.search(case.question.text):
+        then = [one for one in case.notes.things() if one.span.start <= near.end and near.start <= one.span.end]
+        things = then or things
+    known = distinct(things, 3)
+    text = f"I can't see {what} {LIMIT}."
+    if known:
+        text += f" Closest to it I noticed: {_row(known)}."
+    else:
+        text += f" I recognised nothing by name up to {moment(_asked(case))}."
+    return Reply(text, tuple(known))
+
+
+def _asked(case: Case) -> Span:
+    return Span(case.notes.asked_at_seconds, case.notes.asked_at_seconds)
+
+
+def _with_article(word: str) -> str:
+    if word == "people" or (word.endswith("s") and word not in LABEL_WORDS):
+        return f"any {word}"
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def sentence(words: str) -> str:
+    """Words with a capital letter in front."""
+    return words[0].upper() + words[1:]
+
+
+def _row(found: Sequence[Observation]) -> str:
+    return listed([f"{said(one)} ({at(one)})" for one in found])
+
+
+def how_many(case: Case) -> Reply:
+    """Counts of a subject: those of now, of a time, or the most at once."""
+    main = case.question.main
+    if main is None:
+        return cannot_see(case, "what to count there")
+    labels = case.labels_of(main)
+    counts = [one for one in case.notes.of("count") if one.label in labels]
+    if case.question.main_colours:
+        return _how_many_of_colour(case, main)
+    if not counts:
+        return not_noticed(case, main.word)
+    now = case.question.time is Time.NOW or not PAST.search(case.question.text)
+    fitting = chosen(case, counts) if case.question.time is not Time.ANY or now else counts
+    if now and case.question.time in (Time.NOW, Time.ANY):
+        fitting = case.notes.now(counts)
+        if not fitting:
+            last = max(counts, key=lambda one: one.span.end)
+            return Reply(f"I count none right now; the last I noticed: {said(last)} at {at(last)}.", (last,))
+        fitting = _newest_of_each(fitting)
+    elif not fitting:
+        return not_noticed(case, main.word)
+    else:
+        fitting = _most_of_each(fitting)
+    text = listed([f"{one.count} {one.label if one.count == 1 else plural(one.label)} ({at(one)})" for one in fitting])
+    lead = "Now I count" if now and case.question.time in (Time.NOW, Time.ANY) else "I counted"
+    total = sum(one.count for one in fitting)
+    text = f"{total} in all: {text}" if len(fitting) > 1 else text
+    at_once = ", at most at one time" if lead == "I counted" and total > 1 else ""
+    return Reply(f"{lead} {text}{at_once}.", tuple(fitting))
+
+
+def _newest_of_each(counts: Sequence[Observation]) -> list[Observation]:
+    """The last count of each name; one from a single picture, where things are easily missed, if none is higher."""
+    newest: dict[str, Observation] = {}
+    for one in counts:
+        newest[one.label] = max(newest.get(one.label, one), one, key=lambda item: (item.span.end, item.span.start))
+    for label, one in newest.items():
+        if one.span.start == one.span.end:
+            newest[label] = max((other for other in counts if other.label == label), key=lambda item: item.count)
+    return list(newest.values())
+
+
+def _most_of_each(counts: Sequence[Observation]) -> list[Observation]:
+    most: dict[str, Observation] = {}
+    for one in counts:
+        most[one.label] = max(most.get(one.label, one), one, key=lambda item: item.count)
+    return list(most.values())
+
+
+def _how_many_of_colour(case: Case, main: Target) -> Reply:
+    wanted = case.question.main_colours[0]
+    things = chosen(case, case.things_of(main))
+    if not things:
+        return not_noticed(case, f"{wanted} {main.word}")
+    return Reply(f"I count {len(things)} that look {wanted}: {_row(things)}.", tuple(things))
+
+
+def which_colour(case: Case) -> Reply:
+    """The colour of the thing that is asked about, and of no other."""
+    main = case.question.main
+    if main is None:
+        return cannot_see(case, "what that is, so not its colour either,")
+    if main.part == "letters":
+        return _colour_of(case, main, case.notes.of("text"), "the text")
+    if main.part in CLOTHES:
+        candidates = [one for one in case.notes.of("clothes") if one.label == main.part]
+        return _colour_of(case, main, candidates, f"the {main.word}, going by the person's {PART_WORDS[main.part]}")
+    if main.part == "picture":
+        return _colour_of(case, main, case.notes.of("picture"), "the picture as a whole")
+    if main.part:
+        candidates = [one for one in case.notes.of("area") if one.label == main.part]
+        return _colour_of(case, main, candidates, f"the {main.word}, going by {PART_WORDS[main.part]}")
+    seen = case.things_of(main)
+    things = [one for one in seen if one.kind != "tag"]
+    if seen and not things:
+        return Reply(f"I noticed {_row(distinct(seen, 2))}, but can't tell the colour.", tuple(distinct(seen, 2)))
+    if not things:
+        reply = not_noticed(case, main.word)
+        return Reply(f"I can't tell the colour: {reply.text}", reply.rests_on)
+    name = "the upper clothes of the person" if things[0].kind == "person" else f"the {main.word}"
+    return _colour_of(case, main, things, name)
+
+
+def _colour_of(case: Case, main: Target, candidates: Sequence[Observation], name: str) -> Reply:
+    fitting = chosen(case, [one for one in candidates if one.colours])
+    if not fitting:
+        return not_noticed(case, main.word) if not candidates else Reply(f"I could not make out the colour of {name}.")
+    firsts = Counter(one.colours[0] for one in fitting)
+    common, votes = firsts.most_common(1)[0]
+    if votes == len(fitting) or (votes >= 3 and votes > 0.7 * len(fitting)):
+        same = [one for one in fitting if one.colours[0] == common]
+        best = max(same, key=lambda one: (one.span.end - one.span.start, one.score))
+        second = best.colours[1:2] if len(fitting) == 1 else ()
+        colour = listed([common, *second])
+        place = f", {best.place}" if best.place and best.kind != "text" and len(fitting) == 1 else ""
+        return Reply(f"{colour.capitalize()}: {name} ({at(best)}{place}).", (best,))
+    shown = sorted(fitting, key=lambda one: (-one.score, one.span))[:3]
+    shown.sort(key=lambda one: one.span)
+    each = listed([f"{listed(list(one.colours))} ({at(one)}, {one.place})" for one in shown])
+    caveat = " I can't tell men from women." if set(case.question.text.split()) & GENDERED else ""
+    return Reply(f"I noticed several — {name}: {each}.{caveat}", tuple(shown))
+
+
+def where(case: Case) -> Reply:
+    """The place in the picture of a thing."""
+    main = case.question.main
+    if main is None:
+        return cannot_see(case, "where that is")
+    things = [one for one in case.things_of(main) if one.place]
+    if main.part == "letters":
+        things = case.notes.of("text")
+    if not things:
+        seen = case.things_of(main)
+        if seen:
+            return Reply(
+                f"I noticed {_row(distinct(seen, 2))}, but not where in the picture.", tuple(distinct(seen, 2))
+            )
+        return not_noticed(case, main.word)
+    fitting = chosen(case, things)
+    if not fitting and case.question.main_colours:
+        return not_noticed(case, f"{case.question.main_colours[0]} {main.word}")
+    if not fitting:
+        last = max(things, key=lambda one: one.span.end)
+        return Reply(f"I don't see it now; I last noticed {said(last)} at {at(last)}.", (last,))
+    fitting = sorted(fitting, key=lambda one: -one.score)[:3] if len(fitting) > 3 else fitting
+    beside = [one for one in case.notes.things() if one.label != fitting[0].label and _together(one, fitting[0])]
+    also = f"; also in view then: {listed([said(one) for one in distinct(beside, 3)])}" if beside else ""
+    return Reply(f"{sentence(_row(fitting))}{also}.", tuple(fitting))
+
+
+def _together(one: Observation, other: Observation) -> bool:
+    return one.span.start <= other.span.end and other.span.start <= one.span.end
+
+
+def when(case: Case) -> Reply:
+    """The times at which a thing was to be seen, or came or went."""
+    targets = [target for target in case.question.targets if target.known or case.labels_of(target)]
+    if not targets:
+        word = case.question.targets[0].word if case.question.targets else "that"
+        return not_noticed(case, word)
+    if targets[0].part == "letters":
+        texts = chosen(case, case.notes.of("text"))
+        return Reply(f"At {_row(texts)}.", tuple(texts)) if texts else not_noticed(case, "text")
+    labels = case.labels_of(targets[0])
+    going = re.search(r"\b(leave|left|disappear|go|gone)\b", case.question.text) is not None
+    events = [one for one in case.notes.of("event") if one.label in labels and one.detail == "left"]
+    if going and events:
+        return Reply(f"{sentence(said(events[-1]))} at {at(events[-1])}.", (events[-1],))
+    things = case.notes.things(labels)
+    if not things:
+        return not_noticed(case, targets[0].word)
+    things = [one for one in things if one.kind != "tag"] or things
+    begins = re.search(r"\b(appear|come|came|arriv|enter|first|start)", case.question.text) is not None
+    shown = things[:1] if begins and case.question.time is not Time.LAST else chosen(case, things)[:4] or things[:4]
+    times = listed(list(dict.fromkeys(at(one) for one in shown)))
+    return Reply(f"At {times}: {said(shown[0])}.", tuple(shown))
+
+
+def which(case: Case) -> Reply:
+    """Which thing of a kind, such as "which animal"."""
+    main = case.question.main
+    if main is None or (not main.labels and not case.labels_of(main)):
+        return cannot_see(case, f"which {main.word if main else 'thing'} that is")
+    things = distinct(chosen(case, case.things_of(main)), 4)
+    if not things:
+        if case.question.anchor and not any(case.things_of(anchor) for anchor in case.question.anchor):
+            return not_noticed(case, case.question.anchor[0].word)
+        seen = case.things_of(main)
+        if seen:
+            return Reply(
+                f"I noticed none at that time; at other times: {_row(distinct(seen, 3))}.", tuple(distinct(seen, 3))
+            )
+        return not_noticed(case, main.word)
+    if all(one.label == main.word.rstrip("s") for one in things):
+        return Reply(f"I noticed {_row(things)}, but can't tell which kind.", tuple(things))
+    lead = "The first that I recognised: " if case.question.time is Time.FIRST else ""
+    unchecked = [word for word in case.question.unknown if not case.labels_of(Target(word))]
+    caveat = f" I can't check “{' '.join(unchecked)}” {LIMIT}." if unchecked else ""
+    return Reply(f"{sentence(lead + _row(things))}.{caveat}", tuple(things))
+
+
+def is_there(case: Case) -> Reply:
+    """Whether something was noticed; what cannot be seen is named as such."""
+    question = case.question
+    fitting: list[list[Observation]] = []
+    missing: list[str] = []
+    for target in question.targets:
+        some = case.notes.of("text") if target.part == "letters" else case.things_of(target)
+        if chosen_now := chosen(case, some):
+            fitting.append(chosen_now)
+        else:
+            missing.append(target.word)
+    if not fitting:
+        if question.main is None:
+            return not_noticed(case, missing[0]) if missing else cannot_see(case, "that")
+        return not_noticed(case, " ".join([*question.main_colours, question.main.word]))
+    if question.colours and not question.main_colours:
+        return _has_colour(fitting[0], question.colours[0])
+    found = [max(some, key=lambda one: one.score) for some in fitting]
+    if missing:
+        return Reply(f"I noticed {_row(found)}, but I can't see “{' '.join(missing)}” {LIMIT}.", tuple(found))
+    return Reply(f"Yes: {_row(found)}.", tuple(found))
+
+
+def _has_colour(things: Sequence[Observation], wanted: str) -> Reply:
+    so_coloured = [one for one in things if wanted in one.colours]
+    if so_coloured:
+        best = max(so_coloured, key=lambda one: one.score)
+        return Reply(f"Yes: {said(best)} ({at(best)}).", (best,))
+    best = max(things, key=lambda one: one.score)
+    looks = listed(list(best.colours)) if best.colours else "of no colour that I could make out"
+    return Reply(f"It looks {looks} to me ({at(best)}).", (best,))

@@ -1,0 +1,266 @@
+"""What is to be seen in single pictures: things with their attributes, text, colours, light."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from streamchat.models.embedded import colours, vocabulary
+from streamchat.models.embedded.classifier import Classifier
+from streamchat.models.embedded.detector import Box, Detection, Detector
+from streamchat.models.embedded.reading import Reader
+from streamchat.types import Frame
+
+UNNAMED = "moving thing"  # label of what moves but cannot be named
+MAX_THINGS = 20
+DOUBLE = 0.5  # overlap of two boxes, in shares of the smaller
+NAMED_SCORE = 0.4  # a thing is looked at more closely from this score on
+MAX_CROPS = 2  # things of a picture that are named more finely
+MIN_CROP_SIDE = 36  # pixels; smaller crops are guesswork
+MIN_CROP_SHARE = 0.004  # of the picture
+PARTS = {  # of a person's box, in shares
+    "head": Box(0.3, 0.0, 0.7, 0.12),
+    "top": Box(0.25, 0.2, 0.75, 0.5),
+    "bottom": Box(0.28, 0.58, 0.72, 0.86),
+}
+CLOSE_PARTS = {  # of the box of a person of whom only head and shoulders are to be seen
+    "head": Box(0.3, 0.0, 0.7, 0.2),
+    "top": Box(0.2, 0.75, 0.8, 1.0),
+}
+CLOSE_UP = 0.6  # of the picture's height, that such a box has
+STANDS = 1.35  # a person's box is at least this much higher than wide when the legs are in it
+BAR_LEVEL = 24  # black bars are darker than this
+BAR_EDGE = 0.35  # of the row or column beside a bar is lit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Thing:
+    """One thing in one picture."""
+
+    label: str
+    score: float
+    box: Box
+    colours: tuple[str, ...] = ()
+    look: np.ndarray | None = None  # how much of each colour, [13], to know it again by
+    finer: str = ""  # a more exact name, such as "green apple"
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # colours of a person's "head", "top", "bottom"
+    moving: bool = False  # found because it moves
+    probabilities: np.ndarray | None = (
+        None  # [1000], the classifier's, of a moving thing that the detector has no name for
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """One line of text in one picture."""
+
+    text: str
+    score: float
+    box: Box
+    colours: tuple[str, ...]  # of the letters
+    on: str  # the thing that it is written on, if any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What was seen in one picture."""
+
+    pts_seconds: float
+    view: Box  # the picture without black bars
+    things: tuple[Thing, ...]
+    texts: tuple[TextLine, ...]
+    probabilities: np.ndarray  # float32 [1000], of the classifier
+    colours: np.ndarray  # share of each colour of colours.NAMES, [13]
+    areas: tuple[tuple[str, tuple[str, ...]], ...]  # colours of the "ground" and "above", things left out
+    brightness: float  # 0 to 255
+    saturation: float  # 0 to 255
+
+
+class Seer:
+    """Looks at frames. Safe for any number of threads; what was seen of a frame is kept as long as the frame is."""
+
+    def __init__(self, classifier: Classifier, detector: Detector, reader: Reader) -> None:
+        self.classifier = classifier
+        self._detector = detector
+        self._reader = reader
+        self._lock = threading.Lock()
+        self._sights: dict[int, tuple[weakref.ref[np.ndarray], Sight]] = {}
+
+    def look_at(self, frames: Sequence[Frame], between: Callable[[], None]) -> list[Sight]:
+        """What is to be seen in frames, in time order; `between` is called before each is looked at."""
+        sights = []
+        for frame in frames:
+            between()
+            sights.append(self._sight(frame))
+        return sights
+
+    def find(self, picture: np.ndarray) -> list[Detection]:
+        """What the detector sees in a picture or a crop, uint8 [H, W, 3] RGB."""
+        return self._detector.find(picture)
+
+    def _sight(self, frame: Frame) -> Sight:
+        key = id(frame.data)
+        with self._lock:
+            known = self._sights.get(key)
+        if known is not None and known[0]() is frame.data:
+            return replace(known[1], pts_seconds=frame.pts_seconds)
+        sight = self._look(frame)
+        with self._lock:
+            self._sights[key] = (weakref.ref(frame.data, lambda _: self._sights.pop(key, None)), sight)
+        return sight
+
+    def _look(self, frame: Frame) -> Sight:
+        view = without_bars(frame.data)
+        picture = view.crop(frame.data)
+        things = self._things(picture)
+        lines = self._reader.read(picture)
+        hsv = cv2.cvtColor(picture[::4, ::4], cv2.COLOR_RGB2HSV)
+        return Sight(
+            pts_seconds=frame.pts_seconds,
+            view=Box(0, 0, view.width, view.height),
+            things=tuple(things),
+            texts=tuple(
+                TextLine(
+                    line.text, line.score, line.box, colours.of_letters(picture, line.box), _below(line.box, things)
+                )
+                for line in lines
+            ),
+            probabilities=self._of_whole(picture),
+            colours=colours.shares(picture[::4, ::4]),
+            areas=_areas(picture, things),
+            brightness=float(hsv[:, :, 2].mean()),
+            saturation=float(hsv[:, :, 1].mean()),
+        )
+
+    def _of_whole(self, picture: np.ndarray) -> np.ndarray:
+        """Class probabilities [1000] of the picture and of its middle square, whichever is surer of a class."""
+        height, width = picture.shape[:2]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        whole, middle = self.classifier.probabilities([picture, picture[top : top + side, left : left + side]])
+        return (whole + middle) / 2
+
+    def _things(self, picture: np.ndarray) -> list[Thing]:
+        found = _without_doubles(self._detector.find(picture))[:MAX_THINGS]
+        things = [_thing(picture, detection) for detection in found]
+        things = [_with_parts(picture, thing) if thing.label == "person" else thing for thing in things]
+        self._name_finely(picture, things)
+        return things
+
+    def _name_finely(self, picture: np.ndarray, things: list[Thing]) -> None:
+        """Let the classifier bear out and name more exactly the largest things, in place."""
+        smallest = max(MIN_CROP_SHARE * picture.shape[0] * picture.shape[1], MIN_CROP_SIDE**2)
+        largest = sorted(
+            (
+                number
+                for number, thing in enumerate(things)
+                if thing.label != "person" and thing.box.area > smallest and thing.score > NAMED_SCORE
+            ),
+            key=lambda number: -things[number].box.area,
+        )[:MAX_CROPS]
+        for number in largest:
+            thing = things[number]
+            crop = thing.box.part(-0.1, -0.1, 1.1, 1.1).crop(picture)
+            name, borne_out = self.name_crop(crop, thing.label)
+            things[number] = replace(thing, finer=name, score=min(0.99, thing.score + 0.3 * borne_out))
+
+    def name_crop(self, crop: np.ndarray, label: str) -> tuple[str, float]:
+        """A finer name for a crop that the detector calls `label`, or "", and how far the classifier agrees, 0 to 1."""
+        classes = vocabulary.BORNE_OUT_BY.get(label, ())
+        if not classes:
+            return "", 0.0
+        probabilities = self.classifier.probabilities([crop])[0]
+        share = float(probabilities[list(classes)].sum())
+        best = max(classes, key=lambda number: probabilities[number])
+        sure = probabilities[best] > 0.3 and vocabulary.GROUP_OF.get(best) in vocabulary.FINE_GROUPS
+        name = vocabulary.class_name(best, self.classifier.labels) if sure else ""
+        return ("" if name == label else name), share
+
+
+def _thing(picture: np.ndarray, found: Detection) -> Thing:
+    look = colours.weights_of_box(picture, found.box)
+    return Thing(found.label, found.score, found.box, colours.main_colours(look), look=look)
+
+
+def _without_doubles(found: Sequence[Detection]) -> list[Detection]:
+    """Detections, the most certain first, without weak ones that lie on a surer one of the same or a like name."""
+    kept: list[Detection] = []
+    for one in found:
+        doubles = (
+            other.box.shared(one.box) > DOUBLE * min(other.box.area, one.box.area)
+            for other in kept
+            if other.label == one.label or any({other.label, one.label} <= alike for alike in vocabulary.ALIKE)
+        )
+        if one.score > NAMED_SCORE or not any(doubles):
+            kept.append(one)
+    return kept
+
+
+def _with_parts(picture: np.ndarray, person: Thing) -> Thing:
+    """A person with the colours of head, upper and lower half; the lower only if the legs can be in the box."""
+    if _stands(person.box):
+        parts = PARTS
+    elif person.box.height > CLOSE_UP * picture.shape[0]:
+        parts = CLOSE_PARTS
+    else:
+        parts = {name: PARTS[name] for name in ("head", "top")}
+    found = tuple(
+        (name, colours.of_box(picture, person.box.part(part.left, part.top, part.right, part.bottom)))
+        for name, part in parts.items()
+    )
+    return replace(person, parts=found, colours=dict(found)["top"])
+
+
+def _stands(box: Box) -> bool:
+    return box.height > STANDS * box.width
+
+
+def _below(line: Box, things: Sequence[Thing]) -> str:
+    """The label of the smallest thing that a line of text lies on, or ""."""
+    around = [thing for thing in things if thing.box.shared(line) > 0.7 * line.area]
+    return min(around, key=lambda thing: thing.box.area).label if around else ""
+
+
+def _areas(picture: np.ndarray, things: Sequence[Thing]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Colours of the lowest and the highest fifth of the picture, as far as no thing stands there."""
+    height, width = picture.shape[:2]
+    free = np.ones((height, width), np.float32)
+    for thing in things:
+        thing.box.crop(free)[:] = 0
+    fifth = max(1, height // 5)
+    rows = {"ground": slice(height - fifth, height), "above": slice(0, fifth)}
+    return tuple(
+        (name, colours.main_colours(colours.shares(picture[part][::2, ::2], free[part][::2, ::2])))
+        for name, part in rows.items()
+    )
+
+
+def without_bars(picture: np.ndarray) -> Box:
+    """The picture without black bars at its sides or at top and bottom.
+
+    A bar is black throughout, ends in a straight edge and has an equal on the other side; a dark scene has no such.
+    """
+    brightest = picture[::2, ::2].max(2)
+    top, bottom = _bars(brightest)
+    left, right = _bars(brightest.T)
+    height, width = picture.shape[:2]
+    return Box(2 * left, 2 * top, width - 2 * right, height - 2 * bottom)
+
+
+def _bars(brightest: np.ndarray) -> tuple[int, int]:
+    """Rows of black bars at the top and the bottom; 0 and 0 if these are no bars."""
+    lit = np.flatnonzero(np.percentile(brightest, 99, axis=1) > BAR_LEVEL)
+    if not len(lit):
+        return 0, 0
+    first, last = int(lit[0]), int(lit[-1])
+    before, after = first, len(brightest) - 1 - last
+    alike = abs(before - after) <= 0.03 * len(brightest) and last - first > 0.3 * len(brightest)
+    straight = all(
+        (brightest[row] > BAR_LEVEL).mean() > BAR_EDGE for row in (min(first + 2, last), max(last - 2, first))
+    )
+    return (before + (before > 0), after + (after > 0)) if alike and straight and before + after > 0 else (0, 0)

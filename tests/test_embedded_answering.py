@@ -1,0 +1,213 @@
+"""Answers of the built-in model to every kind of question, from observations written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from conftest import picture
+
+from streamchat.embedding import minilm
+from streamchat.models.embedded.answering import Answerer
+from streamchat.types import Caption, Clue, Context, DialogueTurn, Evidence, Frame, Observation, Span
+
+
+def seen(kind: str, label: str, start: float, end: float, **more: object) -> Observation:
+    return Observation(kind=kind, label=label, span=Span(start, end), **more)  # type: ignore[arg-type]
+
+
+def counted(label: str, start: float, end: float, count: int = 1) -> Observation:
+    return seen("count", label, start, end, count=count, score=0.8)
+
+
+# 0-10 s: a white dog beside a red car whose number plate is read; a new scene at 10 s with two people, one of whom has
+# left at 18 s. On the screen at 20 s: a person and a blue cup.
+GARDEN = (
+    seen("picture", "colours", 0, 9, colours=("green", "brown")),
+    seen("area", "ground", 0, 9, colours=("green",)),
+    seen("object", "dog", 1, 5, colours=("white",), place="on the left", score=0.8),
+    counted("dog", 1, 5),
+    seen("object", "car", 0, 9, colours=("red",), place="on the right", score=0.9),
+    counted("car", 0, 9),
+    seen("text", "XY 123", 2, 6, detail="car", place="on the right", colours=("black",)),
+    seen("event", "dog", 5, 6, detail="left", place="on the left", score=0.8),
+)
+ROOM = (
+    seen("view", "new scene", 10, 10),
+    seen("picture", "colours", 10, 18, colours=("grey",)),
+    seen("person", "person", 10, 18, colours=("yellow",), place="on the left", score=0.8),
+    seen("clothes", "top", 10, 18, colours=("yellow",), place="on the left", score=0.8),
+    seen("clothes", "head", 10, 18, colours=("blue",), place="on the left", score=0.8),
+    seen("person", "person", 12, 16, colours=("black",), place="on the right", score=0.8),
+    seen("clothes", "top", 12, 16, colours=("black",), place="on the right", score=0.8),
+    counted("person", 10, 11),
+    counted("person", 12, 16, count=2),
+    counted("person", 17, 18),
+    seen("event", "person", 12, 12, detail="appeared", place="on the right", score=0.8),
+    seen("event", "person", 16, 17, detail="left", place="on the right", score=0.8),
+    seen("event", "person", 10, 18, detail="moved up in the picture and got smaller, so it went farther away"),
+    seen("text", "EXIT", 10, 18, place="at the top in the middle", colours=("green",)),
+    seen("tag", "shop", 10, 18, score=0.6),
+)
+NOW = (
+    seen("picture", "colours", 19, 20, colours=("grey",)),
+    seen("person", "person", 19, 20, colours=("yellow",), place="on the left", score=0.8),
+    counted("person", 19, 20),
+    seen("object", "cup", 19, 20, colours=("blue",), place="in the middle", score=0.7),
+    counted("cup", 19, 20),
+    seen("text", "EXIT", 19, 20, place="at the top in the middle", colours=("green",)),
+)
+
+
+def context(question: str, last: tuple[str, str] | None = None, **more: object) -> Context:
+    vector = np.zeros(384, np.float32)
+    leaves = [(Span(0, 10), GARDEN), (Span(10, 19), ROOM)]
+    settings: dict[str, object] = {
+        "question": question,
+        "question_embedding": vector,
+        "asked_at_seconds": 20.0,
+        "newest": Frame(picture(9), 20.0, 20),
+        "clues": tuple(
+            Clue(span=span, caption=Caption("…", notes, vector), level=0, relevance=0.1, keyframe=b"jpeg")
+            for span, notes in leaves
+        ),
+        "last_turn": DialogueTurn(*last, 19.0, vector) if last else None,
+    }
+    return Context(**(settings | more))  # type: ignore[arg-type]
+
+
+def answer(
+    question: str, last: tuple[str, str] | None = None, now: Sequence[Observation] = NOW, **more: object
+) -> tuple[str, list[Evidence]]:
+    pieces = Answerer(minilm(), lambda *_: list(now)).answer(context(question, last, **more))
+    text = "".join(piece for piece in pieces if isinstance(piece, str))
+    return text, [piece for piece in pieces if isinstance(piece, Evidence)]
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("What is written on the car?", "XY 123"),
+        ("Which text is on the screen now?", "EXIT"),
+        ("What is the number on the car?", "XY 123"),
+        ("What colour are the letters now?", "Green"),
+        ("How many people are there now?", "Now I count 1 person"),
+        ("How many people were there?", "I counted 2 people"),
+        ("How many animals did you see?", "1 dog"),
+        ("What colour was the dog?", "White"),
+        ("What colour is the cup?", "Blue"),
+        ("What color was the grass?", "Green"),
+        ("What colour is the hat?", "Blue"),
+        ("What colour is the jacket of the person on the right?", "Black"),
+        ("When was the dog there?", "0:01–0:05"),
+        ("When did the dog leave?", "0:05–0:06"),
+        ("Which animal was shown?", "A white dog"),
+        ("Which vehicle was shown first?", "red car"),
+        ("What was shown first?", "red car"),
+        ("What was shown before the cup?", "person"),
+        ("What came after the dog?", "person appeared"),
+        ("Is there a cup?", "Yes: a blue cup"),
+        ("Did you see a dog?", "Yes: a white dog"),
+        ("Was the car red?", "Yes: a red car"),
+        ("Was the car green?", "It looks red"),
+        ("Was it a dog or a cat?", "dog"),
+        ("Was the car blue or red?", "Red"),
+        ("What is shown now?", "a blue cup"),
+        ("What do you see?", "a blue cup"),
+        ("What was at 0:03?", "a white dog"),
+        ("Where is the cup?", "in the middle"),
+        ("Where was the dog?", "on the left"),
+        ("What just left?", "went out of view on the right at 0:16–0:17"),
+        ("Who came in last?", "a person appeared on the right at 0:12"),
+        ("Did the view change?", "Yes, the view changed at 0:10"),
+        ("How many shots were there?", "2 shots"),
+        ("Does the person walk towards the camera or away from it?", "Away from the camera"),
+        ("Where did the person go?", "farther away"),
+        ("What kind of place was it?", "looks like a shop"),
+        ("Summarize the video", "a white dog"),
+    ],
+)
+def test_the_answer_says(question: str, says: str) -> None:
+    text, evidence = answer(question)
+    assert says.lower() in text.lower()
+    assert evidence
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("Is there an elephant?", "I did not notice an elephant"),
+        ("Did a bus pass?", "I did not notice a bus"),
+        ("How many horses are there?", "I did not notice any horses"),
+        ("What colour is the umbrella?", "I did not notice an umbrella"),
+        ("What colour is the wall behind the dog?", "I did not notice a wall"),
+        ("Where is the guitar?", "I did not notice a guitar"),
+        ("What was shown before the parrot?", "I did not notice a parrot"),
+        ("Is the person smiling?", "can't see “smiling”"),
+        ("What is the person doing?", "can't see actions in built-in mode"),
+        ("Why did the dog leave?", "can't see reasons in built-in mode"),
+        ("Who is the person?", "in built-in mode"),
+        ("Which city is this?", "in built-in mode"),
+        ("Is it a man or a woman?", "can't see whether it is a man or a woman"),
+        ("What is on the shelf now?", "no notion of “shelf”"),
+    ],
+)
+def test_what_was_not_noted_is_named_as_such(question: str, says: str) -> None:
+    text, _ = answer(question)
+    assert says in text
+    assert not text.startswith("No")
+
+
+def test_a_colour_is_never_that_of_another_thing() -> None:
+    text, _ = answer("What colour is the table?")
+    assert "grey" not in text.lower().partition("what i noticed")[0]
+
+
+@pytest.mark.parametrize(
+    ("question", "last", "says"),
+    [
+        ("What colour was it?", ("Which animal was shown?", "A white dog (0:01–0:05)."), "White"),
+        ("And where was it?", ("Did you see a car?", "Yes: a red car (0:00–0:09)."), "on the right"),
+        ("How many of them are there now?", ("Are there people?", "Yes: a person."), "1 person"),
+        ("And what passes now?", ("Which person came first?", "A person in yellow."), "a person in yellow"),
+    ],
+)
+def test_a_follow_up_takes_its_subject_from_the_last_turn(question: str, last: tuple[str, str], says: str) -> None:
+    assert says in answer(question, last)[0]
+
+
+def test_small_talk_gets_a_plain_word_about_the_mode() -> None:
+    assert "built-in mode" in answer("Hello!")[0]
+    assert "don't understand actions" in answer("What can you do?")[0]
+
+
+def test_the_evidence_is_the_moment_of_the_thing_with_its_picture() -> None:
+    (moment,) = answer("What colour was the dog?")[1]
+    assert moment.span == Span(1, 5)
+    assert "dog" in moment.caption
+    assert moment.keyframe == b"jpeg"
+
+
+def test_nothing_after_the_question_is_used() -> None:
+    late = (*NOW, seen("object", "cat", 21, 22, score=0.9), counted("cat", 21, 22))
+    text, evidence = answer("Is there a cat?", now=late)
+    assert "I did not notice a cat" in text
+    assert all(moment.span.end <= 20 for moment in evidence)
+
+
+def test_a_summary_is_used_where_its_leaves_are_not_at_hand() -> None:
+    vector = np.zeros(384, np.float32)
+    parent = Clue(span=Span(0, 19), caption=Caption("…", (*GARDEN, *ROOM), vector), level=1, relevance=0.1)
+    text, evidence = answer("What colour was the dog?", clues=(parent,))
+    assert "White" in text
+    assert evidence[0].span == Span(1, 5)
+
+
+def test_what_changed_between_two_clips_is_an_event() -> None:
+    before = (seen("picture", "colours", 0, 9), counted("dog", 0, 9), counted("car", 0, 9))
+    after = (seen("picture", "colours", 10, 20), counted("car", 10, 20))
+    vector = np.zeros(384, np.float32)
+    clue = Clue(span=Span(0, 10), caption=Caption("…", before, vector), level=0, relevance=0.1)
+    text, _ = answer("What just left?", now=after, clues=(clue,))
+    assert "a dog went out of view" in text.lower()
