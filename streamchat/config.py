@@ -13,8 +13,8 @@ class Options:
     """Everything that decides what the engine does; the defaults are the preset `base` (paper table 1, section 4)."""
 
     # Selective frame stacking (paper section 3.2)
-    selector: str = "optical_flow"  # a file name in streamchat/selectors/
-    motion_threshold: float = 0.35  # t: mean flow in pixels above which `optical_flow` keeps a frame
+    selector: str = "novelty"  # a file name in streamchat/selectors/
+    motion_threshold: float = 0.35  # t: mean flow above which `optical_flow` keeps a frame, at its scale
     heartbeat_seconds: float = 2.0  # a frame is kept after this long without one
     max_kept_per_second: int = 5  # the threshold rises towards this ceiling, which is never passed
     max_side: int = 768  # frames are scaled down to this long side, in pixels, by the reader

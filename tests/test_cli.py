@@ -58,7 +58,17 @@ def test_a_time_past_the_end_is_asked_at_the_end_with_a_warning(capsys: pytest.C
 
 
 def test_standard_output_carries_the_json_alone_and_text_streams_without_it() -> None:
-    command = [sys.executable, "-m", "streamchat", str(films.bikes()), "--model", "fake", "--ask", "2", "What is shown?"]
+    command = [
+        sys.executable,
+        "-m",
+        "streamchat",
+        str(films.bikes()),
+        "--model",
+        "fake",
+        "--ask",
+        "2",
+        "What is shown?",
+    ]
     done = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout)["answers"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
