@@ -88,7 +88,9 @@ def _load() -> MiniLM:
     limit_torch_threads()
     try:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # a bar for a load of a second is only noise
         return MiniLM(SentenceTransformer(str(folder or HUB_NAME), device="cpu"))
     except ImportError as error:
         raise StreamChatError(f"cannot import {error.name}: run `pip install -r requirements.txt`") from error

@@ -19,7 +19,7 @@ from streamchat.memory.store import MemoryStore, Snapshot
 from streamchat.models.base import Model
 from streamchat.retrieval import retrieve
 from streamchat.selectors.base import FrameSelector, Selection
-from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Evidence, Frame, Span, Timing
+from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Evidence, Frame, Timing
 
 SMALLEST_BUDGET_LEAVES = 8  # the budget must hold this many leaves' tokens, or folding could not keep it
 
@@ -231,30 +231,9 @@ class AnswerStream:
         self._answer = Answer(
             text=text,
             asked_at_seconds=self._context.asked_at_seconds,
-            evidence=tuple(self._evidence) or retrieved_evidence(self._context),
+            evidence=tuple(self._evidence),
             timing=Timing(retrieval_seconds=self._retrieval_seconds, first_token_seconds=first, total_seconds=total),
             dropped_frames=self._dropped_frames,
         )
         if text:
             self._chat.record(self._context, text)
-
-
-def retrieved_evidence(context: Context) -> tuple[Evidence, ...]:
-    """The moments that were retrieved, for a model that does not say which of them its answer rests on.
-
-    They are the deepest nodes that the walk reached, and what has been on the screen since the last of them.
-    """
-    visited = [clue for clue in context.clues if clue.visited]
-    deepest = [clue for clue in visited if not any(_inside(other.span, clue.span) for other in visited)]
-    moments = [Evidence(span=clue.span, caption=clue.caption.text, keyframe=clue.keyframe) for clue in deepest]
-    now = context.recent[-1] if context.recent else None
-    if now is not None:
-        start = context.open_clip.span.start if context.open_clip else now.span.start
-        moments.append(
-            Evidence(span=Span(start, now.span.end), caption="What was on the screen.", keyframe=now.keyframe)
-        )
-    return tuple(moments)
-
-
-def _inside(inner: Span, outer: Span) -> bool:
-    return inner != outer and outer.start <= inner.start and inner.end <= outer.end

@@ -12,7 +12,7 @@ import torch
 
 from streamchat import prompts
 from streamchat.gate import Gate, Priority
-from streamchat.types import Caption, Clip, Context, Evidence, Frame, Visual
+from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span, Visual
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ class Model(Protocol):
         ...
 
     def answer(self, context: Context) -> Iterator[str | Evidence]:
-        """Stream an answer in pieces. A model that knows what its answer rests on yields that as `Evidence` too;
-        otherwise the retrieved moments are shown."""
+        """Stream an answer in pieces, and the moments that it rests on as `Evidence`."""
         ...
 
 
@@ -112,6 +111,7 @@ class ChatModel(ABC):
                 seed=context.seed,
                 priority=Priority.QUESTION,
             )
+        yield from retrieved_evidence(context)
 
     def _say(self, messages: Sequence[Message], visual: torch.Tensor | None) -> Caption:
         """A caption is greedy, so that the memory of a stream is the same every time."""
@@ -191,3 +191,24 @@ def _without_least_related(context: Context) -> Context | None:
         recalled=tuple(item for item in context.recalled if item.relevance > least),
         clues=tuple(item for item in context.clues if item.relevance > least),
     )
+
+
+def retrieved_evidence(context: Context) -> tuple[Evidence, ...]:
+    """The moments that were retrieved, for an answer of which the model cannot say on which of them it rests.
+
+    They are the deepest nodes that the walk reached, and what has been on the screen since the last of them.
+    """
+    visited = [clue for clue in context.clues if clue.visited]
+    deepest = [clue for clue in visited if not any(_inside(other.span, clue.span) for other in visited)]
+    moments = [Evidence(span=clue.span, caption=clue.caption.text, keyframe=clue.keyframe) for clue in deepest]
+    now = context.recent[-1] if context.recent else None
+    if now is not None:
+        start = context.open_clip.span.start if context.open_clip else now.span.start
+        moments.append(
+            Evidence(span=Span(start, now.span.end), caption="What was on the screen.", keyframe=now.keyframe)
+        )
+    return tuple(moments)
+
+
+def _inside(inner: Span, outer: Span) -> bool:
+    return inner != outer and outer.start <= inner.start and inner.end <= outer.end

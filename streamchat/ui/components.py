@@ -1,4 +1,4 @@
-"""What stands on the page as HTML. Every text from outside is escaped: film names, captions, words read on the screen."""
+"""What stands on the page as HTML. Texts from outside are escaped: film names, captions, words read on the screen."""
 
 from __future__ import annotations
 

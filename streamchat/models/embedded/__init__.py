@@ -1,7 +1,7 @@
-"""The built-in model: real weights that come with packages, on a CPU, with nothing to download.
+"""Built-in: recognises common objects, people and on-screen text; does not understand actions; CPU, no download.
 
-It recognises common objects, people and on-screen text, with colours, places and changes, and answers from what it
-noted. It does not understand actions, and says so.
+Real weights that come with packages. Colours, places and changes are noted with what is recognised, and questions are
+answered from these notes alone; what was not noted is said to be so.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from streamchat.embedding import TextEmbedder
+from streamchat.models.base import retrieved_evidence
 from streamchat.models.embedded import replies, stories
 from streamchat.models.embedded.choosing import Case, Reply
 from streamchat.models.embedded.lexicon import Kind
@@ -58,6 +59,8 @@ class Answerer:
         notes = gather(context, self._observe)
         reply = HANDLERS[question.kind](Case(question, notes, self._similar))
         pieces: list[str | Evidence] = list(_words(reply.text))
+        if not reply.rests_on:  # nothing was noticed: what was looked through
+            return [*pieces, *retrieved_evidence(context)]
         seen: dict[tuple[Span, str, str], Observation] = {}
         for one in reply.rests_on:
             seen.setdefault((one.span, one.kind, one.label), one)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from streamchat.models.embedded.lexicon import Kind, Time
 from streamchat.models.embedded.notes import Notes
-from streamchat.models.embedded.questions import Question, Target
+from streamchat.models.embedded.questions import Question, Target, words_of
 from streamchat.types import Observation
 
 TOGETHER_SECONDS = 0.6  # what began within this long of each other began together
@@ -47,7 +47,11 @@ class Case:
     def things_of(self, target: Target) -> list[Observation]:
         """Everything noted of a subject, in time order."""
         labels = self.labels_of(target)
-        return self.notes.things(labels) if labels else []
+        return self.notes.things(labels) if labels else self.texts_with(target.word)
+
+    def texts_with(self, word: str) -> list[Observation]:
+        """The texts read on the screen that hold a word, in time order."""
+        return [one for one in self.notes.of("text") if word in words_of(one.label)]
 
 
 def chosen(case: Case, candidates: Sequence[Observation]) -> list[Observation]:

@@ -142,6 +142,7 @@ KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
         ),
     ),
     (Kind.WHAT, (r"\bwhat (did|does|do|can|could) .* (show|see)\b",)),
+    (Kind.WHICH, (r"^\W*(and )?(what|which) \w+ (did|do|can|could|have) you (see|notice|seen|noticed)\b",)),
     (
         Kind.UNSEEN,
         (

@@ -10,32 +10,12 @@ from streamchat.models.embedded.choosing import PAST, Case, Reply, chosen, disti
 from streamchat.models.embedded.lexicon import CLOTHES, Time
 from streamchat.models.embedded.questions import LABEL_WORDS, Target
 from streamchat.models.embedded.telling import PART_WORDS, said
-from streamchat.models.embedded.vocabulary import listed, plural
+from streamchat.models.embedded.vocabulary import listed, plural, split
 from streamchat.prompts import moment
 from streamchat.types import Observation, Span
 
 LIMIT = "in built-in mode"
-GENDERED = frozenset(
-    [
-        "man",
-        "woman",
-        "men",
-        "women",
-        "boy",
-        "girl",
-        "boys",
-        "girls",
-        "lady",
-        "ladies",
-        "guy",
-        "guys",
-        "he",
-        "she",
-        "him",
-        "her",
-        "his",
-    ]
-)
+GENDERED = frozenset(split("man woman men women boy girl boys girls lady ladies guy guys he she him her his"))
 
 
 def at(one: Observation) -> str:
@@ -97,6 +77,8 @@ def how_many(case: Case) -> Reply:
     if case.question.main_colours:
         return _how_many_of_colour(case, main)
     if not counts:
+        if seen := distinct(case.things_of(main), 3):
+            return Reply(f"I noticed {_row(seen)}, but did not count.", tuple(seen))
         return not_noticed(case, main.word)
     now = case.question.time is Time.NOW or not PAST.search(case.question.text)
     fitting = chosen(case, counts) if case.question.time is not Time.ANY or now else counts
@@ -224,6 +206,9 @@ def _together(one: Observation, other: Observation) -> bool:
 def when(case: Case) -> Reply:
     """The times at which a thing was to be seen, or came or went."""
     targets = [target for target in case.question.targets if target.known or case.labels_of(target)]
+    texts = [one for target in case.question.targets for one in case.texts_with(target.word)]
+    if texts and not targets:
+        return Reply(f"{sentence(said(texts[0]))} was to be read at {at(texts[0])}.", tuple(texts[:1]))
     if not targets:
         word = case.question.targets[0].word if case.question.targets else "that"
         return not_noticed(case, word)

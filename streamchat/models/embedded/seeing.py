@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from streamchat.models.embedded import colours, vocabulary
+from streamchat.models.embedded import colours, naming, vocabulary
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.detector import Box, Detection, Detector
 from streamchat.models.embedded.reading import Reader
@@ -20,6 +20,7 @@ UNNAMED = "moving thing"  # label of what moves but cannot be named
 MAX_THINGS = 20
 DOUBLE = 0.5  # overlap of two boxes, in shares of the smaller
 NAMED_SCORE = 0.4  # a thing is looked at more closely from this score on
+OTHER_ANIMAL = 0.5  # probability with which the classifier overrules the detector's kind of animal
 MAX_CROPS = 2  # things of a picture that are named more finely
 MIN_CROP_SIDE = 36  # pixels; smaller crops are guesswork
 MIN_CROP_SHARE = 0.004  # of the picture
@@ -166,8 +167,20 @@ class Seer:
         for number in largest:
             thing = things[number]
             crop = thing.box.part(-0.1, -0.1, 1.1, 1.1).crop(picture)
-            name, borne_out = self.name_crop(crop, thing.label)
-            things[number] = replace(thing, finer=name, score=min(0.99, thing.score + 0.3 * borne_out))
+            label = self._as_animal(crop, thing.label)
+            name, borne_out = self.name_crop(crop, label)
+            things[number] = replace(thing, label=label, finer=name, score=min(0.99, thing.score + 0.3 * borne_out))
+
+    def _as_animal(self, crop: np.ndarray, label: str) -> str:
+        """What an animal is: the detector knows ten kinds and calls every other one by the nearest of them."""
+        own = vocabulary.DETECTED_ANIMALS.get(label)
+        if own is None:
+            return label
+        probabilities = self.classifier.probabilities([crop])[0]
+        found = naming.groups(probabilities, self.classifier.labels)
+        animals = {name: share for name, share in found.items() if name in vocabulary.HYPERNYMS["animal"]}
+        best = max(animals, key=lambda name: animals[name], default=own)
+        return best if best != own and animals[best] > OTHER_ANIMAL else label
 
     def name_crop(self, crop: np.ndarray, label: str) -> tuple[str, float]:
         """A finer name for a crop that the detector calls `label`, or "", and how far the classifier agrees, 0 to 1."""

@@ -42,6 +42,8 @@ def written(case: Case) -> Reply:
         return Reply(f"I did not notice any text that I could read up to {_now_words(case)}.")
     things = [label for target in case.question.targets for label in target.labels]
     fitting = chosen(case, [one for one in texts if one.detail in things] or texts)
+    if re.search(r"\btitle\b", case.question.text) and case.question.time is Time.ANY:
+        fitting = texts[:1]  # a title comes first, whatever was to be read later
     if DIGITS.search(case.question.text):
         fitting = [one for one in fitting if re.search(r"\d", one.label)] or fitting
     if not fitting:

@@ -183,6 +183,19 @@ BORNE_OUT_BY = {
     "bird": CLASSES_OF["bird"],
     "dog": CLASSES_OF["dog"],
     "cat": CLASSES_OF["cat"],
+    "big cat": CLASSES_OF["big cat"],
+}
+# The detector's animals that the classifier knows as well, by the classifier's group.
+DETECTED_ANIMALS = {
+    "bird": "bird",
+    "cat": "cat",
+    "dog": "dog",
+    "horse": "horse",
+    "sheep": "sheep or goat",
+    "cow": "cattle",
+    "elephant": "elephant",
+    "bear": "bear",
+    "zebra": "zebra",
 }
 # Detector classes that are mistaken for one another: one thing when matched between pictures.
 ALIKE = (
