@@ -19,6 +19,8 @@ from streamchat.memory.store import Snapshot, make_leaf
 from streamchat.types import Clip, Clue, Context, EncodedFrame, Frame, MemoryNode, Span, Visual
 
 SAME_SECONDS = 1e-3  # frames nearer than this in time are one
+MOST_UNCAPTIONED = 6  # leaves without a caption yet that come along with a question
+UNKNOWN = -1.0  # relevance of a node without a caption: below every other
 NOW = 2.0  # relevance of what is on the screen: above every cosine, so that it is dropped last
 
 
@@ -37,10 +39,28 @@ def walk(roots: Sequence[MemoryNode], question: np.ndarray, paths: int) -> list[
     return visited
 
 
+def _uncaptioned(
+    roots: Sequence[MemoryNode], visited: Sequence[tuple[MemoryNode, float]]
+) -> list[tuple[MemoryNode, float]]:
+    """The newest leaves that no caption speaks of yet: the walk cannot know them by meaning, so they come along."""
+    seen = {node.id for node, _ in visited}
+    waiting = [leaf for leaf in _leaves(roots) if leaf.caption is None and leaf.id not in seen]
+    return [(leaf, UNKNOWN) for leaf in waiting[-MOST_UNCAPTIONED:]]
+
+
+def _leaves(nodes: Sequence[MemoryNode]) -> list[MemoryNode]:
+    """The leaves below the nodes without a caption, in time order; below one with a caption all have theirs."""
+    found: list[MemoryNode] = []
+    for node in nodes:
+        if node.caption is None:
+            found += _leaves(node.children) if node.children else [node]
+    return found
+
+
 def _rank(node: MemoryNode, question: np.ndarray) -> tuple[float, float]:
     """Relevance, -1 to 1, and then how new the node is."""
     if node.caption is None or node.caption.embedding is None:
-        return -1.0, node.span.start
+        return UNKNOWN, node.span.start
     return float(node.caption.embedding @ question), node.span.start
 
 
@@ -59,6 +79,7 @@ def retrieve(
     `embedding` is the question's, [E]; `newest` is what is on the screen, encoded by `encode` if it was not kept.
     """
     visited = walk(snapshot.roots, embedding, options.retrieval_paths)
+    visited += _uncaptioned(snapshot.roots, visited)
     open_clip = _open_clip(snapshot, options)
     return Context(
         question=question,
@@ -66,6 +87,7 @@ def retrieve(
         asked_at_seconds=snapshot.until_seconds,
         newest=newest,
         open_clip=open_clip,
+        waiting=snapshot.waiting[-MOST_UNCAPTIONED:],
         recent=_recent(snapshot, newest, open_clip, encode=encode, options=options, seed=seed),
         recalled=_recalled(visited),
         clues=_clues(snapshot.roots, visited, embedding),

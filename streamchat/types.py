@@ -172,6 +172,7 @@ class Context:
     asked_at_seconds: float
     newest: Frame  # what is on the screen
     open_clip: Clip | None = None  # what was kept since the last leaf was made, not captioned yet
+    waiting: tuple[Clip, ...] = ()  # of the newest leaves that are to be captioned
     recent: tuple[Visual, ...] = ()  # short-term memory, the open chunk and `newest`
     recalled: tuple[Visual, ...] = ()  # from the tree
     clues: tuple[Clue, ...] = ()

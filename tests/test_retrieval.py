@@ -128,6 +128,16 @@ class TestRetrieve:
         assert context.clues == ()
         assert len(context.recent) >= 2
 
+    def test_leaves_without_a_caption_come_along_the_newest_first(self) -> None:
+        store = MemoryStore(OPTIONS)
+        for second in range(40):
+            store.remember(encoded(float(second), second))
+        context = self.context(store, "what", 39.0)
+        starts = [visual.span.start for visual in context.recalled if visual.span.end - visual.span.start == 2]
+        assert starts[-6:] == [26, 28, 30, 32, 34, 36]
+        assert [clip.span.start for clip in context.waiting] == starts[-6:]
+        assert context.clues == ()
+
     def test_the_draw_follows_the_seed(self) -> None:
         store = self.store(30)
         drawn = {

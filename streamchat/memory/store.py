@@ -29,6 +29,7 @@ class Snapshot:
     short_term: tuple[EncodedFrame, ...]  # the newest N kept frames, in time order
     open_chunk: tuple[EncodedFrame, ...]  # kept frames that no root covers, in time order
     roots: tuple[MemoryNode, ...]  # of the tree, in time order
+    waiting: tuple[Clip, ...]  # of leaves that are to be captioned, in time order
     dialogue: DialogueMemory
     turns: int  # how many turns of the dialogue were there
 
@@ -91,6 +92,7 @@ class MemoryStore:
         """The memory as of a moment of the stream; the lock is held only to copy references."""
         with self._lock:
             roots, kept, turns = self._tree.roots, tuple(self._kept), len(self.dialogue)
+            clips = tuple(self._clips)
         visible = _visible(roots, until_seconds)
         covered = visible[-1].span.end if visible else 0.0
         kept = tuple(frame for frame in kept if frame.pts_seconds <= until_seconds)
@@ -99,6 +101,7 @@ class MemoryStore:
             short_term=kept[-self._options.short_term_frames :],
             open_chunk=tuple(frame for frame in kept if frame.pts_seconds >= covered),
             roots=visible,
+            waiting=tuple(clip for clip in clips if clip.span.end <= until_seconds),
             dialogue=self.dialogue,
             turns=turns,
         )

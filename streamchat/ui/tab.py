@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class WatchTab:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         gr.on(None, self._load, None, self.model, concurrency_limit=None, **quiet)
         for button, title in zip(self.examples, examples.titles(), strict=True):
-            button.click(lambda title=title: str(self._film(title)), None, self.video, **quiet)
+            button.click(partial(self._film, title), None, self.video, **quiet)
         self.video.change(
             self._open, self.video, [self.chat, self.rest, self.gauges, self.shown], concurrency_limit=None, **quiet
         ).then(None, None, None, js=PLAY)
@@ -107,9 +107,13 @@ class WatchTab:
             yield self._model_line()
 
     @staticmethod
-    def _film(title: str) -> Path:
-        with _errors_as_toasts():
-            return examples.film(title)
+    def _film(title: str) -> Any:
+        """The path of an example."""
+        try:
+            return str(examples.film(title))
+        except (StreamChatError, OSError) as error:
+            gr.Warning(str(error), title="This film cannot be shown", duration=None)
+            return gr.skip()
 
     def _open(self, film: str | None, request: gr.Request) -> Any:
         """Begin the film that was uploaded or picked, or end the one that was cleared."""
@@ -157,17 +161,23 @@ class WatchTab:
 
     def _ask(self, question: str, video: gr.Video, request: gr.Request) -> Iterator[Any]:
         """Stream the answer to a question about what was shown up to the player's position."""
-        with _errors_as_toasts():
+        try:
             visit = self._visitors.watching(str(request.session_hash))
             stream = visit.ask(question, video.playback_position or 0.0)
+        except StreamChatError as error:
+            gr.Warning(str(error), title="Nothing was asked")
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return
         visit.messages.append({"role": "user", "content": question.strip()})
         text = ""
         yield "", [*visit.messages, _said("…")], gr.update(interactive=False), gr.update(interactive=True)
         try:
-            with _errors_as_toasts():
-                for piece in stream:
-                    text += piece
-                    yield gr.skip(), [*visit.messages, _said(text)], gr.skip(), gr.skip()
+            for piece in stream:
+                text += piece
+                yield gr.skip(), [*visit.messages, _said(text)], gr.skip(), gr.skip()
+        except Exception as error:
+            log.error("answering failed", exc_info=None if isinstance(error, StreamChatError) else error)
+            gr.Warning(str(error), title="The answer broke off", duration=None)
         finally:  # also when Stop or a closed page ends the generator
             stream.close()
             self._finish(visit, stream)
@@ -189,15 +199,3 @@ class WatchTab:
 
 def _said(content: Any) -> Message:
     return {"role": "assistant", "content": content}
-
-
-@contextmanager
-def _errors_as_toasts() -> Iterator[None]:
-    """Turn what goes wrong into a message on the page; what was not foreseen is logged too."""
-    try:
-        yield
-    except StreamChatError as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    except Exception as error:
-        log.error("unexpected error", exc_info=error)
-        raise gr.Error(f"Something went wrong: {error}", print_exception=False) from None

@@ -21,7 +21,8 @@ def theme() -> gr.themes.Base:
 
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1240px !important; width: 100% !important; margin: 0 auto !important; }
+.gradio-container > main, .gradio-container .wrap { width: 100%; }
 #sc-head h1 { font-size: 1.55rem; font-weight: 650; margin: 0; letter-spacing: -0.01em; }
 #sc-head p { margin: .15rem 0 0; color: var(--body-text-color-subdued); }
 .sc-model { display: flex; align-items: center; gap: .55rem; font-size: .88rem; min-height: 1.5rem;

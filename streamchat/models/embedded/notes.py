@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from streamchat.images import jpeg
 from streamchat.models.embedded.seeing import UNNAMED
 from streamchat.models.embedded.telling import merged, said
-from streamchat.types import Clue, Context, Evidence, Frame, Observation, Span
+from streamchat.types import Clip, Clue, Context, Evidence, Frame, Observation, Span
 
 NOW_SECONDS = 1.0  # what was seen within this long before the question is there "now"
 NEAR_RELEVANCE = 0.42  # cosine of a question with a caption, below which it is about something else
@@ -68,8 +68,9 @@ class Notes:
 def gather(context: Context, observe: Observe) -> Notes:
     """Put together what is known at a question; `observe` looks at frames that no caption speaks of yet."""
     asked = context.asked_at_seconds
-    leaves = [clue for clue in context.clues if clue.level == 0]
-    groups = [list(clue.caption.observations) for clue in leaves]
+    told = {clue.span: list(clue.caption.observations) for clue in context.clues if clue.level == 0}
+    told |= {clip.span: _glance(clip, observe) for clip in context.waiting if clip.span not in told}
+    groups = [told[span] for span in sorted(told)]
     frames = _open_frames(context)
     expected = frozenset(one.label for one in (groups[-1] if groups else ()) if one.kind == "count")
     starts_scene = context.open_clip is not None and context.open_clip.starts_scene
@@ -93,6 +94,13 @@ def _open_frames(context: Context) -> list[Frame]:
     kept = () if context.open_clip is None else context.open_clip.keyframes
     before = [frame for frame in kept if frame.pts_seconds < context.newest.pts_seconds]
     return [*before, context.newest]
+
+
+def _glance(clip: Clip, observe: Observe) -> list[Observation]:
+    """What one look at a clip that waits for its caption tells: less than the caption will, but at once."""
+    found = observe([clip.keyframes[len(clip.keyframes) // 2]], clip.starts_scene, frozenset())
+    begins = Span(clip.span.start, clip.span.start)
+    return [replace(one, span=begins) if one.kind == "view" else one for one in found]
 
 
 def _told(one: Observation, known: Sequence[Observation]) -> bool:
