@@ -41,7 +41,6 @@ else:
     decord.logging.set_level(decord.logging.QUIET)
 
 av.logging.set_level(None)  # damaged packets are counted and logged here, not printed by the library
-
 logger = logging.getLogger(__name__)
 
 DECODER_THREADS = 2
@@ -53,7 +52,7 @@ MAX_CHUNKS_A_GROUP = 3  # each is decoded from the group's keyframe on
 PROBE_PACKETS = 1000  # looked at to learn how a film is coded
 MIN_STEP_SECONDS = 0.001  # between frames; times are compared to within it
 
-Picture = tuple[float | None, np.ndarray]  # when it is shown, in seconds, if known; uint8 [H, W, 3] RGB
+Picture = tuple[float | None, np.ndarray]  # seconds at which it is shown, if known; uint8 [H, W, 3] RGB
 Size = tuple[int, int]  # width, height in pixels
 
 
