@@ -31,7 +31,7 @@ def test_a_full_push_source_drops_the_oldest_and_counts() -> None:
         source.push(films.numbered(number), number / 10)
     source.close()
     frames = list(source)
-    assert numbers(frames) == [6, 7, 8, 9]
+    assert [films.number_of(frame.data) for frame in frames] == [6, 7, 8, 9]
     assert [frame.index for frame in frames] == [6, 7, 8, 9]
     assert source.dropped == 6
     source.push(films.numbered(11), 99.0)
@@ -43,7 +43,7 @@ def test_pushed_time_only_goes_forward() -> None:
     for seconds in (1.0, 1.0, 0.5, 2.0):
         source.push(films.numbered(0), seconds)
     source.close()
-    assert times(list(source)) == [1.0, 2.0]
+    assert [frame.pts_seconds for frame in source] == [1.0, 2.0]
     assert source.dropped == 2
 
 
