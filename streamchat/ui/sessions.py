@@ -88,9 +88,10 @@ class Visitors:
     def open(self, visitor: str, film: Path) -> None:
         """Begin a film for a visitor, in place of the one before; raises InputError if it is not a video."""
         with self._changed:
+            self._changed.wait_for(lambda: visitor not in self._opening)
             self._opening.add(visitor)
         try:
-            self.close(visitor)
+            self._end(visitor)
             video = open_video(film, max_side=self.options.max_side)
             session = LiveSession(StreamChat(self.model.get(), self.options), video)
             self._visits[visitor] = Visit(film, video.duration_seconds, session)
@@ -114,7 +115,12 @@ class Visitors:
         return visit
 
     def close(self, visitor: str) -> None:
-        """End a visitor's session, if there is one."""
+        """End a visitor's session, if there is one, also one that is just being opened."""
+        with self._changed:
+            self._changed.wait_for(lambda: visitor not in self._opening)
+        self._end(visitor)
+
+    def _end(self, visitor: str) -> None:
         visit = self._visits.pop(visitor, None)
         if visit is not None:
             visit.session.close()

@@ -188,7 +188,7 @@ class WatchTab:
         """Put the answer, or as much of it as there is, and its moments into the conversation."""
         answer = stream.answer
         visit.answers.append(answer)
-        visit.messages.append(_said(answer.text or "(stopped)"))
+        visit.messages.append(_said(answer.text or "(no answer)"))
         visit.messages.append(_said(gr.HTML(components.moments(answer.evidence) + components.footnote(answer))))
 
     def _stopped(self, request: gr.Request) -> Any:
