@@ -30,7 +30,7 @@ nothing later. The same command gives the same answers. Exit codes: 0 done, 1 fa
 
 
 def stream_time(text: str) -> float:
-    """Seconds of a time given as 90, 90.5, 1:30 or 1:02:03; raises ArgumentTypeError for anything else."""
+    """Seconds of a time given as 90, 90.5, 1:30 or 1:02:03; raises InputError for anything else."""
     try:
         parts = [float(part) for part in text.split(":")]
     except ValueError:
@@ -101,7 +101,7 @@ def _list_models() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.video is None:
+    if not arguments.video:
         raise InputError("no video was given: python -m streamchat VIDEO --ask TIME QUESTION (see --help)")
     asks = sorted(((stream_time(time), question) for time, question in arguments.ask), key=lambda ask: ask[0])
     for _, question in asks:

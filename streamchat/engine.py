@@ -5,10 +5,11 @@ Its stages (`select`, `encode`, `remember`, `describe_next`, `stream_answer`) ar
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamchat import plugin
 from streamchat.config import Options
@@ -112,21 +113,34 @@ class StreamChat:
         return stream.answer
 
     def stream_answer(
-        self, question: str, at_seconds: float | None = None, *, newest: Frame | None = None, dropped_frames: int = 0
+        self,
+        question: str,
+        at_seconds: float | None = None,
+        *,
+        newest: Frame | None = None,
+        read_again: Sequence[Frame] = (),
+        dropped_frames: int = 0,
     ) -> AnswerStream:
         """As `ask`, but the text comes in pieces.
 
-        `newest` is what is on the screen at `at_seconds`, if the caller knows better than the memory. Raises
-        InputError for an empty question, and if there is no frame yet.
+        `newest` is what is on the screen at `at_seconds`, if the caller knows better than the memory; `read_again` are
+        frames up to then, in time order, of which the memory holds no detail any more (see `MemoryStore.hole_before`).
+        Raises InputError for an empty question, and if there is no frame yet.
         """
         if not question.strip():
             raise InputError("the question is empty: write what you want to know about the video")
         started = time.perf_counter()
+        latest = self._newest
         if at_seconds is None:
-            at_seconds = self._newest.pts_seconds if self._newest is not None else 0.0
+            at_seconds = 0.0 if latest is None else latest.pts_seconds
+        if not (math.isfinite(at_seconds) and at_seconds >= 0):
+            raise InputError(f"the time of a question must be 0 seconds or more, got {at_seconds}")
         snapshot = self.memory.snapshot(at_seconds)
+        if read_again:
+            encoded = tuple(self.encode([(frame, False) for frame in read_again]))
+            snapshot = replace(snapshot, short_term=encoded, open_chunk=encoded)
         newest = newest or self._shown_at(at_seconds, snapshot)
-        if newest is None and self._newest is None:
+        if newest is None and latest is None:
             raise InputError("there is no frame yet: start the video before you ask")
         if newest is None:
             raise InputError(f"the memory holds no picture of {at_seconds:g} s or before: ask about a later moment")
@@ -158,8 +172,9 @@ class StreamChat:
 
     def _shown_at(self, at_seconds: float, snapshot: Snapshot) -> Frame | None:
         """The newest picture of a moment or before, of those that are still at hand."""
-        if self._newest is not None and self._newest.pts_seconds <= at_seconds:
-            return self._newest
+        latest = self._newest
+        if latest is not None and latest.pts_seconds <= at_seconds:
+            return latest
         if snapshot.short_term:
             return snapshot.short_term[-1].frame
         for root in reversed(snapshot.roots):

@@ -29,9 +29,12 @@ class Gate:
             self._arrivals += 1
             ticket = (priority, self._arrivals)
             self._waiting.append(ticket)
-            self._changed.wait_for(lambda: not self._held and min(self._waiting) == ticket)
-            self._waiting.remove(ticket)
-            self._held = True
+            try:
+                self._changed.wait_for(lambda: not self._held and min(self._waiting) == ticket)
+                self._held = True
+            finally:  # an interrupted wait must not leave a ticket that blocks everyone
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
 
     def _leave(self) -> None:
         with self._changed:

@@ -27,6 +27,7 @@ WAITING_FRAMES = 32  # kept frames that may wait to be encoded before taking in 
 ENCODE_BATCH = 8  # frames encoded at once when several wait
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # the memory's newest frame stands for the screen if it is no older than this
+READ_AGAIN_FRAMES = 5  # frames read again where the memory of a past moment has a hole
 RATE_FRAMES = 64  # frames that the frame rate is taken over
 
 
@@ -89,15 +90,26 @@ class LiveSession:
 
         May be called from any thread. Raises InputError for an empty question, and if a camera sent no frame yet.
         """
+        if not isinstance(self._source, VideoFile):
+            return self._engine.stream_answer(question, at_seconds, dropped_frames=self._dropped)
         newest = self._engine.newest
-        if isinstance(self._source, VideoFile):
-            if at_seconds is None:
-                at_seconds = 0.0 if newest is None else newest.pts_seconds
-            if newest is None or not 0 <= at_seconds - newest.pts_seconds <= SAME_FRAME_SECONDS:
-                newest = self._source.frame_at(at_seconds)
-        elif at_seconds is not None and newest is not None and newest.pts_seconds > at_seconds:
-            newest = None
-        return self._engine.stream_answer(question, at_seconds, newest=newest, dropped_frames=self._dropped)
+        if at_seconds is None:
+            at_seconds = 0.0 if newest is None else newest.pts_seconds
+        if newest is None or not 0 <= at_seconds - newest.pts_seconds <= SAME_FRAME_SECONDS:
+            newest = self._source.frame_at(at_seconds)
+        return self._engine.stream_answer(
+            question, at_seconds, newest=newest, read_again=self._read_again(self._source, at_seconds)
+        )
+
+    def _read_again(self, film: VideoFile, at_seconds: float) -> list[Frame]:
+        """Frames of the stretch before a past moment, when the memory has a hole there."""
+        hole = self._engine.memory.hole_before(at_seconds)
+        newest = self._engine.newest
+        if hole is None or newest is None or newest.pts_seconds <= at_seconds:
+            return []
+        step = (hole.end - hole.start) / READ_AGAIN_FRAMES
+        frames = [film.frame_at(hole.start + step * number) for number in range(READ_AGAIN_FRAMES)]
+        return list({frame.pts_seconds: frame for frame in frames if frame.pts_seconds >= hole.start}.values())
 
     def stats(self) -> Stats:
         """How the session stands now."""

@@ -49,7 +49,7 @@ def _uncaptioned(
 
 
 def _leaves(nodes: Sequence[MemoryNode]) -> list[MemoryNode]:
-    """The leaves below the nodes without a caption, in time order; below one with a caption all have theirs."""
+    """The leaves below the nodes without a caption, in time order; a captioned node speaks for those below it."""
     found: list[MemoryNode] = []
     for node in nodes:
         if node.caption is None:

@@ -169,6 +169,25 @@ def test_two_visitors_do_not_see_each_other(page: Page, app: App, browser: Brows
     other.close()
 
 
+def test_a_question_asked_twice_in_a_hurry_is_asked_once(page: Page) -> None:
+    upload(page, films.bikes())
+    expect(page.locator("#rest")).to_be_enabled()
+    page.fill("#question textarea", "What is shown?")
+    page.dblclick("#ask")
+    expect(page.locator(".sc-footnote")).to_be_visible()
+    expect(page.locator("#ask")).to_be_enabled()
+    expect(page.locator("#chat [data-testid=user]")).to_have_count(1)
+
+
+def test_a_question_is_shown_as_it_was_written(page: Page) -> None:
+    upload(page, films.bikes())
+    expect(page.locator("#rest")).to_be_enabled()
+    ask(page, "<img src=nothing.png> <b>bold</b> **stars**")
+    expect(page.locator(".sc-footnote")).to_be_visible()
+    expect(page.locator("#chat")).to_contain_text("<img src=nothing.png> <b>bold</b> **stars**")
+    assert page.locator("#chat img[src*='nothing']").count() == 0
+
+
 class TestRefused:
     def test_a_question_before_any_video(self, page: Page) -> None:
         ask(page, "What is shown?")

@@ -124,6 +124,16 @@ def test_a_stopped_answer_keeps_what_was_said(fake_model: Model, embedder: WordE
     assert chat.ask("And now?").text  # the model's turn was given back
 
 
+def test_an_answer_that_nobody_reads_on_holds_up_neither_frames_nor_questions(embedder: WordEmbedder) -> None:
+    chat = watched(FakeModel(), embedder, 5)
+    unread = chat.stream_answer("What is shown?")
+    next(iter(unread))
+    for index in range(60):
+        chat.push(Frame(picture(index), 5 + index / 4, 100 + index))
+    assert chat.ask("And now?").text
+    assert "What is shown?" in "".join(unread)
+
+
 def test_a_model_that_cites_is_believed(embedder: WordEmbedder) -> None:
     cited = Evidence(span=Span(1, 2), caption="a red car")
 
@@ -204,6 +214,15 @@ class TestBadInput:
             Options.preset("huge")
         with pytest.raises(InputError, match=r"unknown selector 'nope'.*optical_flow"):
             StreamChat(fake_model, Options(selector="nope"), embedder)
+
+    @pytest.mark.parametrize("at", [float("nan"), float("inf"), -1.0])
+    def test_a_time_that_is_none(self, fake_model: Model, embedder: WordEmbedder, at: float) -> None:
+        with pytest.raises(InputError, match="time of a question must be 0 seconds or more"):
+            watched(fake_model, embedder, 2).ask("What is shown?", at)
+
+    def test_a_question_longer_than_the_model_takes(self, fake_model: Model, embedder: WordEmbedder) -> None:
+        with pytest.raises(InputError, match="question is too long"):
+            watched(fake_model, embedder, 2).ask("why " * 5000)
 
     def test_a_moment_before_all_that_is_remembered(self, fake_model: Model, embedder: WordEmbedder) -> None:
         chat = watched(fake_model, embedder, 60)

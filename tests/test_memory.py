@@ -139,6 +139,27 @@ class TestLongTerm:
             assert all(root.tokens is not None for root in tree.roots)
         assert tree.nbytes == sum(subtree_nbytes(root) for root in tree.roots)
 
+    def test_a_captioner_far_behind_gets_only_what_can_still_be_captioned(self) -> None:
+        tree = self.tree(3000)
+        for start in range(100):
+            tree.add(leaf(start, start + 1))
+        while (node := tree.next_uncaptioned()) is not None:
+            seen = node.tokens is not None and node.keyframe is not None
+            assert seen or any(child.caption is not None for child in node.children)
+            tree.set_caption(node, caption())
+            assert tree.nbytes <= 3000
+        assert tree.roots[-1].caption is not None
+
+    def test_captions_are_not_dropped_before_a_summary_of_them_is_there(self) -> None:
+        tree = self.tree(2000)
+        for start in range(30):
+            tree.add(leaf(start, start + 1))
+            node = tree.next_uncaptioned()
+            if node is not None and node.level == 0 and start < 3:
+                tree.set_caption(node, caption(f"leaf {start}"))
+        told = [node.span.start for node in every(tree.roots) if node.level == 0 and node.caption is not None]
+        assert told == [0, 1, 2]
+
     def test_the_oldest_detail_goes_first_and_captions_last(self) -> None:
         full = self.tree()
         for start in range(27):
@@ -225,6 +246,13 @@ class TestStore:
         snapshot = store.snapshot(19.5)
         assert snapshot.roots[-1].span.end == 16
         assert [frame.pts_seconds for frame in snapshot.open_chunk] == [16, 17, 18, 19]
+
+    def test_a_hole_before_a_moment_long_past_is_named(self) -> None:
+        store = self.filled([float(second) for second in range(60)])
+        assert store.hole_before(22.5) == Span(20, 22.5)
+        assert store.snapshot(22.5).open_chunk == ()
+        assert store.hole_before(24.0) is None
+        assert store.hole_before(58.5) is None
 
     def test_a_snapshot_stays_as_it_was(self) -> None:
         store = self.filled([0, 1, 2, 3, 4])

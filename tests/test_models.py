@@ -115,8 +115,9 @@ class TestPrompt:
         assert cut.clues == ()
         assert cut.recent == (self.now,)
         assert "least related" in caplog.text
-        model.max_context = 10  # type: ignore[attr-defined]
-        assert fit(self.whole(), model).question == "What is shown?"  # type: ignore[arg-type]
+        model.max_context = 256 + 10  # type: ignore[attr-defined]
+        with pytest.raises(InputError, match="question is too long"):
+            fit(self.whole(), model)  # type: ignore[arg-type]
 
     def test_a_context_that_fits_is_left_alone(self) -> None:
         given = self.whole()

@@ -106,6 +106,28 @@ def test_a_question_about_earlier_uses_nothing_later(film: VideoFile) -> None:
     session.close()
 
 
+def test_what_the_memory_of_a_past_moment_lacks_is_read_again(film: VideoFile) -> None:
+    contexts: list[Context] = []
+
+    class Recorder(FakeModel):
+        def answer(self, context: Context) -> Iterator[str | Evidence]:
+            contexts.append(context)
+            return super().answer(context)
+
+    options = Options(chunk_frames=2, short_term_frames=2, short_term_samples=2, clusters=2, selector="uniform")
+    session = LiveSession(StreamChat(Recorder(), options, WordEmbedder()), film)
+    session.start()
+    session.play_until(math.inf)
+    assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
+    assert list(session.ask("What is shown?", 1.5))
+    (context,) = contexts
+    assert context.open_clip is not None
+    assert context.open_clip.span.start == 0.0
+    assert all(visual.span.end <= 1.5 for visual in context.recent)
+    assert len(context.recent) >= 3
+    session.close()
+
+
 def test_a_question_is_answered_while_a_caption_is_being_made(film: VideoFile) -> None:
     captioning, go_on = threading.Event(), threading.Event()
 

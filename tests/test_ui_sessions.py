@@ -33,12 +33,12 @@ def visitors() -> Iterator[Visitors]:
 def test_each_visitor_has_a_film_and_a_conversation_of_their_own(visitors: Visitors) -> None:
     visitors.open("one", films.bikes())
     visitors.open("two", films.bigbuckbunny())
-    assert "".join(visitors.watching("one").ask("Is it mine?", 0.0))
-    assert len(visitors.watching("one").session._engine.memory.dialogue) == 1
-    assert len(visitors.watching("two").session._engine.memory.dialogue) == 0
+    assert "".join(visitors.watching("one", films.bikes()).ask("Is it mine?", 0.0))
+    assert len(visitors.watching("one", None).session._engine.memory.dialogue) == 1
+    assert len(visitors.watching("two", None).session._engine.memory.dialogue) == 0
     visitors.close("one")
     assert visitors.get("one") is None
-    assert visitors.watching("two").film == films.bigbuckbunny()
+    assert visitors.watching("two", None).film == films.bigbuckbunny()
 
 
 def test_a_second_film_takes_the_place_of_the_first_however_quickly_it_comes(visitors: Visitors) -> None:
@@ -59,12 +59,12 @@ def test_a_file_that_is_no_video_ends_the_film_before_it(visitors: Visitors, tmp
     with pytest.raises(InputError, match="not a video"):
         visitors.open("one", tmp_path / "notes.mp4")
     with pytest.raises(InputError, match="no video yet"):
-        visitors.watching("one")
+        visitors.watching("one", None)
 
 
 def test_a_question_means_the_players_moment_until_the_rest_is_taken_in(visitors: Visitors) -> None:
     visitors.open("one", films.bikes())
-    visit = visitors.watching("one")
+    visit = visitors.watching("one", None)
     visit.follow(1.5)
     assert visit.ask("What is shown?", 1.5).asked_at_seconds == 1.5
     visit.take_in_the_rest()

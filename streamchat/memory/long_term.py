@@ -67,7 +67,7 @@ class LongTermTree:
         """The node to caption next, children before their parent; one of which nothing is left is passed over."""
         while self._uncaptioned:
             node = self._find(self._uncaptioned[0])
-            if node is not None and node.caption is None and (node.tokens is not None or node.children):
+            if node is not None and node.caption is None and _can_be_captioned(node):
                 return node
             self._uncaptioned.popleft()
         return None
@@ -122,7 +122,13 @@ class LongTermTree:
     # Folding what is oldest
 
     def _make_room(self, nbytes: int) -> None:
-        steps = (self._strip_oldest_covered, self._coarsen_oldest_root, self._prune_oldest, self._merge_oldest_roots)
+        steps = (
+            self._strip_oldest_covered,
+            self._coarsen_oldest_root,
+            self._prune_oldest_told,
+            self._merge_oldest_roots,
+            self._prune_oldest,
+        )
         while self.nbytes + nbytes > self._budget_bytes:
             if not any(step() for step in steps):
                 break
@@ -146,13 +152,23 @@ class LongTermTree:
                 return True
         return False
 
-    def _prune_oldest(self) -> bool:
-        """Let the oldest parent, lowest level first, stand for its children alone."""
+    def _prune_oldest_told(self) -> bool:
+        """Let the oldest parent, lowest level first, stand for its children alone, if a summary of them is there."""
         for level in sorted(self._parents):
-            if self._parents[level]:
-                self._rewrite(self._parents[level].popleft(), lambda node: replace(node, children=()))
-                return True
+            parent = self._find(self._parents[level][0]) if self._parents[level] else None
+            if parent is not None and parent.caption is not None:
+                return self._prune(level)
         return False
+
+    def _prune_oldest(self) -> bool:
+        """As the step before, for want of anything else to fold, without a summary."""
+        return any(self._prune(level) for level in sorted(self._parents))
+
+    def _prune(self, level: int) -> bool:
+        if not self._parents[level]:
+            return False
+        self._rewrite(self._parents[level].popleft(), lambda node: replace(node, children=()))
+        return True
 
     def _merge_oldest_roots(self) -> bool:
         if len(self._roots) < 2:
@@ -183,6 +199,12 @@ class LongTermTree:
         if changed is not None:
             self._roots[index], freed = changed
             self.nbytes -= freed
+
+
+def _can_be_captioned(node: MemoryNode) -> bool:
+    """Whether anything is left to caption a node from."""
+    seen = node.tokens is not None and node.keyframe is not None
+    return seen or any(child.caption is not None for child in node.children)
 
 
 def _index_at(nodes: Sequence[MemoryNode], seconds: float) -> int:

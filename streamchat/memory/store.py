@@ -106,6 +106,15 @@ class MemoryStore:
             turns=turns,
         )
 
+    def hole_before(self, until_seconds: float) -> Span | None:
+        """The stretch just before a past moment of which nothing can be shown any more; None if there is none.
+
+        A leaf that reaches past the moment cannot be used, as it tells of what came later, and its frames are gone.
+        """
+        snapshot = self.snapshot(until_seconds)
+        covered = snapshot.roots[-1].span.end if snapshot.roots else 0.0
+        return None if snapshot.open_chunk or covered >= until_seconds else Span(covered, until_seconds)
+
     def next_uncaptioned(self) -> MemoryNode | None:
         """The node to caption next; None if all have a caption."""
         with self._lock:

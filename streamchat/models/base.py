@@ -11,8 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from streamchat import prompts
+from streamchat.errors import InputError
 from streamchat.gate import Gate, Priority
-from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span, Visual
+from streamchat.types import Caption, Clip, Clue, Context, Evidence, Frame, Span, Visual
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,8 @@ class Model(Protocol):
 class ChatModel(ABC):
     """A model that speaks: it is given messages and visual tokens, and streams text.
 
-    The gate lets a question go before a caption: `stream` is called with the turn held, and implementations call
-    `self.gate.offer(priority)` between tokens.
+    The gate lets a question go before a caption: the iterator of `stream` is advanced with the turn held, and
+    implementations call `self.gate.offer(priority)` between tokens.
     """
 
     name: str
@@ -95,23 +96,30 @@ class ChatModel(ABC):
         texts = [caption.text for caption in captions]
         budget = self.max_context - CAPTION_TOKENS - self.count_tokens(prompts.SUMMARY)
         while len(texts) > 1 and self.count_tokens(prompts.numbered(texts)) > budget:
-            texts.pop()
-            log.warning("the summary of %d captions does not fit the context: the last is left out", len(captions))
+            texts.pop(0)
+        if len(texts) < len(captions):
+            log.warning("%d of %d captions do not fit into a summary", len(captions) - len(texts), len(captions))
         return self._say([{"role": "user", "content": prompts.SUMMARY.format(captions=prompts.numbered(texts))}], None)
 
     def answer(self, context: Context) -> Iterator[str | Evidence]:
         """Stream the answer to a question in its context (paper section 3.4)."""
         context = fit(context, self)
-        with self.gate.turn(Priority.QUESTION):
-            yield from self.stream(
-                messages_of(context),
-                visual_tokens(context),
-                max_new_tokens=context.max_new_tokens,
-                temperature=context.temperature,
-                seed=context.seed,
-                priority=Priority.QUESTION,
-            )
+        pieces = self.stream(
+            messages_of(context),
+            visual_tokens(context),
+            max_new_tokens=context.max_new_tokens,
+            temperature=context.temperature,
+            seed=context.seed,
+            priority=Priority.QUESTION,
+        )
+        while (piece := self._next_piece(pieces)) is not None:
+            yield piece
         yield from retrieved_evidence(context)
+
+    def _next_piece(self, pieces: Iterator[str]) -> str | None:
+        """The next piece of an answer; the turn is held only meanwhile, so that a slow listener holds up nobody."""
+        with self.gate.turn(Priority.QUESTION):
+            return next(pieces, None)
 
     def _say(self, messages: Sequence[Message], visual: torch.Tensor | None) -> Caption:
         """A caption is greedy, so that the memory of a stream is the same every time."""
@@ -159,12 +167,18 @@ def messages_of(context: Context) -> list[Message]:
 
 
 def fit(context: Context, model: ChatModel) -> Context:
-    """The context cut to the model's size, least related first; what is on the screen now stays to the last."""
+    """The context cut to the model's size, least related first; what is on the screen now stays to the last.
+
+    Raises InputError if the question alone is too long.
+    """
     dropped = 0
     while _size(context, model) > model.max_context - context.max_new_tokens:
         smaller = _without_least_related(context)
         if smaller is None:
-            break
+            raise InputError(
+                f"the question is too long: {model.name} takes {model.max_context} tokens, of which "
+                f"{context.max_new_tokens} are kept for the answer; ask with fewer words"
+            )
         context, dropped = smaller, dropped + 1
     if dropped:
         log.warning("the context is full: the %d least related of its parts were left out", dropped)
@@ -178,18 +192,21 @@ def _size(context: Context, model: ChatModel) -> int:
 
 
 def _without_least_related(context: Context) -> Context | None:
-    """The context less its least related visual or clue, the last one after the dialogue; None if nothing is left."""
-    relevances = [visual.relevance for visual in visuals_of(context)] + [clue.relevance for clue in context.clues]
-    if context.turns and len(relevances) <= 1:
+    """The context less its least related visual or clue, the oldest of equals; the dialogue goes before the last one.
+
+    None if nothing can be left out.
+    """
+    parts: list[Visual | Clue] = [*visuals_of(context), *context.clues]
+    if context.turns and len(parts) <= 1:
         return replace(context, turns=())
-    if not relevances:
+    if not parts:
         return None
-    least = min(relevances)
+    least = min(parts, key=lambda part: (part.relevance, part.span))
     return replace(
         context,
-        recent=tuple(item for item in context.recent if item.relevance > least),
-        recalled=tuple(item for item in context.recalled if item.relevance > least),
-        clues=tuple(item for item in context.clues if item.relevance > least),
+        recent=tuple(visual for visual in context.recent if visual is not least),
+        recalled=tuple(visual for visual in context.recalled if visual is not least),
+        clues=tuple(clue for clue in context.clues if clue is not least),
     )
 
 

@@ -17,9 +17,10 @@ from streamchat.errors import InputError
 from streamchat.models import load_model
 from streamchat.models.base import Model
 from streamchat.pipeline import LiveSession
-from streamchat.types import Answer
 from streamchat.video import open_video
 
+END_SECONDS = 3600.0  # a question about the whole film waits this long for its end to be taken in
+OPEN_SECONDS = 10.0  # a question waits this long for the film that the page already shows
 READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whose position comes twice a second
 
 
@@ -54,8 +55,10 @@ class Visit:
     session: LiveSession
     to_the_end: bool = False  # the rest is taken in at full speed, and a question means the end
     error_shown: bool = False
-    answers: list[Answer] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)  # the conversation as the page shows it
+    delay_seconds: float | None = None  # of the last answer
+    answering: bool = False  # one question at a time
+    stop_asked: bool = False  # the answer on its way is to end
 
     def follow(self, player_seconds: float) -> None:
         """Let the reader follow the player."""
@@ -68,8 +71,11 @@ class Visit:
         self.session.play_until(math.inf)
 
     def ask(self, question: str, player_seconds: float) -> AnswerStream:
-        """Ask about what was shown up to the player's position, or about all that was taken in."""
-        return self.session.ask(question, None if self.to_the_end else player_seconds)
+        """Ask about what was shown up to the player's position, or, once the rest is taken in, about all of it."""
+        if not self.to_the_end:
+            return self.session.ask(question, player_seconds)
+        self.session.wait_until(lambda stats: stats.finished, END_SECONDS)
+        return self.session.ask(question)
 
 
 class Visitors:
@@ -105,10 +111,19 @@ class Visitors:
         """The visitor's film, if one is open."""
         return self._visits.get(visitor)
 
-    def watching(self, visitor: str) -> Visit:
-        """The visitor's film, waiting if it is just being opened; raises InputError if there is none."""
+    def watching(self, visitor: str, film: Path | None) -> Visit:
+        """The visitor's visit to the film that the page shows; raises InputError if there is none.
+
+        Waits while the film is being opened, and a moment for one that the page shows already.
+        """
+
+        def there() -> bool:
+            visit = self._visits.get(visitor)
+            return visitor not in self._opening and (film is None or (visit is not None and visit.film == film))
+
         with self._changed:
             self._changed.wait_for(lambda: visitor not in self._opening)
+            self._changed.wait_for(there, OPEN_SECONDS)
         visit = self.get(visitor)
         if visit is None:
             raise InputError("there is no video yet: upload one or pick an example, then ask")

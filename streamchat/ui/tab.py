@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from streamchat.engine import AnswerStream
-from streamchat.errors import StreamChatError
+from streamchat.errors import InputError, StreamChatError
+from streamchat.types import Answer
 from streamchat.ui import components, examples
 from streamchat.ui.sessions import Visit, Visitors
 from streamchat.ui.theme import PLAY
@@ -19,7 +21,7 @@ from streamchat.ui.theme import PLAY
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
-WELCOME = "**Ask about the video while it plays.**\n\nUpload a film or pick an example, then write a question below."
+WELCOME = "Ask about the video while it plays.\n\nUpload a film or pick an example, then write a question below."
 
 Message = dict[str, Any]
 
@@ -48,6 +50,7 @@ class WatchTab:
                     placeholder=WELCOME,
                     buttons=["copy"],
                     feedback_options=None,
+                    render_markdown=False,  # what is asked, and what is read on the screen, is shown as it is
                 )
                 with gr.Row(equal_height=True, elem_id="sc-asking"):
                     self.question = gr.Textbox(
@@ -72,22 +75,27 @@ class WatchTab:
         for button, title in zip(self.examples, examples.titles(), strict=True):
             button.click(partial(self._film, title), None, self.video, **quiet)
         self.video.change(
-            self._open, self.video, [self.chat, self.rest, self.gauges, self.shown], concurrency_limit=None, **quiet
+            self._open,
+            self.video,
+            [self.video, self.chat, self.rest, self.send, self.stop, self.gauges, self.shown],
+            concurrency_limit=None,
+            **quiet,
         ).then(None, None, None, js=PLAY)
         self.rest.click(self._rest, None, self.rest, **quiet)
         self.timer.tick(
             self._tick, [self.video, self.shown], [self.gauges, self.shown], concurrency_limit=None, **quiet
         )
-        asking = gr.on(
+        gr.on(
             [self.send.click, self.question.submit],
             self._ask,
             [self.question, self.video],
             [self.question, self.chat, self.send, self.stop],
             concurrency_limit=None,
+            trigger_mode="once",
             **quiet,
         )
         self.chat.clear(self._clear, None, None, **quiet)
-        self.stop.click(self._stopped, None, [self.chat, self.send, self.stop], cancels=[asking], **quiet)
+        self.stop.click(self._stop, None, None, **quiet)
 
     def _model_line(self) -> str:
         model = self._visitors.model
@@ -118,16 +126,20 @@ class WatchTab:
     def _open(self, film: str | None, request: gr.Request) -> Any:
         """Begin the film that was uploaded or picked, or end the one that was cleared."""
         visitor = str(request.session_hash)
-        self._visitors.close(visitor)
         opened = False
-        if film is not None:
-            try:
+        try:
+            if film is None:
+                self._visitors.close(visitor)
+            else:
                 self._visitors.open(visitor, Path(film))
                 opened = True
-            except StreamChatError as error:
-                gr.Warning(str(error), title="This video cannot be used", duration=None)
+        except Exception as error:
+            log.error("opening failed", exc_info=None if isinstance(error, StreamChatError) else error)
+            gr.Warning(str(error), title="This video cannot be used", duration=None)
+        refused = film is not None and not opened
         empty = components.gauges(None, None, None)
-        return [], gr.update(interactive=opened), empty, empty
+        ready, idle = gr.update(interactive=True), gr.update(interactive=False)
+        return None if refused else gr.skip(), [], gr.update(interactive=opened), ready, idle, empty, empty
 
     def _clear(self, request: gr.Request) -> None:
         """Empty the conversation on the page; the memory of it stays."""
@@ -149,8 +161,7 @@ class WatchTab:
         if video.value is not None:
             visit.follow(video.playback_position)
         self._show_error(visit)
-        delay = visit.answers[-1].timing.first_token_seconds if visit.answers else None
-        now = components.gauges(visit.session.stats(), visit.duration_seconds, delay)
+        now = components.gauges(visit.session.stats(), visit.duration_seconds, visit.delay_seconds)
         return (gr.skip(), gr.skip()) if now == shown else (now, now)
 
     def _show_error(self, visit: Visit) -> None:
@@ -161,40 +172,61 @@ class WatchTab:
 
     def _ask(self, question: str, video: gr.Video, request: gr.Request) -> Iterator[Any]:
         """Stream the answer to a question about what was shown up to the player's position."""
+        visitor = str(request.session_hash)
         try:
-            visit = self._visitors.watching(str(request.session_hash))
-            stream = visit.ask(question, video.playback_position or 0.0)
-        except StreamChatError as error:
+            visit = self._visitors.watching(visitor, None if video.value is None else Path(video.value))
+            if not question.strip():
+                raise InputError("the question is empty: write what you want to know about the video")
+        except InputError as error:
             gr.Warning(str(error), title="Nothing was asked")
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
-        visit.messages.append({"role": "user", "content": question.strip()})
-        text = ""
+        if visit.answering:
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return
+        visit.answering, visit.stop_asked = True, False
+        visit.messages.append({"role": "user", "content": escape(question.strip(), quote=False)})
         yield "", [*visit.messages, _said("…")], gr.update(interactive=False), gr.update(interactive=True)
+        for text in self._answer(visit, question, video.playback_position or 0.0):
+            if self._visitors.get(visitor) is not visit:  # another film was opened: its page is not this one's
+                return
+            yield gr.skip(), [*visit.messages, _said(escape(text, quote=False))], gr.skip(), gr.skip()
+        yield gr.skip(), visit.messages, gr.update(interactive=True), gr.update(interactive=False)
+
+    def _answer(self, visit: Visit, question: str, player_seconds: float) -> Iterator[str]:
+        """The answer as it grows; at its end it, or as much as there is of it, stands in the conversation."""
+        stream: AnswerStream | None = None
+        text = ""
         try:
+            stream = visit.ask(question, player_seconds)
             for piece in stream:
                 text += piece
-                yield gr.skip(), [*visit.messages, _said(text)], gr.skip(), gr.skip()
+                yield text
+                if visit.stop_asked:
+                    break
         except Exception as error:
             log.error("answering failed", exc_info=None if isinstance(error, StreamChatError) else error)
             gr.Warning(str(error), title="The answer broke off", duration=None)
-        finally:  # also when Stop or a closed page ends the generator
-            stream.close()
-            self._finish(visit, stream)
-        yield gr.skip(), visit.messages, gr.update(interactive=True), gr.update(interactive=False)
+        finally:  # also when a closed page ends the generator
+            visit.answering = False
+            if stream is None:
+                visit.messages.append(_said("(no answer)"))
+            else:
+                stream.close()
+                self._finish(visit, stream.answer)
 
     @staticmethod
-    def _finish(visit: Visit, stream: AnswerStream) -> None:
+    def _finish(visit: Visit, answer: Answer) -> None:
         """Put the answer, or as much of it as there is, and its moments into the conversation."""
-        answer = stream.answer
-        visit.answers.append(answer)
-        visit.messages.append(_said(answer.text or "(no answer)"))
+        visit.delay_seconds = answer.timing.first_token_seconds
+        visit.messages.append(_said(escape(answer.text, quote=False) or "(no answer)"))
         visit.messages.append(_said(gr.HTML(components.moments(answer.evidence) + components.footnote(answer))))
 
-    def _stopped(self, request: gr.Request) -> Any:
+    def _stop(self, request: gr.Request) -> None:
+        """End the answer on its way after the piece that is being made."""
         visit = self._visitors.get(str(request.session_hash))
-        messages = visit.messages if visit is not None else []
-        return messages, gr.update(interactive=True), gr.update(interactive=False)
+        if visit is not None:
+            visit.stop_asked = True
 
 
 def _said(content: Any) -> Message:

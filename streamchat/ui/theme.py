@@ -51,6 +51,7 @@ CSS = """
 #sc-examples { gap: .4rem; }
 #sc-examples button { min-width: 0; }
 #film video { background: #000; max-height: 420px; }
+#chat .placeholder, #chat .placeholder-content { padding: 0 1.2rem; text-align: center; }
 footer { opacity: .6; }
 /* Cutting would load a tool from another site, and the film that is watched must not change under the memory. */
 #film button[aria-label*="rim"], #film button[aria-label*="ndo"], #film button[aria-label*="eset"] { display: none; }
