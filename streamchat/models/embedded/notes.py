@@ -24,7 +24,7 @@ class Notes:
     observations: tuple[Observation, ...]
     newest_seconds: float  # when what is on the screen was shown
     asked_at_seconds: float
-    frames: tuple[Frame, ...]  # of the open chunk and the screen
+    frames: tuple[Frame, ...]  # of what no caption speaks of yet, and of the screen, in time order
     clues: tuple[Clue, ...]
 
     def of(self, *kinds: str) -> list[Observation]:
@@ -61,8 +61,11 @@ class Notes:
         shown = [frame for frame in self.frames if span.start <= frame.pts_seconds <= span.end]
         if shown:
             return jpeg(shown[len(shown) // 2].data)
-        around = [clue for clue in self.clues if clue.span.start <= span.start <= clue.span.end and clue.keyframe]
-        return min(around, key=lambda clue: clue.span.end - clue.span.start).keyframe if around else None
+        around = [clue for clue in self.clues if clue.span.start <= span.start < clue.span.end and clue.keyframe]
+        if around:
+            return max(around, key=lambda clue: (clue.span.start, -clue.span.end)).keyframe
+        later = [frame for frame in self.frames if frame.pts_seconds >= span.start]
+        return jpeg(later[0].data) if later else None
 
 
 def gather(context: Context, observe: Observe) -> Notes:
@@ -84,7 +87,7 @@ def gather(context: Context, observe: Observe) -> Notes:
         observations=tuple(sorted(causal, key=lambda one: one.span)),
         newest_seconds=context.newest.pts_seconds,
         asked_at_seconds=asked,
-        frames=tuple(frames),
+        frames=(*(_glimpse(clip) for clip in context.waiting), *frames),
         clues=context.clues,
     )
 
@@ -98,9 +101,13 @@ def _open_frames(context: Context) -> list[Frame]:
 
 def _glance(clip: Clip, observe: Observe) -> list[Observation]:
     """What one look at a clip that waits for its caption tells: less than the caption will, but at once."""
-    found = observe([clip.keyframes[len(clip.keyframes) // 2]], clip.starts_scene, frozenset())
+    found = observe([_glimpse(clip)], clip.starts_scene, frozenset())
     begins = Span(clip.span.start, clip.span.start)
     return [replace(one, span=begins) if one.kind == "view" else one for one in found]
+
+
+def _glimpse(clip: Clip) -> Frame:
+    return clip.keyframes[len(clip.keyframes) // 2]
 
 
 def _told(one: Observation, known: Sequence[Observation]) -> bool:
