@@ -169,16 +169,6 @@ def test_two_visitors_do_not_see_each_other(page: Page, app: App, browser: Brows
     other.close()
 
 
-def test_a_question_asked_twice_in_a_hurry_is_asked_once(page: Page) -> None:
-    upload(page, films.bikes())
-    expect(page.locator("#rest")).to_be_enabled()
-    page.fill("#question textarea", "What is shown?")
-    page.dblclick("#ask")
-    expect(page.locator(".sc-footnote")).to_be_visible()
-    expect(page.locator("#ask")).to_be_enabled()
-    expect(page.locator("#chat [data-testid=user]")).to_have_count(1)
-
-
 def test_a_question_is_shown_as_it_was_written(page: Page) -> None:
     upload(page, films.bikes())
     expect(page.locator("#rest")).to_be_enabled()
