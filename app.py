@@ -6,9 +6,9 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError
@@ -70,9 +70,12 @@ def serve(arguments: argparse.Namespace) -> int:
     from streamchat.ui.theme import CSS, HEAD, theme
 
     visitors = Visitors(SharedModel(arguments.model), options)
-    signal.signal(signal.SIGTERM, _leave)
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    page = build(visitors)
     try:
-        build(visitors).launch(
+        _, address, _ = page.launch(
             server_name=arguments.host,
             server_port=arguments.port,
             theme=theme(),
@@ -81,18 +84,20 @@ def serve(arguments: argparse.Namespace) -> int:
             allowed_paths=[str(data_folder())],
             run_history=False,
             footer_links=[],
+            prevent_thread_lock=True,
+            quiet=True,
         )
     except OSError as error:  # such as a port that is taken
         raise InputError(f"cannot listen on port {arguments.port}: {error}; choose another with --port") from None
-    finally:
-        visitors.close_all()
+    print(f"StreamChat is at {address} (Ctrl-C ends it)", flush=True)
+    ending.wait()
+    visitors.close_all()
+    page.close(verbose=False)
     return 0
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - the signature of a signal handler
-    """Leave as for Ctrl-C, so that every session is closed."""
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a model that is still being loaded can neither be stopped nor left behind by an ordinary exit

@@ -201,6 +201,24 @@ class TestRefused:
         expect(page.locator("#rest")).to_be_enabled()
 
 
+def test_the_app_ends_cleanly_while_its_model_is_being_loaded(browser: Browser) -> None:
+    app = App("--model", "embedded")
+    page = browser.new_page()
+    page.goto(app.url)
+    expect(page.locator("#model")).to_contain_text("Loading", timeout=WAIT_MS)
+    assert app.end() == 0
+    assert "Traceback" not in app.output
+    assert "terminate" not in app.output
+    page.close()
+
+
+def test_the_page_says_which_moment_a_question_is_about(page: Page) -> None:
+    upload(page, films.bikes())
+    expect(page.locator("#hint")).to_contain_text("up to 0:02")
+    page.click("#rest")
+    expect(page.locator("#hint")).to_contain_text("the whole film")
+
+
 def test_a_phone_needs_no_sideways_scrolling(app: App, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.goto(app.url)

@@ -73,6 +73,17 @@ def test_a_question_means_the_players_moment_until_the_rest_is_taken_in(visitors
     assert visit.ask("What is shown?", 1.5).asked_at_seconds == pytest.approx(9.96, abs=0.05)
 
 
+def test_a_question_waits_for_the_end_only_when_it_is_about_it_and_can_be_stopped(visitors: Visitors) -> None:
+    visitors.open("one", films.bikes())
+    visit = visitors.watching("one", None)
+    assert list(visit.until_the_end()) == []
+    visit.to_the_end = True  # the reader itself is left at the first frame, so the end does not come
+    waiting = visit.until_the_end()
+    assert next(waiting) < 1.0
+    visitors.close("one")
+    assert list(waiting) == []
+
+
 def test_what_comes_from_outside_is_escaped_on_the_page() -> None:
     assert "<script>" not in components.model_line("<script>alert(1)</script>", busy=False)
 

