@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from streamchat import plugin
 from streamchat.errors import InputError
 from streamchat.models.base import Model
 
 __all__ = ["Model", "check_model_name", "load_model", "model_names"]
 
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
 
 def model_names() -> tuple[str, ...]:
-    """The names that `load_model` takes."""
+    """The backends: the names that `load_model` takes, some of them with an argument behind a colon."""
     return plugin.names(__name__)
 
 
 def check_model_name(spec: str) -> None:
-    """Raise InputError with the allowed names unless `load_model` takes this one; loads nothing."""
-    if spec not in model_names():
-        raise InputError(f"unknown model {spec!r}: choose one of {', '.join(model_names())}")
+    """Raise InputError with what is allowed unless `load_model` takes this; loads nothing."""
+    _parse(spec)
 
 
-def load_model(spec: str) -> Model:
-    """Load a model by its name: "embedded" (real weights, CPU, no download) or "fake" (for tests).
+def load_model(spec: str, *, device: str | None = None) -> Model:
+    """Load a model by its name.
 
-    Raises InputError with the allowed names for an unknown one.
+    "embedded" (real weights, CPU, no download), "fake" (for tests), "openai:URL#NAME" (a server), or a vision-language
+    model: the folder of a checkpoint, or its name on the Hugging Face Hub ("Qwen/Qwen3-VL-4B-Instruct"), which must have
+    been downloaded. `device` is such as "cpu" or "cuda:0"; by default the first GPU, if there is one. Raises InputError
+    for a name that is none of these.
     """
-    check_model_name(spec)
-    model: Model = plugin.load(__name__, spec).build()
+    backend, argument = _parse(spec)
+    model: Model = plugin.load(__name__, backend).build(argument, device)
     return model
+
+
+def _parse(spec: str) -> tuple[str, str]:
+    """The backend's name and its argument."""
+    backend, _, argument = spec.partition(":")
+    if backend in model_names():
+        return backend, argument
+    if Path(spec).is_dir() or HUB_NAME.fullmatch(spec):
+        return "transformers", spec
+    raise InputError(
+        f"unknown model {spec!r}: choose one of {', '.join(model_names())}, the folder of a checkpoint, "
+        "a name on the Hugging Face Hub such as Qwen/Qwen3-VL-4B-Instruct, or openai:URL#NAME"
+    )

@@ -47,10 +47,10 @@ class Model(Protocol):
 
 
 class ChatModel(ABC):
-    """A model that speaks: it is given messages and visual tokens, and streams text.
+    """A model that speaks: it is given messages and visuals, and streams text.
 
-    The gate lets a question go before a caption: the iterator of `stream` is advanced with the turn held, and
-    implementations call `self.gate.offer(priority)` between tokens.
+    The gates let a question go before a caption: the iterator of `stream` is advanced with the turn held, and
+    implementations call `self.gates[priority].offer(priority)` between tokens.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ChatModel(ABC):
     max_context: int  # tokens that the language model can take, answer included
 
     def __init__(self) -> None:
-        self.gate = Gate()
+        self.gates = dict.fromkeys(Priority, Gate())  # one and the same, unless captions have a copy of the model
 
     @abstractmethod
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
@@ -73,23 +73,33 @@ class ChatModel(ABC):
     def stream(
         self,
         messages: Sequence[Message],
-        visual: torch.Tensor | None = None,
+        visuals: Sequence[Visual] = (),
         *,
         max_new_tokens: int,
         temperature: float,
         seed: int,
         priority: Priority,
     ) -> Iterator[str]:
-        """Stream the reply to messages whose image parts, in order, stand for `visual` [M, P, D].
+        """Stream the reply to messages whose image parts, in order, stand for `visuals`, one part each.
 
-        `temperature` 0 is greedy; the same seed gives the same reply.
+        `temperature` 0 is greedy; the same seed gives the same reply. An iterator that is closed stops within a token.
         """
 
+    def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
+        """How many tokens of the language model a whole prompt takes."""
+        texts = [part["text"] for message in messages for part in parts_of(message) if part["type"] == "text"]
+        return self.count_tokens("\n".join(texts)) + self.tokens_per_frame * sum(len(seen.tokens) for seen in visuals)
+
+    def visuals_of_clip(self, clip: Clip) -> list[Visual]:
+        """What a clip is described from: its centroids, as one visual."""
+        return [Visual(tokens=clip.tokens, span=clip.span)]
+
     def caption(self, clip: Clip) -> Caption:
-        """Describe a clip from its centroids."""
+        """Describe a clip."""
+        visuals = self.visuals_of_clip(clip)
         text = prompts.CAPTION.format(span=prompts.moment(clip.span))
-        content = [*[{"type": "image"}] * len(clip.tokens), {"type": "text", "text": text}]
-        return self._say([{"role": "user", "content": content}], clip.tokens)
+        content = [*[{"type": "image"}] * len(visuals), {"type": "text", "text": text}]
+        return self._say([{"role": "user", "content": content}], visuals)
 
     def summarize(self, captions: Sequence[Caption]) -> Caption:
         """Sum up captions that follow each other in time."""
@@ -99,14 +109,14 @@ class ChatModel(ABC):
             texts.pop(0)
         if len(texts) < len(captions):
             log.warning("%d of %d captions do not fit into a summary", len(captions) - len(texts), len(captions))
-        return self._say([{"role": "user", "content": prompts.SUMMARY.format(captions=prompts.numbered(texts))}], None)
+        return self._say([{"role": "user", "content": prompts.SUMMARY.format(captions=prompts.numbered(texts))}], [])
 
     def answer(self, context: Context) -> Iterator[str | Evidence]:
         """Stream the answer to a question in its context (paper section 3.4)."""
         context = fit(context, self)
         pieces = self.stream(
             messages_of(context),
-            visual_tokens(context),
+            visuals_of(context),
             max_new_tokens=context.max_new_tokens,
             temperature=context.temperature,
             seed=context.seed,
@@ -118,27 +128,27 @@ class ChatModel(ABC):
 
     def _next_piece(self, pieces: Iterator[str]) -> str | None:
         """The next piece of an answer; the turn is held only meanwhile, so that a slow listener holds up nobody."""
-        with self.gate.turn(Priority.QUESTION):
+        with self.gates[Priority.QUESTION].turn(Priority.QUESTION):
             return next(pieces, None)
 
-    def _say(self, messages: Sequence[Message], visual: torch.Tensor | None) -> Caption:
+    def _say(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> Caption:
         """A caption is greedy, so that the memory of a stream is the same every time."""
-        with self.gate.turn(Priority.CAPTION):
+        with self.gates[Priority.CAPTION].turn(Priority.CAPTION):
             pieces = self.stream(
-                messages, visual, max_new_tokens=CAPTION_TOKENS, temperature=0.0, seed=0, priority=Priority.CAPTION
+                messages, visuals, max_new_tokens=CAPTION_TOKENS, temperature=0.0, seed=0, priority=Priority.CAPTION
             )
             return Caption("".join(pieces).strip())
 
 
+def parts_of(message: Message) -> list[dict[str, str]]:
+    """The content of a message as parts, also if it is a plain text."""
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
 def visuals_of(context: Context) -> list[Visual]:
-    """Everything visual in a context, in time order."""
+    """Everything visual in a context, in time order: that of `messages_of`'s image parts."""
     return sorted((*context.recalled, *context.recent), key=lambda visual: visual.span)
-
-
-def visual_tokens(context: Context) -> torch.Tensor | None:
-    """The visual tokens [M, P, D] of a context, in the order of `messages_of`'s image parts."""
-    visuals = visuals_of(context)
-    return torch.cat([visual.tokens for visual in visuals]) if visuals else None
 
 
 def messages_of(context: Context) -> list[Message]:
@@ -160,7 +170,7 @@ def messages_of(context: Context) -> list[Message]:
         parts.append({"type": "text", "text": "\n".join(head)})
     for visual in visuals:
         parts.append({"type": "text", "text": f"\n[{prompts.moment(visual.span)}]"})
-        parts += [{"type": "image"}] * len(visual.tokens)
+        parts.append({"type": "image"})
     question = prompts.QUESTION.format(time=prompts.clock(context.asked_at_seconds), question=context.question)
     parts.append({"type": "text", "text": f"\n{question}"})
     return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": parts}]
@@ -172,7 +182,8 @@ def fit(context: Context, model: ChatModel) -> Context:
     Raises InputError if the question alone is too long.
     """
     dropped = 0
-    while _size(context, model) > model.max_context - context.max_new_tokens:
+    room = model.max_context - context.max_new_tokens
+    while model.prompt_tokens(messages_of(context), visuals_of(context)) > room:
         smaller = _without_least_related(context)
         if smaller is None:
             raise InputError(
@@ -183,12 +194,6 @@ def fit(context: Context, model: ChatModel) -> Context:
     if dropped:
         log.warning("the context is full: the %d least related of its parts were left out", dropped)
     return context
-
-
-def _size(context: Context, model: ChatModel) -> int:
-    texts = [part["text"] for part in messages_of(context)[1]["content"] if part["type"] == "text"]
-    pictures = sum(len(visual.tokens) for visual in visuals_of(context))
-    return model.count_tokens("\n".join([prompts.SYSTEM, *texts])) + pictures * model.tokens_per_frame
 
 
 def _without_least_related(context: Context) -> Context | None:
@@ -229,3 +234,11 @@ def retrieved_evidence(context: Context) -> tuple[Evidence, ...]:
 
 def _inside(inner: Span, outer: Span) -> bool:
     return inner != outer and outer.start <= inner.start and inner.end <= outer.end
+
+
+def takes_nothing(name: str, argument: str, device: str | None) -> None:
+    """Raise InputError if a model that has no choices was given some."""
+    if argument:
+        raise InputError(f"the model {name} takes nothing behind its name, got {argument!r}: write just {name!r}")
+    if device not in (None, "cpu"):
+        raise InputError(f"the model {name} runs on the CPU, got the device {device!r}: leave the device out")

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from streamchat.gate import Priority
-from streamchat.models.base import ChatModel, Message
-from streamchat.types import Frame
+from streamchat.models.base import ChatModel, Message, parts_of, takes_nothing
+from streamchat.types import Frame, Visual
 
 GRID = 2  # a frame is seen as GRID x GRID mean colours
 
@@ -35,7 +35,7 @@ class FakeModel(ChatModel):
     def stream(
         self,
         messages: Sequence[Message],
-        visual: torch.Tensor | None = None,
+        visuals: Sequence[Visual] = (),
         *,
         max_new_tokens: int,
         temperature: float,  # noqa: ARG002 - it is always greedy
@@ -43,16 +43,16 @@ class FakeModel(ChatModel):
         priority: Priority,
     ) -> Iterator[str]:
         """Reply with the number of pictures, their mean brightness, and the last line of the prompt."""
-        content = messages[-1]["content"]
-        text = content if isinstance(content, str) else content[-1]["text"]
-        pictures = 0 if visual is None else len(visual)
-        brightness = 0.0 if visual is None else float(visual.mean())
+        text = parts_of(messages[-1])[-1]["text"]
+        pictures = sum(len(visual.tokens) for visual in visuals)
+        brightness = float(torch.cat([visual.tokens for visual in visuals]).mean()) if visuals else 0.0
         reply = f"{pictures} pictures of brightness {brightness:.2f}, asked: {text.strip().splitlines()[-1]}"
         for word in reply.split()[:max_new_tokens]:
-            self.gate.offer(priority)
+            self.gates[priority].offer(priority)
             yield word + " "
 
 
-def build() -> FakeModel:
-    """The model of `load_model("fake")`."""
+def build(argument: str = "", device: str | None = None) -> FakeModel:
+    """The model of `load_model("fake")`; raises InputError for an argument or a device, of which it takes none."""
+    takes_nothing("fake", argument, device)
     return FakeModel()

@@ -15,12 +15,14 @@ import torch
 
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import StreamChatError
+from streamchat.models.base import takes_nothing
 from streamchat.models.embedded import vocabulary
 from streamchat.models.embedded.answering import Answerer
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.detector import Detector
 from streamchat.models.embedded.moving import with_moving
 from streamchat.models.embedded.observing import observe
+from streamchat.models.embedded.picturing import PictureEncoder, unit
 from streamchat.models.embedded.reading import Reader
 from streamchat.models.embedded.seeing import Seer
 from streamchat.models.embedded.telling import caption_text, merged
@@ -28,7 +30,6 @@ from streamchat.types import Caption, Clip, Context, Evidence, Frame, Observatio
 
 __all__ = ["EmbeddedModel", "build"]
 
-TOP_CLASSES = 20  # whose names' vectors make a picture's vector (ConSE, Norouzi et al. 2014)
 OBJECT_WEIGHT, PERSON_WEIGHT = 0.5, 0.15  # of a detected thing in a caption's vector
 PAUSE_SECONDS = 2.0  # a caption waits for questions for at most this long at a time
 
@@ -37,28 +38,21 @@ class EmbeddedModel:
     """Model of `load_model("embedded")`; its methods may be called from several threads at the same time."""
 
     name = "Built-in (recognises common objects, people and on-screen text; does not understand actions)"
-    tokens_per_frame = 1
-    dim = 384
+    tokens_per_frame = PictureEncoder.tokens_per_frame
+    dim = PictureEncoder.dim
 
     def __init__(self, seer: Seer, embedder: TextEmbedder) -> None:
         self._seer = seer
         self._embedder = embedder
         self._labels = seer.classifier.labels
-        self._class_vectors = embedder.embed(self._labels)
+        self._pictures = PictureEncoder(seer.classifier, embedder)
         self._object_vectors = dict(zip(vocabulary.COCO, embedder.embed(vocabulary.COCO), strict=True))
         self._questions = _Questions()
         self._answerer = Answerer(embedder, self._observe_now)
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
-        """Vectors of pictures in the space of text vectors: float32 [N, 1, 384], unit norm.
-
-        The mean of the vectors of the names of the 20 most probable classes, weighted by probability (ConSE). Each
-        frame is encoded by itself.
-        """
-        if not frames:
-            return torch.zeros(0, self.tokens_per_frame, self.dim)
-        probabilities = self._seer.classifier.probabilities([frame.data for frame in frames])
-        return torch.from_numpy(np.stack([self._image_vector(row) for row in probabilities]))[:, None]
+        """Vectors of pictures in the space of text vectors: float32 [N, 1, 384], unit norm; see `PictureEncoder`."""
+        return self._pictures.encode_frames(frames)
 
     def caption(self, clip: Clip) -> Caption:
         """What is to be seen in a clip's keyframes: text, typed observations, and a vector for retrieval.
@@ -69,7 +63,7 @@ class EmbeddedModel:
             clip.keyframes, clip.starts_scene, frozenset(), between=self._questions.let_go_first
         )
         text = caption_text(observations)
-        return Caption(text, tuple(observations), _unit(_unit(image) + self._embedder.embed([text])[0]))
+        return Caption(text, tuple(observations), unit(unit(image) + self._embedder.embed([text])[0]))
 
     def summarize(self, captions: Sequence[Caption]) -> Caption:
         """The observations of captions, in time order, merged; at most 64 of them."""
@@ -77,8 +71,8 @@ class EmbeddedModel:
         text = caption_text(observations)
         vectors = [caption.embedding for caption in captions if caption.embedding is not None]
         own = self._embedder.embed([text])[0]
-        mean = _unit(np.mean(vectors, 0)) if vectors else np.zeros_like(own)
-        return Caption(text, observations, _unit(mean + own))
+        mean = unit(np.mean(vectors, 0)) if vectors else np.zeros_like(own)
+        return Caption(text, observations, unit(mean + own))
 
     def answer(self, context: Context) -> Iterator[str | Evidence]:
         """Answer from what was noted and from what is on the screen; names the moments that the answer rests on."""
@@ -101,17 +95,12 @@ class EmbeddedModel:
         if starts_scene and frames[0].pts_seconds > 0:
             start = Span(frames[0].pts_seconds, frames[0].pts_seconds)
             observations.insert(0, Observation(kind="view", label="new scene", span=start))
-        image = self._image_vector(np.mean([sight.probabilities for sight in sights], 0))
+        image = self._pictures.vector(np.mean([sight.probabilities for sight in sights], 0))
         for one in observations:
             if one.kind == "count" and one.label in self._object_vectors:
                 weight = PERSON_WEIGHT if one.label == "person" else OBJECT_WEIGHT
                 image = image + weight * one.score * self._object_vectors[one.label]
         return observations, image
-
-    def _image_vector(self, probabilities: np.ndarray) -> np.ndarray:
-        """The ConSE vector [384], unit norm, of class probabilities [1000]."""
-        top = np.argsort(-probabilities)[:TOP_CLASSES]
-        return _unit(probabilities[top] @ self._class_vectors[top])
 
 
 class _Questions:
@@ -139,15 +128,13 @@ class _Questions:
             self._changed.wait_for(lambda: self._open == 0, timeout=PAUSE_SECONDS)
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), np.float32)
-
-
-def build() -> EmbeddedModel:
+def build(argument: str = "", device: str | None = None) -> EmbeddedModel:
     """Load the built-in model's weights, all checked by SHA-256.
 
-    Raises StreamChatError, with what to do, if a package or a file is missing or another one than expected.
+    Raises InputError for an argument or a device, of which it takes none, and StreamChatError, with what to do, if a
+    package or a file is missing or another one than expected.
     """
+    takes_nothing("embedded", argument, device)
     try:
         return EmbeddedModel(Seer(Classifier(), Detector(), Reader()), minilm())
     except ImportError as error:
