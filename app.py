@@ -24,7 +24,13 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the
 def parser() -> argparse.ArgumentParser:
     """The arguments of the app."""
     arguments = argparse.ArgumentParser(prog="python app.py", description="Chat with a video while it plays.")
-    arguments.add_argument("--model", default="embedded", help="the model that answers (default: embedded)")
+    arguments.add_argument(
+        "--model",
+        default="auto",
+        help="auto (default: the best that is on this machine), embedded, a checkpoint's folder, a name on the "
+        "Hugging Face Hub, or openai:URL#NAME",
+    )
+    arguments.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1 for a copy each")
     arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
     arguments.add_argument("--host", default=None, help="address to listen at (default: 127.0.0.1)")
     arguments.add_argument("--port", type=int, default=None, help="port to listen at (default: 7860)")
@@ -69,7 +75,7 @@ def serve(arguments: argparse.Namespace) -> int:
     from streamchat.ui.sessions import SharedModel, Visitors
     from streamchat.ui.theme import CSS, HEAD, theme
 
-    visitors = Visitors(SharedModel(arguments.model), options)
+    visitors = Visitors(SharedModel(arguments.model, arguments.device), options)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

@@ -58,7 +58,18 @@ def parser() -> argparse.ArgumentParser:
         metavar=("TIME", "QUESTION"),
         help="ask QUESTION when the stream reaches TIME (seconds, or 1:30); may be given many times",
     )
-    arguments.add_argument("--model", default="embedded", help="the model that answers (default: embedded)")
+    models = arguments.add_argument_group("models")
+    models.add_argument(
+        "--model",
+        default="embedded",
+        help="embedded (default), auto, a checkpoint's folder, a name on the Hugging Face Hub, or openai:URL#NAME",
+    )
+    models.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1 for a copy each")
+    models.add_argument(
+        "--random-weights", default=None, metavar="NAME", help="measure speed with a full-size model that says nothing"
+    )
+    models.add_argument("--list-models", action="store_true", help="list models, what they need and their licences")
+    models.add_argument("--download", default=None, metavar="NAME", help="fetch a model from the Hugging Face Hub")
     arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
     selectors = ", ".join(plugin.names("streamchat.selectors"))
     arguments.add_argument(
@@ -66,7 +77,6 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     arguments.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    arguments.add_argument("--list-models", action="store_true", help="list the models and leave")
     return arguments
 
 
@@ -76,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
         if arguments.list_models:
-            return _list_models()
+            return _list_models(arguments.device)
+        if arguments.download:
+            return _download(arguments.download)
         return _run(arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -91,22 +103,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _list_models() -> int:
+def _list_models(device: str | None) -> int:
+    from streamchat.checkpoints.choosing import listing
+    from streamchat.checkpoints.hub import cached
+    from streamchat.checkpoints.machine import this_machine
     from streamchat.models import model_names
 
     for name in model_names():
         description = (plugin.load("streamchat.models", name).__doc__ or "").splitlines()[0]
         print(f"{name:12} {description}")
+    print(f"\n{listing(this_machine(device), cached)}")
+    return 0
+
+
+def _download(name: str) -> int:
+    """Fetch a checkpoint; its size is told before, and a bar shows the bytes."""
+    from streamchat.checkpoints.hub import download, look_up, size_text
+
+    remote = look_up(name)
+    done = remote.bytes_total - remote.bytes_missing
+    kept = f", of which {size_text(done)} are here already" if done else ""
+    print(
+        f"{name}: {size_text(remote.bytes_total)}{kept}; licence: {remote.licence or 'see its page'}", file=sys.stderr
+    )
+    with tqdm(total=remote.bytes_total, unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+        folder = download(name, progress=lambda so_far, _: bar.update(so_far - bar.n))
+    print(folder)
     return 0
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from streamchat.engine import check_question
+
     if not arguments.video:
         raise InputError("no video was given: python -m streamchat VIDEO --ask TIME QUESTION (see --help)")
     asks = sorted(((stream_time(time), question) for time, question in arguments.ask), key=lambda ask: ask[0])
     for _, question in asks:
-        if not question.strip():
-            raise InputError("a question is empty: write what you want to know about the video")
+        check_question(question)
     options = Options.preset(arguments.preset, selector=arguments.selector, seed=arguments.seed)
     # What libraries print while they load must not get between the lines of the JSON.
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
@@ -116,13 +149,26 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _model(arguments: argparse.Namespace) -> Any:
+    from streamchat.models import AUTO, load_best, load_model, load_random_model
+
+    if arguments.random_weights:
+        return load_random_model(arguments.random_weights, device=arguments.device)
+    if arguments.model != AUTO:
+        return load_model(arguments.model, device=arguments.device)
+    model, choice = load_best(arguments.device)
+    print(f"model: {choice.reason}", file=sys.stderr)
+    if choice.better is not None:
+        print(f"better: python -m streamchat --download {choice.better.repo}", file=sys.stderr)
+    return model
+
+
 def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[float, str]]) -> dict[str, Any]:
     from streamchat.engine import StreamChat
-    from streamchat.models import load_model
     from streamchat.video import open_video
 
     video = open_video(arguments.video, max_side=options.max_side)
-    chat = StreamChat(load_model(arguments.model), options)
+    chat = StreamChat(_model(arguments), options)
     answers: list[dict[str, Any]] = []
     waiting = list(asks)
     started = time.perf_counter()
@@ -165,10 +211,12 @@ def _ask(chat: Any, at_seconds: float, question: str, quiet: bool, bar: tqdm[Any
         bar.clear()
     stream = chat.stream_answer(question, at_seconds)
     if not quiet:
-        print(f"[{prompts.clock(at_seconds)}] {question}\n  ", end="")
+        print(f"[{prompts.clock(at_seconds)}] {question}", flush=True)
+    indent = "  "
     for piece in stream:
         if not quiet:
-            print(piece, end="", flush=True)
+            print(indent + piece, end="", flush=True)
+            indent = ""
     answer = stream.answer
     if not quiet:
         print()

@@ -127,8 +127,7 @@ class StreamChat:
         frames up to then, in time order, of which the memory holds no detail any more (see `MemoryStore.hole_before`).
         Raises InputError for an empty question, and if there is no frame yet.
         """
-        if not question.strip():
-            raise InputError("the question is empty: write what you want to know about the video")
+        check_question(question)
         started = time.perf_counter()
         latest = self._newest
         if at_seconds is None:
@@ -185,6 +184,12 @@ class StreamChat:
     def _seed_of(self, question: str, at_seconds: float) -> int:
         """A seed of this question's own, so that an answer does not hang on what was asked before."""
         return zlib.crc32(f"{self.options.seed} {at_seconds:.3f} {question}".encode())
+
+
+def check_question(question: str) -> None:
+    """Raise InputError for a question without words."""
+    if not question.strip():
+        raise InputError("the question is empty: write what you want to know about the video")
 
 
 class AnswerStream:

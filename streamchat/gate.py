@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -23,6 +24,8 @@ class Gate:
         self._held = False
         self._arrivals = 0
         self._waiting: list[tuple[Priority, int]] = []
+        self._kept_for = Priority.CAPTION  # until then, only those at least this important may enter
+        self._kept_until = 0.0
 
     def _enter(self, priority: Priority) -> None:
         with self._changed:
@@ -30,30 +33,48 @@ class Gate:
             ticket = (priority, self._arrivals)
             self._waiting.append(ticket)
             try:
-                self._changed.wait_for(lambda: not self._held and min(self._waiting) == ticket)
+                while not self._may_enter(ticket):
+                    left = self._kept_until - time.monotonic()
+                    self._changed.wait(left if left > 0 else None)
                 self._held = True
             finally:  # an interrupted wait must not leave a ticket that blocks everyone
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def _leave(self) -> None:
+    def _may_enter(self, ticket: tuple[Priority, int]) -> bool:
+        if self._held or min(self._waiting) != ticket:
+            return False
+        return ticket[0] <= self._kept_for or time.monotonic() >= self._kept_until
+
+    def _leave(self, priority: Priority, keep_seconds: float) -> None:
         with self._changed:
             self._held = False
+            self._kept_for, self._kept_until = priority, time.monotonic() + keep_seconds
             self._changed.notify_all()
 
     @contextmanager
-    def turn(self, priority: Priority) -> Iterator[None]:
-        """Hold the turn for the length of a `with` block."""
+    def turn(self, priority: Priority, *, keep_seconds: float = 0.0) -> Iterator[None]:
+        """Hold the turn for the length of a `with` block.
+
+        For `keep_seconds` after it, nobody less important gets in, so that who takes one short turn after the other is
+        not interrupted; `let_go` ends that.
+        """
         self._enter(priority)
         try:
             yield
         finally:
-            self._leave()
+            self._leave(priority, keep_seconds)
+
+    def let_go(self) -> None:
+        """Keep the turn for nobody any more."""
+        with self._changed:
+            self._kept_until = 0.0
+            self._changed.notify_all()
 
     def offer(self, priority: Priority) -> None:
         """Called by the holder between tokens: let those who come before `priority` go first, then go on."""
         with self._changed:
             if not any(waiting < (priority, 0) for waiting in self._waiting):
                 return
-        self._leave()
+        self._leave(priority, 0.0)
         self._enter(priority)

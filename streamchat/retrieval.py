@@ -44,7 +44,7 @@ def _uncaptioned(
 ) -> list[tuple[MemoryNode, float]]:
     """The newest leaves that no caption speaks of yet: the walk cannot know them by meaning, so they come along."""
     seen = {node.id for node, _ in visited}
-    waiting = [leaf for leaf in _leaves(roots) if leaf.caption is None and leaf.id not in seen]
+    waiting = [leaf for leaf in _leaves(roots) if leaf.id not in seen]
     return [(leaf, UNKNOWN) for leaf in waiting[-MOST_UNCAPTIONED:]]
 
 
@@ -135,7 +135,7 @@ def _open_clip(snapshot: Snapshot, options: Options) -> Clip | None:
     chunk = snapshot.open_chunk
     if not chunk:
         return None
-    span = Span(chunk[0].pts_seconds, max(snapshot.until_seconds, chunk[-1].pts_seconds))
+    span = Span(chunk[0].pts_seconds, snapshot.until_seconds)
     return make_leaf(chunk, span, clusters=options.clusters, seed=options.seed)[1]
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import tiny_checkpoints
 import torch
+from vlm import CPU, Build, Load
 
 from streamchat.models import load_model
+from streamchat.models._vlm import loading
 from streamchat.models.base import Model
+from streamchat.models.transformers import TransformersModel
 from streamchat.types import EncodedFrame, Frame
 
 WIDTH = 1024
@@ -56,3 +61,21 @@ def fake_model() -> Model:
 @pytest.fixture(scope="session")
 def embedded_model() -> Model:
     return load_model("embedded")
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Makes a family's tiny checkpoint when it is first asked for."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return functools.cache(lambda family: tiny_checkpoints.build(family, folder / family))
+
+
+@pytest.fixture(scope="session")
+def load(build: Build) -> Load:
+    """Loads it on the CPU, once."""
+    return functools.cache(lambda family: TransformersModel([loading.load(build(family), CPU, torch.float32)], family))
+
+
+@pytest.fixture(scope="session")
+def transformers_model(build: Build) -> Model:
+    return load_model(str(build("qwen3_vl")))

@@ -248,7 +248,7 @@ def test_the_built_in_model_reads_what_is_on_the_screen(browser: Browser) -> Non
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--model", "nope"], "unknown model 'nope': choose one of embedded, fake"),
+        (["--model", "nope"], "unknown model 'nope': choose one of auto, embedded, fake"),
         (["--preset", "nope"], "unknown preset 'nope': choose one of slow, base, fast"),
         (["--port", "99999"], "--port must be from 1 to 65535"),
     ],

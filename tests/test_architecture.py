@@ -21,6 +21,7 @@ FLOORS = {
     "streamchat.selectors": 1,
     "streamchat.embedding": 1,
     "streamchat.clustering": 1,
+    "streamchat.checkpoints": 1,
     "streamchat.models": 2,
     "streamchat.memory": 2,
     "streamchat.retrieval": 3,

@@ -112,3 +112,33 @@ def test_an_offer_is_kept_when_nobody_with_priority_waits() -> None:
         assert not entered.is_set()
     thread.join(10)
     assert entered.is_set()
+
+
+def test_a_kept_turn_lets_questions_in_and_captions_only_when_it_is_let_go() -> None:
+    gate = Gate()
+    order: list[str] = []
+    about_to_enter = threading.Event()
+
+    def caption() -> None:
+        about_to_enter.set()
+        with gate.turn(Priority.CAPTION):
+            order.append("caption")
+
+    with gate.turn(Priority.QUESTION, keep_seconds=1000):
+        thread = run(caption)
+        about_to_enter.wait(10)
+        order.append("first piece")
+    with gate.turn(Priority.QUESTION, keep_seconds=1000):
+        order.append("second piece")
+    gate.let_go()
+    thread.join(10)
+    assert order == ["first piece", "second piece", "caption"]
+
+
+def test_a_kept_turn_is_over_after_its_time() -> None:
+    gate = Gate()
+    with gate.turn(Priority.QUESTION, keep_seconds=0.05):
+        pass
+    thread = run(lambda: gate.turn(Priority.CAPTION).__enter__())
+    thread.join(10)
+    assert not thread.is_alive()

@@ -87,7 +87,7 @@ def test_models_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]
     ("arguments", "said"),
     [
         (["nothing.mp4", "--model", "fake"], "nothing.mp4"),
-        (["{film}", "--model", "nope"], "unknown model 'nope': choose one of embedded, fake"),
+        (["{film}", "--model", "nope"], "unknown model 'nope': choose one of auto, embedded, fake"),
         (["{film}", "--preset", "nope"], "unknown preset 'nope': choose one of slow, base, fast"),
         (["{film}", "--selector", "nope", "--model", "fake"], "unknown selector 'nope': choose one of"),
         (["{film}", "--model", "fake", "--ask", "3", "  "], "question is empty"),

@@ -6,11 +6,15 @@ import re
 from pathlib import Path
 
 from streamchat import plugin
+from streamchat.checkpoints.choosing import BUILT_IN, Choice, choose
+from streamchat.checkpoints.hub import cached
+from streamchat.checkpoints.machine import this_machine
 from streamchat.errors import InputError
 from streamchat.models.base import Model
 
-__all__ = ["Model", "check_model_name", "load_model", "model_names"]
+__all__ = ["Model", "check_model_name", "load_best", "load_model", "load_random_model", "model_names"]
 
+AUTO = "auto"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -21,19 +25,37 @@ def model_names() -> tuple[str, ...]:
 
 def check_model_name(spec: str) -> None:
     """Raise InputError with what is allowed unless `load_model` takes this; loads nothing."""
-    _parse(spec)
+    if spec != AUTO:
+        _parse(spec)
 
 
 def load_model(spec: str, *, device: str | None = None) -> Model:
     """Load a model by its name.
 
-    "embedded" (real weights, CPU, no download), "fake" (for tests), "openai:URL#NAME" (a server), or a vision-language
-    model: the folder of a checkpoint, or its name on the Hugging Face Hub ("Qwen/Qwen3-VL-4B-Instruct"), which must have
-    been downloaded. `device` is such as "cpu" or "cuda:0"; by default the first GPU, if there is one. Raises InputError
-    for a name that is none of these.
+    "auto" (the best that is on this machine and suits it), "embedded" (real weights, CPU, no download), "fake" (for
+    tests), "openai:URL#NAME" (a server), or a vision-language model: the folder of a checkpoint, or its name on the
+    Hugging Face Hub ("Qwen/Qwen3-VL-4B-Instruct"), which must have been downloaded. `device` is such as "cpu" or
+    "cuda:0"; by default the first GPU, if there is one. Raises InputError for a name that is none of these.
     """
+    if spec == AUTO:
+        return load_best(device)[0]
     backend, argument = _parse(spec)
     model: Model = plugin.load(__name__, backend).build(argument, device)
+    return model
+
+
+def load_best(device: str | None = None) -> tuple[Model, Choice]:
+    """Load the best model that is on this machine and suits it, and say why; fetches nothing, and asks no network."""
+    choice = choose(this_machine(device), cached)
+    return load_model(choice.spec, device=None if choice.spec == BUILT_IN else device), choice
+
+
+def load_random_model(architecture: str, *, device: str | None = None) -> Model:
+    """Make a model of a real one's full size with random weights, without a download, for measuring speed only.
+
+    Raises InputError, with the choices, for an architecture whose configuration does not ship.
+    """
+    model: Model = plugin.load(__name__, "transformers").build_random(architecture, device)
     return model
 
 
@@ -45,6 +67,6 @@ def _parse(spec: str) -> tuple[str, str]:
     if Path(spec).is_dir() or HUB_NAME.fullmatch(spec):
         return "transformers", spec
     raise InputError(
-        f"unknown model {spec!r}: choose one of {', '.join(model_names())}, the folder of a checkpoint, "
+        f"unknown model {spec!r}: choose one of {AUTO}, {', '.join(model_names())}, the folder of a checkpoint, "
         "a name on the Hugging Face Hub such as Qwen/Qwen3-VL-4B-Instruct, or openai:URL#NAME"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 Message = dict[str, Any]  # {"role": ..., "content": text, or a list of {"type": "text"|"image", ...} parts}
 CAPTION_TOKENS = 96  # length of a caption or summary at most
+LISTENING_SECONDS = 0.25  # an answer whose listener takes no longer than this for a piece is not held up by captions
 
 
 @runtime_checkable
@@ -79,10 +80,10 @@ class ChatModel(ABC):
         temperature: float,
         seed: int,
         priority: Priority,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """Stream the reply to messages whose image parts, in order, stand for `visuals`, one part each.
 
-        `temperature` 0 is greedy; the same seed gives the same reply. An iterator that is closed stops within a token.
+        `temperature` 0 is greedy; one seed gives one reply. Closing the generator ends the work within a token.
         """
 
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
@@ -122,13 +123,17 @@ class ChatModel(ABC):
             seed=context.seed,
             priority=Priority.QUESTION,
         )
-        while (piece := self._next_piece(pieces)) is not None:
-            yield piece
+        try:
+            while (piece := self._next_piece(pieces)) is not None:
+                yield piece
+        finally:
+            pieces.close()
+            self.gates[Priority.QUESTION].let_go()
         yield from retrieved_evidence(context)
 
-    def _next_piece(self, pieces: Iterator[str]) -> str | None:
-        """The next piece of an answer; the turn is held only meanwhile, so that a slow listener holds up nobody."""
-        with self.gates[Priority.QUESTION].turn(Priority.QUESTION):
+    def _next_piece(self, pieces: Generator[str, None, None]) -> str | None:
+        """The next piece of an answer; the turn is held only a little longer, so that a slow listener blocks nobody."""
+        with self.gates[Priority.QUESTION].turn(Priority.QUESTION, keep_seconds=LISTENING_SECONDS):
             return next(pieces, None)
 
     def _say(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> Caption:

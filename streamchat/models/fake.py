@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import cv2
 import numpy as np
@@ -41,7 +41,7 @@ class FakeModel(ChatModel):
         temperature: float,  # noqa: ARG002 - it is always greedy
         seed: int,  # noqa: ARG002
         priority: Priority,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """Reply with the number of pictures, their mean brightness, and the last line of the prompt."""
         text = parts_of(messages[-1])[-1]["text"]
         pictures = sum(len(visual.tokens) for visual in visuals)

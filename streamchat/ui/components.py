@@ -16,10 +16,11 @@ MOST_MOMENTS = 8  # shown below an answer
 THUMBNAIL_SIDE = 160  # pixels
 
 
-def model_line(text: str, *, busy: bool) -> str:
-    """The line that says which model answers, or that it is still loading."""
+def model_line(text: str, *, busy: bool, reason: str = "") -> str:
+    """The line that says which model answers and why it was chosen, or that it is still loading."""
     state = "busy" if busy else "ready"
-    return f'<div class="sc-model" role="status"><span class="sc-dot sc-{state}"></span>{escape(text)}</div>'
+    why = f'<span class="sc-why">{escape(reason)}</span>' if reason else ""
+    return f'<div class="sc-model" role="status"><span class="sc-dot sc-{state}"></span>{escape(text)}{why}</div>'
 
 
 def moments(evidence: Sequence[Evidence]) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from streamchat.checkpoints.choosing import Choice, Entry
+from streamchat.checkpoints.hub import download
 from streamchat.config import Options
 from streamchat.embedding import minilm
 from streamchat.engine import AnswerStream, StreamChat
 from streamchat.errors import InputError
-from streamchat.models import load_model
+from streamchat.models import AUTO, load_best, load_model
 from streamchat.models.base import Model
 from streamchat.pipeline import LiveSession
 from streamchat.video import open_video
@@ -26,25 +28,59 @@ READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whos
 
 
 class SharedModel:
-    """A model that is loaded once, with the text embedder, when the first visitor is there; all use it."""
+    """A model that is loaded once, with the text embedder, when the first visitor is there; all use it.
 
-    def __init__(self, spec: str) -> None:
+    `spec` "auto" takes the best one that is on this machine; a better one can be fetched with `upgrade`.
+    """
+
+    def __init__(self, spec: str, device: str | None = None) -> None:
         self.spec = spec
+        self._device = device
         self._loading = threading.Lock()
+        self._upgrading = threading.Lock()
         self._model: Model | None = None
+        self._choice: Choice | None = None
 
     @property
     def ready(self) -> bool:
         """Whether the model is loaded."""
         return self._model is not None
 
+    @property
+    def reason(self) -> str:
+        """Why this model was taken; empty if it was asked for by name."""
+        return self._choice.reason if self._choice else ""
+
+    @property
+    def better(self) -> Entry | None:
+        """A model that would suit this machine better and is not on it, if there is one."""
+        return self._choice.better if self._choice else None
+
     def get(self) -> Model:
         """The model; waits until it is loaded. Raises StreamChatError if it cannot be."""
+        if self._model is not None:
+            return self._model
         with self._loading:
             if self._model is None:
                 minilm()
-                self._model = load_model(self.spec)
+                self._model = self._load()
             return self._model
+
+    def upgrade(self, progress: Callable[[int, int], None]) -> None:
+        """Fetch the better model, and use it from the next film on; `progress` gets bytes done and in all.
+
+        Raises StreamChatError, and keeps the model as it is, if that fails.
+        """
+        with self._upgrading:
+            if self.better is not None:  # another visitor may have been quicker
+                download(self.better.repo, progress=progress)
+                self._model = self._load()
+
+    def _load(self) -> Model:
+        if self.spec != AUTO:
+            return load_model(self.spec, device=self._device)
+        model, self._choice = load_best(self._device)
+        return model
 
 
 @dataclass(slots=True)

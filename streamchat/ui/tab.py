@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from functools import partial
 from html import escape
@@ -11,7 +12,8 @@ from typing import Any
 
 import gradio as gr
 
-from streamchat.engine import AnswerStream
+from streamchat.checkpoints.hub import size_text
+from streamchat.engine import AnswerStream, check_question
 from streamchat.errors import InputError, StreamChatError
 from streamchat.types import Answer
 from streamchat.ui import components, examples
@@ -35,7 +37,9 @@ class WatchTab:
         self._events()
 
     def _layout(self) -> None:
-        self.model = gr.HTML(self._model_line(), elem_id="model")
+        with gr.Row(elem_id="sc-model-row"):
+            self.model = gr.HTML(self._model_line(), elem_id="model")
+            self.upgrade = gr.Button(visible=False, elem_id="upgrade", size="sm", scale=0, min_width=240)
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320):
                 self.video = gr.Video(label="Video", elem_id="film", sources=["upload"], height=400, buttons=[])
@@ -76,7 +80,17 @@ class WatchTab:
 
     def _events(self) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        gr.on(None, self._load, None, self.model, concurrency_limit=None, **quiet)
+        gr.on(None, self._load, None, [self.model, self.upgrade], concurrency_limit=None, **quiet)
+        self.upgrade.click(
+            self._upgrade,
+            None,
+            [self.model, self.upgrade],
+            concurrency_limit=None,
+            trigger_mode="once",
+            show_progress="full",
+            show_progress_on=self.model,
+            api_visibility="private",
+        )
         for button, title in zip(self.examples, examples.titles(), strict=True):
             button.click(partial(self._film, title), None, self.video, **quiet)
         self.video.change(
@@ -105,19 +119,42 @@ class WatchTab:
     def _model_line(self) -> str:
         model = self._visitors.model
         if model.ready:
-            return components.model_line(f"Model: {model.get().name}", busy=False)
+            return components.model_line(f"Model: {model.get().name}", busy=False, reason=model.reason)
         return components.model_line(f"Loading the model “{model.spec}” …", busy=True)
 
-    def _load(self) -> Iterator[str]:
+    def _load(self) -> Iterator[Any]:
         """Load the model once the page is there."""
-        yield self._model_line()
+        yield self._model_line(), gr.skip()
         try:
             self._visitors.model.get()
         except Exception as error:
             log.warning("the model cannot be loaded: %s", error)
-            yield components.model_line(f"The model cannot be loaded: {error}", busy=False)
+            yield components.model_line(f"The model cannot be loaded: {error}", busy=False), gr.skip()
         else:
-            yield self._model_line()
+            yield self._model_line(), self._offer()
+
+    def _offer(self) -> Any:
+        """A better model that could be fetched, as a button; on a Space its owner decides, not its visitors."""
+        better = None if "SPACE_ID" in os.environ else self._visitors.model.better
+        if better is None:
+            return gr.update(visible=False)
+        size = size_text(better.weights_bytes)
+        return gr.update(visible=True, value=f"Get {better.title} (about {size}, {better.licence})")
+
+    def _upgrade(self, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008 - how Gradio asks for it
+        """Fetch the better model and use it from the next film on."""
+
+        def show(done: int, total: int) -> None:
+            progress(done / max(total, 1), desc=f"{size_text(done)} of {size_text(total)}")
+
+        try:
+            self._visitors.model.upgrade(show)
+        except Exception as error:
+            log.warning("the model cannot be fetched: %s", error)
+            _warn(error, title="The model stays as it is", duration=None)
+        else:
+            gr.Info("Films that you open from now on are watched with the new model.")
+        return self._model_line(), self._offer()
 
     @staticmethod
     def _film(title: str) -> Any:
@@ -181,13 +218,12 @@ class WatchTab:
         visitor = str(request.session_hash)
         try:
             visit = self._visitors.watching(visitor, None if video.value is None else Path(video.value))
-            if not question.strip():
-                raise InputError("the question is empty: write what you want to know about the video")
+            check_question(question)
+            idle = not visit.answering
         except InputError as error:
             _warn(error, title="Nothing was asked")
-            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
-            return
-        if visit.answering:
+            idle = False
+        if not idle:
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         visit.answering, visit.stop_asked = True, False

@@ -1,0 +1,1 @@
+"""Checkpoints of vision-language models: what is on this machine, what suits it, and fetching."""

@@ -1,0 +1,218 @@
+"""The eyes of a vision-language checkpoint: frames into tokens, each by itself, and tokens into the model's input.
+
+Every frame is resized to the square that the vision tower was made for, so that nothing at its sides is cut away, and
+is one view without tiles. What the families do differently is in `FAMILIES`, and in `_Patches` for those with M-RoPE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+from transformers import LlavaModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from streamchat.errors import StreamChatError
+
+VisionLanguageModel = Any  # what `transformers` builds; its annotations do not tell the families apart
+ImageProcessor = Any
+BATCH_FRAMES = 16  # frames that go through the vision tower at once
+PATCH_MODEL_SIDE = 448  # pixels of the square for families that take any size
+COLOURS = 255.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """What sets a family of models apart from the others."""
+
+    look: Callable[
+        [VisionLanguageModel, Tensor], Any
+    ]  # pixels [N, 3, S, S] to token maps: a tensor [N, P, D], or a list
+    one_run: bool = False  # the frames of one moment are one run of tokens, not a run each
+    newline: bool = False  # a run ends with the model's `image_newline`
+    batched: bool = False  # takes features as [1, T, D] instead of a list of [T, D]
+
+
+def _images(model: VisionLanguageModel, pixels: Tensor) -> Any:
+    return model.get_image_features(pixel_values=pixels).pooler_output
+
+
+def _sets_of_one_image(model: VisionLanguageModel, pixels: Tensor) -> Any:
+    return model.get_image_features(pixel_values=pixels[:, None]).pooler_output
+
+
+def _base_views(model: VisionLanguageModel, pixels: Tensor) -> Any:
+    """LLaVA-NeXT's own method wants tiles; the plain LLaVA's, on the same parts, gives the view of the whole."""
+    return LlavaModel.get_image_features(model.model, pixel_values=pixels).pooler_output
+
+
+def _videos_of_one_frame(model: VisionLanguageModel, pixels: Tensor) -> Any:
+    return model.get_video_features(pixel_values_videos=pixels[:, None]).pooler_output
+
+
+def _videos_less_newline(model: VisionLanguageModel, pixels: Tensor) -> Any:
+    return _videos_of_one_frame(model, pixels)[:, :-1]
+
+
+FAMILIES: dict[str, Family | None] = {  # None: patches of any size and M-RoPE
+    "idefics3": Family(look=_sets_of_one_image),
+    "internvl": Family(look=_images, batched=True),
+    "llava": Family(look=_images, one_run=True),
+    "llava_next": Family(look=_base_views, one_run=True),
+    "llava_next_video": Family(look=_videos_of_one_frame, one_run=True),
+    "llava_onevision": Family(look=_videos_less_newline, one_run=True, newline=True),
+    "qwen2_5_vl": None,
+    "qwen2_vl": None,
+    "qwen3_5": None,
+    "qwen3_5_moe": None,
+    "qwen3_vl": None,
+    "qwen3_vl_moe": None,
+    "smolvlm": Family(look=_sets_of_one_image),
+}
+
+
+def vision_of(model: VisionLanguageModel, processor: ImageProcessor, *, pool: int = 1) -> Vision:
+    """The eyes of a loaded model; `pool` averages squares of so many tokens a side (LongVA: 2).
+
+    Raises StreamChatError for a family that is not known, as its tokens would silently be wrong.
+    """
+    kind = model.config.model_type
+    if kind not in FAMILIES:
+        raise StreamChatError(
+            f"models of type {kind!r} are not supported: take one of {', '.join(sorted(FAMILIES))}, "
+            "or serve it with vLLM and use --model openai:URL#NAME"
+        )
+    family = FAMILIES[kind]
+    return _Patches(model, processor) if family is None else _Pictures(model, processor, family, pool)
+
+
+class Vision:
+    """Turns frames into tokens that are kept, and kept tokens into input of the language model."""
+
+    tokens_per_frame: int  # P
+    dim: int  # D as kept
+
+    def __init__(self, model: VisionLanguageModel, processor: ImageProcessor, side: int) -> None:
+        self._model = model
+        self._processor = processor
+        self._side = side
+        self._width = model.config.get_text_config().hidden_size
+        self.tokens_per_frame, self.dim = 0, 0
+        self.tokens_per_frame, self.dim = self.encode([np.zeros((side, side, 3), np.uint8)]).shape[1:]
+
+    def encode(self, pictures: Sequence[np.ndarray]) -> Tensor:
+        """Tokens [N, P, D] of pictures, uint8 [H, W, 3] RGB, on the CPU in the model's dtype."""
+        batches = [pictures[start : start + BATCH_FRAMES] for start in range(0, len(pictures), BATCH_FRAMES)]
+        if not batches:
+            return torch.zeros(0, self.tokens_per_frame, self.dim, dtype=self._model.dtype)
+        with torch.no_grad():
+            return torch.cat([self._look([self._square(picture) for picture in batch]).cpu() for batch in batches])
+
+    def runs(self, tokens: Tensor) -> list[int]:
+        """How many visual tokens each placeholder stands for, of a moment with tokens [K, P, D]."""
+        return [tokens.shape[1]] * len(tokens)
+
+    def inputs(self, ids: Tensor, moments: Sequence[Tensor]) -> dict[str, Any]:
+        """What `generate` needs besides the prompt's ids [1, T] to see moments with tokens [K, P, D] each."""
+        raise NotImplementedError
+
+    def _look(self, squares: Sequence[np.ndarray]) -> Tensor:
+        raise NotImplementedError
+
+    def _square(self, picture: np.ndarray) -> np.ndarray:
+        size = (self._side, self._side)
+        if picture.shape[:2] == size:
+            return picture
+        return np.asarray(Image.fromarray(picture).resize(size, self._processor.resample))
+
+    def _moved(self, tokens: Tensor) -> Tensor:
+        """Tokens [K, P, D] as rows [K * P, D] on the model's device."""
+        return tokens.to(self._model.device, self._model.dtype).flatten(0, 1)
+
+    def _stacked(self, maps: Any, count: int) -> Tensor:
+        """Token maps of one output, a tensor or a list, as [N, P, width of the language model]."""
+        return (maps if isinstance(maps, Tensor) else torch.cat(list(maps))).reshape(count, -1, self._width)
+
+
+class _Pictures(Vision):
+    """Families whose vision tower takes squares of one size."""
+
+    def __init__(self, model: VisionLanguageModel, processor: ImageProcessor, family: Family, pool: int) -> None:
+        self._family = family
+        self._pool = pool
+        side = model.config.vision_config.image_size
+        super().__init__(model, processor, side if isinstance(side, int) else side[0])
+
+    def runs(self, tokens: Tensor) -> list[int]:
+        single = super().runs(tokens)
+        return [sum(single) + self._family.newline] if self._family.one_run else single
+
+    def inputs(self, ids: Tensor, moments: Sequence[Tensor]) -> dict[str, Any]:  # noqa: ARG002
+        rows = [self._moved(tokens) for tokens in moments]
+        if self._family.newline:
+            newline = self._model.model.image_newline[None]
+            rows = [torch.cat([row, newline.to(row)]) for row in rows]
+        flat = torch.cat(rows)
+        output = BaseModelOutputWithPooling(pooler_output=flat[None] if self._family.batched else [flat])  # type: ignore[arg-type]
+        return {"mm_encoder_outputs": {"image": output}}
+
+    def _look(self, squares: Sequence[np.ndarray]) -> Tensor:
+        # Resized already: only the colours are left of the image processor's work.
+        device, processor = self._model.device, self._processor
+        pixels = torch.from_numpy(np.stack(squares)).to(device).permute(0, 3, 1, 2).float() / COLOURS
+        mean = torch.tensor(processor.image_mean, device=device)[:, None, None]
+        spread = torch.tensor(processor.image_std, device=device)[:, None, None]
+        maps = self._family.look(self._model, ((pixels - mean) / spread).to(self._model.dtype))
+        tokens = self._stacked(maps, len(squares))
+        if self._pool == 1:
+            return tokens
+        grid = math.isqrt(tokens.shape[1])
+        square = tokens.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
+        return avg_pool2d(square, self._pool).flatten(2).transpose(1, 2)
+
+
+class _Patches(Vision):
+    """Families that take patches of any size, with positions in two dimensions (M-RoPE).
+
+    Qwen3's DeepStack levels, which enter deeper layers of the language model, stand beside the token on the last axis.
+    """
+
+    def __init__(self, model: VisionLanguageModel, processor: ImageProcessor) -> None:
+        self._merge = processor.merge_size
+        step = processor.patch_size * processor.merge_size
+        super().__init__(model, processor, PATCH_MODEL_SIDE // step * step)
+
+    def inputs(self, ids: Tensor, moments: Sequence[Tensor]) -> dict[str, Any]:
+        rows = torch.cat([self._moved(tokens) for tokens in moments])
+        tokens, *levels = rows.split(self._width, 1)
+        grids = [[1, *[self._grid(moment) * self._merge] * 2] for moment in moments for _ in moment]
+        output = BaseModelOutputWithPooling(pooler_output=[tokens])  # type: ignore[arg-type]
+        if levels:
+            output["deepstack_features"] = [[level] for level in levels]
+        return {
+            "mm_encoder_outputs": {"image": output},
+            "image_grid_thw": torch.tensor(grids, device=self._model.device),
+            "mm_token_type_ids": (ids == self._model.config.image_token_id).int(),  # or positions are silently wrong
+        }
+
+    @staticmethod
+    def _grid(tokens: Tensor) -> int:
+        grid = math.isqrt(tokens.shape[1])
+        if grid * grid != tokens.shape[1]:
+            raise ValueError(f"a frame's tokens must form a square for M-RoPE, got {tokens.shape[1]} of them")
+        return grid
+
+    def _look(self, squares: Sequence[np.ndarray]) -> Tensor:
+        batch = self._processor(images=list(squares), do_resize=False, return_tensors="pt").to(self._model.device)
+        seen = self._model.get_image_features(
+            pixel_values=batch["pixel_values"].to(self._model.dtype), image_grid_thw=batch["image_grid_thw"]
+        )
+        levels = getattr(seen, "deepstack_features", None) or []
+        return torch.cat([self._stacked(maps, len(squares)) for maps in (seen.pooler_output, *levels)], -1)

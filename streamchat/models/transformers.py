@@ -1,0 +1,143 @@
+"""Vision-language models of `transformers`: LLaVA, SmolVLM, InternVL, Qwen-VL and their kin, and LongVA."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from streamchat.checkpoints.hub import local_folder
+from streamchat.checkpoints.machine import devices_of
+from streamchat.embedding import limit_torch_threads
+from streamchat.errors import InputError, StreamChatError
+from streamchat.gate import Gate, Priority
+from streamchat.models._vlm import random_weights
+from streamchat.models._vlm.loading import Checkpoint, dtype_of, load
+from streamchat.models._vlm.prompting import Prompter
+from streamchat.models._vlm.speech import Speech
+from streamchat.models._vlm.vision import Vision, vision_of
+from streamchat.models.base import ChatModel, Message
+from streamchat.types import Frame, Visual
+
+CPU_CONTEXT = 4096  # tokens: a CPU reads some hundreds a second, and the first word must not take a minute
+UNFINISHED = "\ufffd"  # what an incomplete character is decoded to
+
+
+class _Copy(NamedTuple):
+    """One loaded copy of the checkpoint."""
+
+    vision: Vision
+    speech: Speech
+    device: torch.device
+
+
+class TransformersModel(ChatModel):
+    """A checkpoint that sees and speaks.
+
+    Frames are encoded once, by themselves, and their tokens kept on the CPU; a prompt takes any of them, or averages of
+    them, in any number. Of two copies of the checkpoint (paper section 3.5) the first answers questions, and the second
+    sees and captions.
+    """
+
+    def __init__(self, checkpoints: Sequence[Checkpoint], name: str, *, notice: str = "") -> None:
+        super().__init__()
+        self.name = name
+        self._notice = notice  # stands before every reply
+        copies = [
+            _Copy(vision_of(one.model, one.image_processor, pool=one.pool), Speech(one.model, one.stop_ids), one.device)
+            for one in checkpoints
+        ]
+        self._copies = {Priority.QUESTION: copies[0], Priority.CAPTION: copies[-1]}
+        if len(copies) > 1:
+            self.gates = {priority: Gate() for priority in Priority}
+        answering = checkpoints[0]
+        self._vision = copies[-1].vision
+        self._prompter = Prompter(answering.tokenizer, answering.image_token_id)
+        self.tokens_per_frame, self.dim = self._vision.tokens_per_frame, self._vision.dim
+        on_cpu = answering.device.type == "cpu"
+        self.max_context = min(answering.max_context, CPU_CONTEXT) if on_cpu else answering.max_context
+
+    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+        """Visual tokens [N, P, D] of N frames, on the CPU, in the model's dtype; every frame is encoded by itself."""
+        return self._vision.encode([frame.data for frame in frames])
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens of the language model a text takes."""
+        return self._prompter.count(text)
+
+    def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
+        """How many tokens of the language model a whole prompt takes, exactly."""
+        return len(self._prompter.ids(messages, [self._vision.runs(visual.tokens) for visual in visuals]))
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        visuals: Sequence[Visual] = (),
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        priority: Priority,
+    ) -> Generator[str, None, None]:
+        """Stream the reply in pieces of whole characters; see `ChatModel.stream`.
+
+        Raises StreamChatError if the device's memory runs out.
+        """
+        vision, speech, device = self._copies[priority]
+        moments = [visual.tokens for visual in visuals]
+        ids = torch.tensor([self._prompter.ids(messages, [vision.runs(tokens) for tokens in moments])], device=device)
+        seen = vision.inputs(ids, moments) if moments else {}
+        said: list[int] = []
+        told = ""
+        text = self._notice
+        try:
+            for token in speech.reply(
+                {"input_ids": ids, **seen}, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
+            ):
+                said.append(token)
+                text = self._notice + self._prompter.text(said)
+                if len(text) > len(told) and not text.endswith(UNFINISHED):
+                    yield text[len(told) :]
+                    told = text
+                self.gates[priority].offer(priority)
+        except torch.OutOfMemoryError as error:
+            raise StreamChatError(
+                f"the memory of {device} ran out over a prompt of {ids.shape[1]} tokens: take a smaller model"
+            ) from error
+        if len(text) > len(told):
+            yield text[len(told) :]
+
+
+def build(argument: str = "", device: str | None = None) -> TransformersModel:
+    """Load a checkpoint: its folder, or its name on the Hub if it was downloaded.
+
+    `device` is one, such as "cuda:0", or two with a comma, for a copy each. Raises InputError for what is neither, and
+    StreamChatError if the checkpoint is not here or cannot be loaded.
+    """
+    if not argument:
+        raise InputError(
+            "the model transformers needs a checkpoint: give its folder or its name on the Hub as the model"
+        )
+    folder = local_folder(argument)
+    limit_torch_threads()
+    devices = devices_of(device)
+    checkpoints = [load(folder, one, dtype_of(one)) for one in devices]
+    title = argument.rstrip("/").rpartition("/")[2]
+    return TransformersModel(checkpoints, f"{title} on {_written(devices)}")
+
+
+def build_random(architecture: str, device: str | None = None) -> TransformersModel:
+    """A model of a real one's full size with random weights, for measuring speed; see `random_weights`.
+
+    Raises InputError for an unknown architecture, and StreamChatError if the memory does not hold it.
+    """
+    devices = devices_of(device)
+    limit_torch_threads()
+    checkpoints = [random_weights.make(architecture, one, dtype_of(one)) for one in devices]
+    title = f"{random_weights.title_of(architecture)} with random weights (its answers mean nothing)"
+    return TransformersModel(checkpoints, f"{title} on {_written(devices)}", notice=random_weights.NOTICE)
+
+
+def _written(devices: Sequence[torch.device]) -> str:
+    return " and ".join(map(str, devices))
