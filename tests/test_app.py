@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import films
+import hub_server
 import pytest
+import tiny_checkpoints
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +41,7 @@ pytestmark = [
 class App:
     """`python app.py` in a process of its own; its output is read until it says where it listens."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, **environment: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -49,7 +51,7 @@ class App:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
         )
         self.url = f"http://127.0.0.1:{port}"
         self.output = ""
@@ -276,3 +278,24 @@ def test_a_port_that_is_taken_is_explained() -> None:
         )
     assert done.returncode == 2
     assert "choose another with --port" in done.stderr
+
+
+def test_a_better_model_is_fetched_by_a_click_and_then_answers(browser: Browser, tmp_path: Path) -> None:
+    repo = "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
+    checkpoint = tiny_checkpoints.build("smolvlm", tmp_path / "checkpoint")
+    with hub_server.serving({repo: checkpoint}) as hub:
+        app = App("--device", "cpu", HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path), HF_HUB_DISABLE_XET="1")
+        page = browser.new_page()
+        page.goto(app.url)
+        model = page.locator("#model")
+        expect(model).to_contain_text("no vision-language model that suits it is downloaded", timeout=WAIT_MS)
+        assert hub.requests == []
+        page.get_by_role("button", name="Get SmolVLM2-500M-Video-Instruct (about 1.0 GB, Apache-2.0)").click()
+        expect(model).to_contain_text("Model: SmolVLM2-500M-Video-Instruct on cpu", timeout=WAIT_MS)
+        expect(page.locator("#upgrade")).to_be_hidden()
+        upload(page, films.bikes())
+        ask(page, "What is shown?")
+        expect(page.locator(".sc-footnote")).to_be_visible(timeout=WAIT_MS)
+        page.close()
+        assert app.end() == 0
+        assert "Traceback" not in app.output

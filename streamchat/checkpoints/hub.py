@@ -119,8 +119,9 @@ def _is_here(repo: str, name: str, revision: str | None) -> bool:
 
 
 def download(repo: str, *, progress: Progress) -> Path:
-    """Fetch a checkpoint into the Hub's cache and return its folder; goes on where an earlier attempt was cut.
+    """Fetch a checkpoint into the Hub's cache and return its folder.
 
+    A cut connection is taken up again in the middle of a file; after the program was ended, whole files are kept.
     `progress` is called with the bytes that are here and those in all, from several threads. HF_TOKEN is used if it is
     set. Raises what `look_up` raises, and StreamChatError if the disk has no room or the connection is cut.
     """
@@ -145,7 +146,7 @@ def download(repo: str, *, progress: Progress) -> Path:
         snapshot_download(repo, allow_patterns=WANTED, ignore_patterns=NOT_WANTED, tqdm_class=Bar)
     folder = cached(repo)
     if folder is None:
-        raise StreamChatError(f"the download of {repo} is not complete: run the same command again")
+        raise StreamChatError(f"the download of {repo} is not complete: try again, whole files that are here are kept")
     return folder
 
 
@@ -188,7 +189,7 @@ def _explained(repo: str) -> Iterator[None]:
         ) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise StreamChatError(f"the disk is full: make room and run the same command again ({error})") from error
+            raise StreamChatError(f"the disk is full: make room and try again ({error})") from error
         raise _unreachable(error) from error
     except Exception as error:  # whatever the HTTP library raises when a connection is refused, slow or cut
         raise _unreachable(error) from error
@@ -197,6 +198,6 @@ def _explained(repo: str) -> Iterator[None]:
 def _unreachable(error: Exception) -> StreamChatError:
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     return StreamChatError(
-        f"cannot reach the Hugging Face Hub at {constants.ENDPOINT} ({said}): connect to the internet and run the same "
-        "command again, which goes on where it was, or copy a checkpoint to a folder and give --model that folder"
+        f"cannot reach the Hugging Face Hub at {constants.ENDPOINT} ({said}): connect to the internet and try again "
+        "(whole files that are here are kept), or copy a checkpoint to a folder and give --model that folder"
     )

@@ -19,8 +19,9 @@ THUMBNAIL_SIDE = 160  # pixels
 def model_line(text: str, *, busy: bool, reason: str = "") -> str:
     """The line that says which model answers and why it was chosen, or that it is still loading."""
     state = "busy" if busy else "ready"
-    why = f'<span class="sc-why">{escape(reason)}</span>' if reason else ""
-    return f'<div class="sc-model" role="status"><span class="sc-dot sc-{state}"></span>{escape(text)}{why}</div>'
+    why = f"<small>{escape(reason)}</small>" if reason else ""
+    line = f'<span class="sc-dot sc-{state}"></span><span>{escape(text)}{why}</span>'
+    return f'<div class="sc-model" role="status">{line}</div>'
 
 
 def moments(evidence: Sequence[Evidence]) -> str:

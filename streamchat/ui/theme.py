@@ -39,11 +39,14 @@ CSS = """
 #sc-head p { margin: .1rem 0 0; color: var(--body-text-color-subdued); }
 .sc-model { display: flex; align-items: baseline; gap: .5rem; font-size: .88rem; min-height: 1.5rem;
   color: var(--body-text-color-subdued); }
+.sc-model span, .sc-model small { color: var(--body-text-color-subdued); }
+.sc-model small { display: block; font-size: .78rem; }
+#sc-model-row { align-items: center; margin-top: -.8rem; }
+@media (max-width: 700px) { #sc-model-row { flex-direction: column; align-items: stretch; } }
 .sc-dot { flex: none; width: .55rem; height: .55rem; border-radius: 50%; background: #22a06b; }
 .sc-dot.sc-busy { background: var(--primary-500); animation: sc-breathe 1.6s ease-in-out infinite; }
 @keyframes sc-breathe { 50% { opacity: .35; } }
 @media (prefers-reduced-motion: reduce) { .sc-dot.sc-busy { animation: none; } }
-#model { margin-top: -.8rem; }
 .sc-hint { margin: 0; font-size: .82rem; color: var(--body-text-color-subdued); }
 .sc-hint b { font-variant-numeric: tabular-nums; color: var(--body-text-color); }
 #sc-or, #hint { margin-top: -.35rem; }
