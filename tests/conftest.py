@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import openai_server
 import pytest
 import tiny_checkpoints
 import torch
@@ -79,3 +80,9 @@ def load(build: Build) -> Load:
 @pytest.fixture(scope="session")
 def transformers_model(build: Build) -> Model:
     return load_model(str(build("qwen3_vl")))
+
+
+@pytest.fixture(scope="session")
+def openai_model() -> Iterator[Model]:
+    with openai_server.serving() as server:
+        yield load_model(f"openai:{server.url}#{openai_server.NAME}")

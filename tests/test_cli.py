@@ -10,9 +10,12 @@ from typing import Any
 
 import films
 import pytest
+from vlm import Build
 
+from streamchat import models
 from streamchat.__main__ import main, stream_time
 from streamchat.errors import InputError
+from streamchat.models import transformers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,3 +118,19 @@ def test_times_are_seconds_or_clock_times(text: str, seconds: float) -> None:
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="is not a time"):
         stream_time(text)
+
+
+def test_a_checkpoint_is_taken_by_its_folder(capsys: pytest.CaptureFixture[str], build: Build) -> None:
+    assert main([str(films.bikes()), "--model", str(build("llava")), "--ask", "2", "What is shown?", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == "llava on cpu"
+    assert found["answers"][0]["text"]
+
+
+def test_auto_says_what_it_took_and_what_would_be_better(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, build: Build
+) -> None:
+    monkeypatch.setattr(models, "cached", lambda repo: build("llava") if "500M" in repo else None)
+    monkeypatch.setattr(transformers, "local_folder", lambda repo: build("llava"))
+    assert main([str(films.bikes()), "--model", "auto", "--device", "cpu", "--ask", "1", "What is shown?"]) == 0
+    assert "model: The best of those downloaded for this machine (CPU" in capsys.readouterr().err

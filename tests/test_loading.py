@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, CLIPImageProcessorPil
 from vlm import CPU, LENGTH, Build, Load, conversation, moments, noise, say
 
-from streamchat.checkpoints.machine import devices_of
 from streamchat.errors import InputError, StreamChatError
 from streamchat.gate import Priority
 from streamchat.models import load_model, load_random_model

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
+from transformers import AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerFast
 from transformers import models as families
 
 WIDTH = 32
@@ -278,6 +278,22 @@ def build(family: str, folder: Path) -> Path:
     model = random_model(config)
     model.save_pretrained(folder)
     made.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def build_for_a_server(folder: Path) -> Path:
+    """A LLaVA with the whole processor beside it, as servers want it."""
+    build("llava", folder)
+    made = AutoTokenizer.from_pretrained(folder)
+    processor = families.llava.LlavaProcessor(
+        families.clip.CLIPImageProcessorPil(**CLIP_SIZES),
+        made,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=made.chat_template,
+    )
     processor.save_pretrained(folder)
     return folder
 
