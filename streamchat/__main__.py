@@ -105,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _list_models(device: str | None) -> int:
     from streamchat.checkpoints.choosing import listing
-    from streamchat.checkpoints.hub import cached
     from streamchat.checkpoints.machine import this_machine
+    from streamchat.checkpoints.stored import cached
     from streamchat.models import model_names
 
     for name in model_names():
@@ -118,7 +118,8 @@ def _list_models(device: str | None) -> int:
 
 def _download(name: str) -> int:
     """Fetch a checkpoint; its size is told before, and a bar shows the bytes."""
-    from streamchat.checkpoints.hub import download, look_up, size_text
+    from streamchat.checkpoints.hub import size_text
+    from streamchat.checkpoints.stored import download, look_up
 
     remote = look_up(name)
     done = remote.bytes_total - remote.bytes_missing
@@ -127,7 +128,7 @@ def _download(name: str) -> int:
         f"{name}: {size_text(remote.bytes_total)}{kept}; licence: {remote.licence or 'see its page'}", file=sys.stderr
     )
     with tqdm(total=remote.bytes_total, unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
-        folder = download(name, progress=lambda so_far, _: bar.update(so_far - bar.n))
+        folder = download(name, lambda so_far, _: bar.update(so_far - bar.n))
     print(folder)
     return 0
 

@@ -50,7 +50,7 @@ class StreamChat:
         self._newest: Frame | None = None
         self._seen = 0
         self._kept = 0
-        leaf = self.options.clusters * model.tokens_per_frame * model.dim * 4
+        leaf = self.options.clusters * model.tokens_per_frame * model.dim * model.number_bytes
         if self.options.memory_bytes < SMALLEST_BUDGET_LEAVES * leaf:
             raise InputError(
                 f"option memory_bytes must be at least {SMALLEST_BUDGET_LEAVES * leaf} for the model {model.name!r}, "
@@ -155,10 +155,10 @@ class StreamChat:
         )
         return AnswerStream(self, context, started, dropped_frames)
 
-    def record(self, context: Context, text: str) -> None:
-        """Put a round into the dialogue memory."""
-        embedding = self._embedder.embed([f"{context.question} {text}"])[0]
-        self.memory.dialogue.add(DialogueTurn(context.question, text, context.asked_at_seconds, embedding))
+    def record(self, question: str, answer: str, at_seconds: float) -> None:
+        """Put a round into the dialogue memory, as if it had just been asked."""
+        embedding = self._embedder.embed([f"{question} {answer}"])[0]
+        self.memory.dialogue.add(DialogueTurn(question, answer, at_seconds, embedding))
 
     def counts(self) -> Counts:
         """What was taken in so far."""
@@ -256,4 +256,4 @@ class AnswerStream:
             dropped_frames=self._dropped_frames,
         )
         if text:
-            self._chat.record(self._context, text)
+            self._chat.record(self._context.question, text, self._context.asked_at_seconds)

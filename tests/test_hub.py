@@ -18,7 +18,7 @@ from hub_server import COMMIT, Hub
 from huggingface_hub import HfApi
 from safetensors.numpy import save_file
 
-from streamchat.checkpoints import hub as ours
+from streamchat.checkpoints import hub, stored
 from streamchat.errors import InputError, StreamChatError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,7 +94,7 @@ def test_a_cut_download_goes_on_in_the_middle_of_the_file(served: Hub, tmp_path:
 @pytest.mark.parametrize(
     ("repo", "fault", "code", "said"),
     [
-        ("someone/nothing", "", 2, "there is no model 'someone/nothing'"),
+        ("someone/nothing", "", 2, "there is no 'someone/nothing'"),
         ("not a name", "", 2, "check the spelling"),
         (REPO, "gated", 1, "accept its terms at http"),
         (REPO, "failing", 1, "answered 500"),
@@ -125,28 +125,28 @@ def test_a_model_that_is_not_here_is_not_fetched_unasked(served: Hub, tmp_path: 
 
 def test_a_hub_that_never_answers_is_given_up(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     served.silent = True
-    monkeypatch.setattr(ours.constants, "ENDPOINT", served.url)
-    monkeypatch.setattr(ours, "HfApi", lambda: HfApi(endpoint=served.url))
+    monkeypatch.setattr(hub.constants, "ENDPOINT", served.url)
+    monkeypatch.setattr(hub, "HfApi", lambda: HfApi(endpoint=served.url))
     with pytest.raises(StreamChatError, match="cannot reach"):
-        ours.look_up(REPO, timeout_seconds=0.2)
+        hub.look_up(REPO, lambda _: True, timeout_seconds=0.2)
 
 
 def test_a_disk_without_room_is_told_before_anything_is_fetched(
     served: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(ours, "HfApi", lambda: HfApi(endpoint=served.url))
-    monkeypatch.setattr(ours.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(ours.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
+    monkeypatch.setattr(hub, "HfApi", lambda: HfApi(endpoint=served.url))
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
     with pytest.raises(StreamChatError, match=r"needs 1\.1 GB of disk.*1\.1 GB free"):
-        ours.download(REPO, progress=lambda *_: None)
+        stored.download(REPO, lambda *_: None)
     assert served.fetched("model.safetensors") == []
 
 
 def test_a_folder_is_taken_as_it_is_if_it_is_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no config\.json"):
-        ours.local_folder(str(tmp_path))
+        stored.local_folder(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
-    assert ours.local_folder(str(tmp_path)) == tmp_path
+    assert stored.local_folder(str(tmp_path)) == tmp_path
 
 
 def test_a_snapshot_without_all_its_weights_is_not_taken(served: Hub, tmp_path: Path) -> None:

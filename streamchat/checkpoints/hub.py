@@ -1,11 +1,11 @@
-"""Checkpoints on this machine, and from the Hugging Face Hub: looked up in 3 seconds, fetched only when asked."""
+"""The Hugging Face Hub: what it has, looked up in 3 seconds, and fetching it, only when asked."""
 
 from __future__ import annotations
 
 import errno
-import json
+import glob
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
@@ -26,9 +25,6 @@ from streamchat.errors import InputError, StreamChatError
 
 LOOK_SECONDS = 3.0
 SPARE_BYTES = 2**30  # of the disk, that a download leaves free
-WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model"]
-NOT_WANTED = ["*/*"]  # copies in other formats live in folders
-INDEX = "model.safetensors.index.json"
 BYTES_BAR = "huggingface_hub.snapshot_download"  # the library's name for its bar of bytes written
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -36,12 +32,15 @@ Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A repository as the Hub has it now."""
+    """What is wanted of a repository, as the Hub has it now."""
 
     repo: str
+    kind: str  # "model" or "dataset"
     revision: str  # commit hash
     licence: str | None
-    bytes_total: int  # of the files that a download fetches
+    files: Mapping[str, int]  # names and bytes
+    folder: Path | None  # where they are to lie; None: in the Hub's cache
+    bytes_total: int
     bytes_missing: int  # of those that are not on this machine
 
 
@@ -50,82 +49,47 @@ def size_text(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def cached(repo: str) -> Path | None:
-    """The folder of a repository that is wholly on this machine, else None; asks no network."""
-    try:
-        folder = Path(snapshot_download(repo, local_files_only=True, allow_patterns=WANTED, ignore_patterns=NOT_WANTED))
-    except (LocalEntryNotFoundError, HFValidationError):
-        return None
-    return folder if _complete(folder) else None
-
-
-def _complete(folder: Path) -> bool:
-    """Whether the configuration and all the weights are there; caches of older libraries do not say so themselves."""
-    weights = {"model.safetensors"}
-    if (folder / INDEX).is_file():
-        weights = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    return all((folder / name).is_file() for name in ("config.json", *weights))
-
-
-def local_folder(spec: str) -> Path:
-    """The folder of a checkpoint given by its folder, or by its name on the Hub if it was downloaded.
-
-    Raises InputError for a folder that is no checkpoint, and StreamChatError for a name that is not on this machine.
-    """
-    folder = Path(spec).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise InputError(
-                f"{spec} is not a checkpoint: it has no config.json. Give the folder that holds config.json, the "
-                "tokenizer's files and the weights (*.safetensors)"
-            )
-        return folder
-    found = cached(spec)
-    if found is None:
-        raise StreamChatError(
-            f"the model {spec} is not on this machine, and nothing is fetched unasked: run "
-            f"`python -m streamchat --download {spec}`, or give --model the folder of a checkpoint"
-        )
-    return found
-
-
-def look_up(repo: str, timeout_seconds: float = LOOK_SECONDS) -> Remote:
-    """What the Hub has under a name, and how much of it is missing here.
+def look_up(
+    repo: str,
+    wanted: Callable[[str], bool],
+    *,
+    kind: str = "model",
+    folder: Path | None = None,
+    timeout_seconds: float = LOOK_SECONDS,
+) -> Remote:
+    """What the Hub has under a name, of the files that are `wanted`, and how much of it is missing here.
 
     Raises InputError for a name that it does not have, and StreamChatError, with what to do, for every other failure.
     """
     with _explained(repo):
-        info = HfApi().model_info(repo, files_metadata=True, timeout=timeout_seconds)
-    files = {one.rfilename: one.size or 0 for one in info.siblings or [] if _is_wanted(one.rfilename)}
-    if not any(name.endswith(".safetensors") for name in files):
-        raise StreamChatError(f"the model {repo} has no weights in the format safetensors: take another one")
-    missing = [size for name, size in files.items() if not _is_here(repo, name, info.sha)]
-    licence = info.card_data.get("license") if info.card_data else None
+        info: Any = HfApi().repo_info(repo, repo_type=kind, files_metadata=True, timeout=timeout_seconds)
+    files = {one.rfilename: one.size or 0 for one in info.siblings or [] if wanted(one.rfilename)}
+
+    def is_here(name: str) -> bool:
+        if folder is not None:
+            return (folder / name).is_file() and (folder / name).stat().st_size == files[name]
+        return isinstance(try_to_load_from_cache(repo, name, revision=info.sha, repo_type=kind), str)
+
+    card = info.card_data
     return Remote(
         repo=repo,
+        kind=kind,
         revision=str(info.sha),
-        licence=licence,
+        licence=card.get("license") if card else None,
+        files=files,
+        folder=folder,
         bytes_total=sum(files.values()),
-        bytes_missing=sum(missing),
+        bytes_missing=sum(size for name, size in files.items() if not is_here(name)),
     )
 
 
-def _is_wanted(name: str) -> bool:
-    return "/" not in name and Path(name).suffix in {Path(pattern).suffix for pattern in WANTED}
-
-
-def _is_here(repo: str, name: str, revision: str | None) -> bool:
-    return isinstance(try_to_load_from_cache(repo, name, revision=revision), str)
-
-
-def download(repo: str, *, progress: Progress) -> Path:
-    """Fetch a checkpoint into the Hub's cache and return its folder.
+def fetch(remote: Remote, progress: Progress) -> Path:
+    """Fetch what was looked up, and return its folder.
 
     A cut connection is taken up again in the middle of a file; after the program was ended, whole files are kept.
     `progress` is called with the bytes that are here and those in all, from several threads. HF_TOKEN is used if it is
     set. Raises what `look_up` raises, and StreamChatError if the disk has no room or the connection is cut.
     """
-    remote = look_up(repo)
     _check_room(remote)
     before = remote.bytes_total - remote.bytes_missing
     progress(before, remote.bytes_total)
@@ -142,16 +106,20 @@ def download(repo: str, *, progress: Progress) -> Path:
                 self._counted += int(n or 0)
                 progress(min(before + self._counted, remote.bytes_total), remote.bytes_total)
 
-    with _explained(repo):
-        snapshot_download(repo, allow_patterns=WANTED, ignore_patterns=NOT_WANTED, tqdm_class=Bar)
-    folder = cached(repo)
-    if folder is None:
-        raise StreamChatError(f"the download of {repo} is not complete: try again, whole files that are here are kept")
-    return folder
+    with _explained(remote.repo):
+        return Path(
+            snapshot_download(
+                remote.repo,
+                repo_type=remote.kind,
+                local_dir=remote.folder,
+                allow_patterns=[glob.escape(name) for name in remote.files],
+                tqdm_class=Bar,
+            )
+        )
 
 
 def _check_room(remote: Remote) -> None:
-    folder = Path(constants.HF_HUB_CACHE)
+    folder = (remote.folder or Path(constants.HF_HUB_CACHE)).absolute()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
@@ -159,7 +127,7 @@ def _check_room(remote: Remote) -> None:
     if remote.bytes_missing and free < needed:
         raise StreamChatError(
             f"{remote.repo} needs {size_text(needed)} of disk, and {folder} has {size_text(free)} free: "
-            "make room, or set HF_HOME to a folder on a larger disk"
+            "make room, or take a folder on a larger disk (for models: HF_HOME)"
         )
 
 
@@ -175,7 +143,7 @@ def _explained(repo: str) -> Iterator[None]:
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise InputError(
-            f"there is no model {repo!r} at {constants.ENDPOINT}: check the spelling (ORGANISATION/NAME); for a "
+            f"there is no {repo!r} at {constants.ENDPOINT}: check the spelling (ORGANISATION/NAME); for a "
             "private one set HF_TOKEN to a token that may read it"
         ) from error
     except OfflineModeIsEnabled as error:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from streamchat import plugin
 from streamchat.checkpoints.choosing import BUILT_IN, Choice, choose
-from streamchat.checkpoints.hub import cached
 from streamchat.checkpoints.machine import this_machine
+from streamchat.checkpoints.stored import cached
 from streamchat.errors import InputError
 from streamchat.models.base import Model
 

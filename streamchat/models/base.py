@@ -29,6 +29,7 @@ class Model(Protocol):
     name: str  # shown to people, with what the model cannot do
     tokens_per_frame: int  # P
     dim: int  # D, as stored
+    number_bytes: int  # of one number of a token, as stored
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Visual tokens [N, P, D] of N frames, on the CPU; every frame is encoded by itself."""
@@ -57,6 +58,7 @@ class ChatModel(ABC):
     name: str
     tokens_per_frame: int
     dim: int
+    number_bytes: int = 4
     max_context: int  # tokens that the language model can take, answer included
 
     def __init__(self) -> None:

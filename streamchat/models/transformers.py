@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from streamchat.checkpoints.hub import local_folder
 from streamchat.checkpoints.machine import devices_of
+from streamchat.checkpoints.stored import local_folder
 from streamchat.embedding import limit_torch_threads
 from streamchat.errors import InputError, StreamChatError
 from streamchat.gate import Gate, Priority
@@ -55,6 +55,7 @@ class TransformersModel(ChatModel):
         self._vision = copies[-1].vision
         self._prompter = Prompter(answering.tokenizer, answering.image_token_id)
         self.tokens_per_frame, self.dim = self._vision.tokens_per_frame, self._vision.dim
+        self.number_bytes = checkpoints[-1].model.dtype.itemsize
         on_cpu = answering.device.type == "cpu"
         self.max_context = min(answering.max_context, CPU_CONTEXT) if on_cpu else answering.max_context
 
@@ -87,11 +88,11 @@ class TransformersModel(ChatModel):
         vision, speech, device = self._copies[priority]
         moments = [visual.tokens for visual in visuals]
         ids = torch.tensor([self._prompter.ids(messages, [vision.runs(tokens) for tokens in moments])], device=device)
-        seen = vision.inputs(ids, moments) if moments else {}
         said: list[int] = []
         told = ""
         text = self._notice
         try:
+            seen = vision.inputs(ids, moments) if moments else {}
             for token in speech.reply(
                 {"input_ids": ids, **seen}, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
             ):

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from streamchat.checkpoints.choosing import Choice, Entry
-from streamchat.checkpoints.hub import download
+from streamchat.checkpoints.stored import download
 from streamchat.config import Options
 from streamchat.embedding import minilm
 from streamchat.engine import AnswerStream, StreamChat
@@ -73,7 +73,7 @@ class SharedModel:
         """
         with self._upgrading:
             if self.better is not None:  # another visitor may have been quicker
-                download(self.better.repo, progress=progress)
+                download(self.better.repo, progress)
                 self._model = self._load()
 
     def _load(self) -> Model:

@@ -40,6 +40,7 @@ class EmbeddedModel:
     name = "Built-in (recognises common objects, people and on-screen text; does not understand actions)"
     tokens_per_frame = PictureEncoder.tokens_per_frame
     dim = PictureEncoder.dim
+    number_bytes = 4
 
     def __init__(self, seer: Seer, embedder: TextEmbedder) -> None:
         self._seer = seer
