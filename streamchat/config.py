@@ -32,6 +32,7 @@ class Options:
     # Contextual summarization (section 3.4)
     retrieval_paths: int = 3  # ways taken down the tree for a question; the paper takes one
     related_turns: int = 1  # dialogue turns recalled for a question
+    max_pictures: int = 32  # token maps that a question is answered from; the least related are dropped first
 
     # Answering
     max_new_tokens: int = 256  # length of an answer at most
@@ -41,7 +42,7 @@ class Options:
     def __post_init__(self) -> None:
         at_least_one = (
             "max_kept_per_second max_side chunk_frames clusters short_term_frames short_term_samples memory_bytes "
-            "retrieval_paths max_new_tokens"
+            "retrieval_paths max_pictures max_new_tokens"
         )
         for name in at_least_one.split():
             _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")

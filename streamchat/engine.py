@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from streamchat import plugin
 from streamchat.config import Options
@@ -186,6 +187,16 @@ class StreamChat:
         return zlib.crc32(f"{self.options.seed} {at_seconds:.3f} {question}".encode())
 
 
+class Session(Protocol):
+    """What an answer belongs to."""
+
+    model: Model
+
+    def record(self, question: str, answer: str, at_seconds: float) -> None:
+        """Put a round into the dialogue memory."""
+        ...
+
+
 def check_question(question: str) -> None:
     """Raise InputError for a question without words."""
     if not question.strip():
@@ -199,7 +210,7 @@ class AnswerStream:
     it.
     """
 
-    def __init__(self, chat: StreamChat, context: Context, started: float, dropped_frames: int) -> None:
+    def __init__(self, chat: Session, context: Context, started: float, dropped_frames: int) -> None:
         self._chat = chat
         self._context = context
         self._started = started
@@ -222,6 +233,11 @@ class AnswerStream:
     def asked_at_seconds(self) -> float:
         """The moment of the stream at which the question was asked."""
         return self._context.asked_at_seconds
+
+    @property
+    def pictures(self) -> int:
+        """How many token maps, of frames or averages of them, the question is answered from."""
+        return sum(len(visual.tokens) for visual in (*self._context.recent, *self._context.recalled))
 
     def __iter__(self) -> Iterator[str]:
         return self._pieces

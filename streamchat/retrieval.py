@@ -81,6 +81,8 @@ def retrieve(
     visited = walk(snapshot.roots, embedding, options.retrieval_paths)
     visited += _uncaptioned(snapshot.roots, visited)
     open_clip = _open_clip(snapshot, options)
+    recent = _recent(snapshot, newest, open_clip, encode=encode, options=options, seed=seed)
+    recent, recalled = _within(options.max_pictures, recent, _recalled(visited))
     return Context(
         question=question,
         question_embedding=embedding,
@@ -88,8 +90,8 @@ def retrieve(
         newest=newest,
         open_clip=open_clip,
         waiting=snapshot.waiting[-MOST_UNCAPTIONED:],
-        recent=_recent(snapshot, newest, open_clip, encode=encode, options=options, seed=seed),
-        recalled=_recalled(visited),
+        recent=recent,
+        recalled=recalled,
         clues=_clues(snapshot.roots, visited, embedding),
         turns=snapshot.related_turns(embedding, options.related_turns),
         last_turn=snapshot.last_turn(),
@@ -97,6 +99,21 @@ def retrieve(
         temperature=options.temperature,
         seed=seed,
     )
+
+
+def _within(
+    most: int, recent: Sequence[Visual], recalled: Sequence[Visual]
+) -> tuple[tuple[Visual, ...], tuple[Visual, ...]]:
+    """The visuals less the least related, the oldest of equals, so that at most `most` token maps are left."""
+    ranked = sorted((*recent, *recalled), key=lambda visual: (visual.relevance, visual.span), reverse=True)
+    kept: set[int] = set()
+    count = 0
+    for visual in ranked:
+        count += len(visual.tokens)
+        if count > most and kept:  # what is on the screen always stays
+            break
+        kept.add(id(visual))
+    return tuple(one for one in recent if id(one) in kept), tuple(one for one in recalled if id(one) in kept)
 
 
 def _recalled(visited: Sequence[tuple[MemoryNode, float]]) -> tuple[Visual, ...]:

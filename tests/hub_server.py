@@ -29,6 +29,7 @@ class Hub:
     release: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
     url: str = ""
+    commit: str = COMMIT  # of every repository
 
     def fetched(self, name: str) -> list[str]:
         """The Range headers of the requests for a file's content, empty for a whole one."""
@@ -45,7 +46,7 @@ def serving(repositories: dict[str, Path]) -> Iterator[Hub]:
     hub = Hub(repositories)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield hub
@@ -79,9 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if self.hub.failing:
             return self._send(500, b"", body=body)
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/tree/\w+|/revision/\w+)?", path):
+        if found := re.fullmatch(r"/api/(?:models|datasets)/([^/]+/[^/]+)(/tree/\w+|/revision/\w+)?", path):
             return self._describe(found[1], tree=(found[2] or "").startswith("/tree"), body=body)
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/\w+/(.+)", path):
+        if found := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/\w+/(.+)", path):
             return self._file(found[1], found[2], headers.get("range"), body=body)
         return self._send(404, b"", body=body)
 
@@ -89,15 +90,18 @@ class _Handler(BaseHTTPRequestHandler):
         folder = self.hub.repositories.get(repo)
         if folder is None:
             return self._send(404, b"", {"X-Error-Code": "RepoNotFound"}, body=body)
-        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
         if tree:
             described: Any = [{"type": "file", "path": name, "size": size, "oid": name} for name, size in sizes.items()]
         else:
             described = {
                 "id": repo,
-                "sha": COMMIT,
+                "sha": self.hub.commit,
                 "cardData": {"license": "apache-2.0"},
-                "siblings": [{"rfilename": name, "size": size} for name, size in sizes.items()],
+                "siblings": [
+                    {"rfilename": name, "size": size, "lfs": _lfs(folder / name, size)} for name, size in sizes.items()
+                ],
             }
         return self._send(200, json.dumps(described).encode(), {"Content-Type": "application/json"}, body=body)
 
@@ -110,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = path.read_bytes()
         headers = {
             "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
-            "X-Repo-Commit": COMMIT,
+            "X-Repo-Commit": self.hub.commit,
             "Accept-Ranges": "bytes",
         }
         start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
@@ -135,3 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         if body:
             self.wfile.write(data[:most])
             self.wfile.flush()
+
+
+def _lfs(path: Path, size: int) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": size, "pointerSize": 100}

@@ -1,14 +1,18 @@
-"""The Hugging Face Hub: what it has, looked up in 3 seconds, and fetching it, only when asked."""
+"""The Hugging Face Hub: what it has, each step of looking up at most 3 seconds, and fetching it, only when asked."""
 
 from __future__ import annotations
 
 import errno
 import glob
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
@@ -19,7 +23,9 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import tqdm as hub_tqdm  # type: ignore[attr-defined]
+from huggingface_hub.utils._xet import abort_xet_session
 
 from streamchat.errors import InputError, StreamChatError
 
@@ -63,12 +69,18 @@ def look_up(
     """
     with _explained(repo):
         info: Any = HfApi().repo_info(repo, repo_type=kind, files_metadata=True, timeout=timeout_seconds)
-    files = {one.rfilename: one.size or 0 for one in info.siblings or [] if wanted(one.rfilename)}
+    siblings = [one for one in info.siblings or [] if wanted(one.rfilename)]
+    files = {one.rfilename: one.size or 0 for one in siblings}
+    blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type=kind) / "blobs"
 
-    def is_here(name: str) -> bool:
+    def is_here(one: Any) -> bool:
+        name = one.rfilename
         if folder is not None:
             return (folder / name).is_file() and (folder / name).stat().st_size == files[name]
-        return isinstance(try_to_load_from_cache(repo, name, revision=info.sha, repo_type=kind), str)
+        # A newer commit keeps most files; those that an older one brought are not fetched again.
+        content = one.lfs.sha256 if one.lfs else one.blob_id
+        stored = try_to_load_from_cache(repo, name, revision=info.sha, repo_type=kind)
+        return isinstance(stored, str) or (content is not None and (blobs / content).is_file())
 
     card = info.card_data
     return Remote(
@@ -79,7 +91,7 @@ def look_up(
         files=files,
         folder=folder,
         bytes_total=sum(files.values()),
-        bytes_missing=sum(size for name, size in files.items() if not is_here(name)),
+        bytes_missing=sum(one.size or 0 for one in siblings if not is_here(one)),
     )
 
 
@@ -87,35 +99,71 @@ def fetch(remote: Remote, progress: Progress) -> Path:
     """Fetch what was looked up, and return its folder.
 
     A cut connection is taken up again in the middle of a file; after the program was ended, whole files are kept.
+    Ctrl-C ends it at once in the main thread; elsewhere the files that were begun are still fetched to their ends.
     `progress` is called with the bytes that are here and those in all, from several threads. HF_TOKEN is used if it is
     set. Raises what `look_up` raises, and StreamChatError if the disk has no room or the connection is cut.
     """
     _check_room(remote)
     before = remote.bytes_total - remote.bytes_missing
     progress(before, remote.bytes_total)
+    stop = threading.Event()
+
+    def tell(fetched: int) -> None:
+        progress(min(before + fetched, remote.bytes_total), remote.bytes_total)
+
+    with _explained(remote.repo), _stopping(stop):
+        folder = snapshot_download(
+            remote.repo,
+            repo_type=remote.kind,
+            revision=remote.revision,
+            local_dir=remote.folder,
+            allow_patterns=[glob.escape(name) for name in remote.files],
+            tqdm_class=_bar(tell, stop),
+        )
+        # Only now is it taken for the newest one: an update that is cut leaves the older one in use.
+        HfApi().resolve_revision(remote.repo, repo_type=remote.kind)
+    return Path(folder)
+
+
+def _bar(tell: Callable[[int], None], stop: threading.Event) -> type[hub_tqdm]:
+    """A progress bar for the library, which shows nothing, passes the bytes on, and can be stopped."""
 
     class Bar(hub_tqdm):
-        """Shows nothing, and passes the bytes on."""
-
         def __init__(self, *args: Any, name: str | None = None, **settings: Any) -> None:
             self._counted: int | None = 0 if name == BYTES_BAR else None
             super().__init__(*args, name=name, **{**settings, "disable": True})
 
+        def refresh(self, *_: Any, **__: Any) -> None:  # called when a file is begun
+            if stop.is_set():
+                raise KeyboardInterrupt
+
         def update(self, n: float | None = 1) -> None:
+            self.refresh()
             if self._counted is not None:
                 self._counted += int(n or 0)
-                progress(min(before + self._counted, remote.bytes_total), remote.bytes_total)
+                tell(self._counted)
 
-    with _explained(remote.repo):
-        return Path(
-            snapshot_download(
-                remote.repo,
-                repo_type=remote.kind,
-                local_dir=remote.folder,
-                allow_patterns=[glob.escape(name) for name in remote.files],
-                tqdm_class=Bar,
-            )
-        )
+    return Bar
+
+
+@contextmanager
+def _stopping(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C end the transfers: by itself the library waits until each file that it has begun is whole."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        abort_xet_session()  # before `stop`, as an exception in its callbacks would be printed
+        stop.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_room(remote: Remote) -> None:
@@ -155,15 +203,17 @@ def _explained(repo: str) -> Iterator[None]:
             f"the Hugging Face Hub answered {error.response.status_code} for {repo}: "
             f"{'set HF_TOKEN to a valid token' if error.response.status_code in (401, 403) else 'try again later'}"
         ) from error
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise StreamChatError(f"the disk is full: make room and try again ({error})") from error
-        raise _unreachable(error) from error
-    except Exception as error:  # whatever the HTTP library raises when a connection is refused, slow or cut
-        raise _unreachable(error) from error
+    except Exception as error:  # whatever the libraries raise for a connection that is refused or cut, or for a disk
+        raise _failed(repo, error) from error
 
 
-def _unreachable(error: Exception) -> StreamChatError:
+def _failed(repo: str, error: Exception) -> StreamChatError:
+    if os.strerror(errno.ENOSPC) in str(error):  # hf_xet raises a RuntimeError with the system's words
+        return StreamChatError(f"the disk is full: make room and try again ({error})")
+    if isinstance(error, OSError) and error.filename is not None:  # of this machine's files, not of the connection
+        return StreamChatError(
+            f"{repo} cannot be stored ({error}): make that place writable, or take another (for models: HF_HOME)"
+        )
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     return StreamChatError(
         f"cannot reach the Hugging Face Hub at {constants.ENDPOINT} ({said}): connect to the internet and try again "

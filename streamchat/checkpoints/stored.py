@@ -30,7 +30,10 @@ def _complete(folder: Path) -> bool:
     """Whether the configuration and all the weights are there; caches of older libraries do not say so themselves."""
     weights = {"model.safetensors"}
     if (folder / INDEX).is_file():
-        weights = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            weights = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):  # a broken index must not keep the app from starting
+            return False
     return all((folder / name).is_file() for name in ("config.json", *weights))
 
 

@@ -47,7 +47,7 @@ MOST_LISTED = 20  # names of models in an error
 class OpenAIModel(ChatModel):
     """A model on a server: its replies are streamed, with one picture for each visual that has a keyframe."""
 
-    def __init__(self, server: _Server, model: _Served, pictures: PictureEncoder) -> None:
+    def __init__(self, server: Server, model: _Served, pictures: PictureEncoder) -> None:
         super().__init__()
         self.gates = {priority: Gate() for priority in Priority}  # a server answers several at the same time
         self.name = f"{model.name} at {server.host}"
@@ -117,7 +117,7 @@ class _Served(NamedTuple):
     max_context: int = MAX_CONTEXT
 
 
-class _Server:
+class Server:
     """A server by its address, and its failures in words; the key of the environment is in none of them."""
 
     def __init__(self, url: str) -> None:
@@ -154,6 +154,15 @@ class _Server:
         except openai.NotFoundError:
             return []  # not every server has such a list
         except (openai.OpenAIError, ValueError, LookupError, TypeError) as error:
+            raise self.failure(error) from None
+
+    def say(self, model: str, messages: Sequence[Message], max_tokens: int) -> str:
+        """A whole greedy reply; raises StreamChatError, with what to do, if there is none."""
+        wanted: Any = {"model": model, "messages": messages, "max_tokens": max_tokens, "temperature": 0.0, "seed": 0}
+        try:
+            reply = self.client.chat.completions.create(**wanted)
+            return reply.choices[0].message.content or ""
+        except (openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise self.failure(error) from None
 
     def failure(self, error: Exception, *, begun: bool = False) -> StreamChatError:
@@ -239,14 +248,17 @@ def build(argument: str = "", device: str | None = None) -> OpenAIModel:
             f"the model openai computes on its server, and here on the CPU, got the device {device!r}: "
             "leave the device out"
         )
-    url, name = _parsed(argument)
-    server = _Server(url)
+    url, name = parse_address(argument)
+    server = Server(url)
     model = server.choose(name)
     return OpenAIModel(server, model, PictureEncoder(Classifier(), minilm()))
 
 
-def _parsed(argument: str) -> tuple[str, str]:
-    """The address without a slash at its end, and the model's name, which may be empty."""
+def parse_address(argument: str) -> tuple[str, str]:
+    """The address of URL#NAME without a slash at its end, and the model's name, which may be empty.
+
+    Raises InputError, which shows the form, for anything else.
+    """
     url, _, name = argument.partition("#")
     if "@" in url or "?" in url:  # not shown, as it may hold a password
         raise InputError(

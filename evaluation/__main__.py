@@ -1,0 +1,232 @@
+"""The command line: python -m evaluation run streambench --root DIR --out RUN --model M --method memory"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from streamchat import plugin
+from streamchat.config import PRESETS, Options
+from streamchat.errors import InputError, StreamChatError
+
+METHODS = ("memory", "recent", "uniform", "blind")
+EPILOG = """\
+from nothing to a report:
+  python -m evaluation download streambench --root data --subset 100
+  python -m evaluation run streambench --root data --subset 100 --model embedded --method memory --out runs/memory
+  python -m evaluation run streambench --root data --subset 100 --model embedded --method recent --out runs/recent
+  python -m evaluation judge runs/memory --judge semantic      (and runs/recent)
+  python -m evaluation report runs/memory runs/recent --out report
+
+A run that was ended goes on where it was with the same command. Many processes share one run:
+  torchrun --nproc-per-node 4 -m evaluation run ...
+Exit codes: 0 done, 1 done with recorded failures, or failed on the way, 2 bad input.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of the command line."""
+    arguments = argparse.ArgumentParser(
+        prog="python -m evaluation",
+        description="Score StreamChat on a benchmark, beside the baselines that it has to beat.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = arguments.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    benchmarks = ", ".join(plugin.names("evaluation.benchmarks"))
+
+    download = commands.add_parser("download", help="fetch StreamBench from the Hugging Face Hub")
+    download.add_argument("benchmark", choices=["streambench"])
+    download.add_argument("--root", type=Path, required=True, help="folder to put it into")
+    _choice(download)
+
+    validate = commands.add_parser("validate", help="list what is wrong with a benchmark's data")
+    validate.add_argument("benchmark", help="streambench or jsonl")
+    validate.add_argument("--root", type=Path, required=True, help="folder of the data")
+
+    run = commands.add_parser("run", help="answer a benchmark's questions")
+    run.add_argument("benchmark", help=benchmarks)
+    run.add_argument("--root", type=Path, default=None, help="folder of the data")
+    run.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted one goes on")
+    run.add_argument("--model", default="embedded", help="as of `python -m streamchat` (default: embedded)")
+    run.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1")
+    run.add_argument("--method", default="memory", help=f"{', '.join(METHODS)} (default: memory)")
+    run.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
+    run.add_argument("--no-repeats", action="store_true", help="leave out questions that stand there twice")
+    _choice(run)
+
+    judge = commands.add_parser("judge", help="grade a run's answers")
+    judge.add_argument("run", type=Path, help="folder of the run")
+    judge.add_argument("--judge", default="semantic", help="exact, semantic, llama3[:MODEL], openai:URL#NAME")
+
+    report = commands.add_parser("report", help="tables and plots of one or more runs")
+    report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
+    report.add_argument("--out", type=Path, required=True, help="folder for report.md, report.html and report.csv")
+    return arguments
+
+
+def _choice(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--subset", type=int, default=None, metavar="N", help="only N questions, shared out by type")
+    command.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "download": _download,
+        "validate": _validate,
+        "run": _run,
+        "judge": _judge,
+        "report": _report,
+    }
+    try:
+        return commands[arguments.command](arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not isinstance(error, StreamChatError):
+            logging.getLogger(__name__).debug("unexpected error", exc_info=True)
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from evaluation.benchmarks import streambench
+    from streamchat.checkpoints.hub import size_text
+
+    remote = streambench.look_up(arguments.root)
+    here = remote.bytes_total - remote.bytes_missing
+    print(
+        f"{remote.repo}: {size_text(remote.bytes_total)}, of which {size_text(here)} are here; "
+        f"licence: {remote.licence or 'see its page'}; revision {remote.revision[:12]}",
+        file=sys.stderr,
+    )
+    with tqdm(total=remote.bytes_total, unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        streambench.download(arguments.root, show, arguments.subset, arguments.seed)
+    print(arguments.root)
+    return 0
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from evaluation.benchmarks import streambench
+    from evaluation.samples import Choice
+
+    bench = plugin.load("evaluation.benchmarks", arguments.benchmark).build(Choice(root=arguments.root))
+    if not isinstance(bench, streambench.StreamBench):
+        raise InputError(f"the benchmark {arguments.benchmark} is made on the spot: there is nothing to validate")
+    counts, wrong = streambench.validate(bench)
+    for name, value in counts.items():
+        text = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else str(value)
+        print(f"{name.replace('_', ' '):28} {text}")
+    for line in wrong:
+        print(f"  {line}")
+    return 1 if bench.annotations.problems or counts["missing_or_unreadable_videos"] else 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from evaluation import runner
+    from evaluation.methods import check_method
+    from evaluation.records import RunFolder
+    from evaluation.samples import Choice
+    from streamchat.embedding import minilm
+    from streamchat.models import load_model
+
+    check_method(arguments.method)
+    options = Options.preset(arguments.preset, seed=arguments.seed)
+    choice = Choice(root=arguments.root, subset=arguments.subset, repeats=not arguments.no_repeats, seed=arguments.seed)
+    benchmark = plugin.load("evaluation.benchmarks", arguments.benchmark).build(choice)
+    share, device, first = _share(arguments.device)
+    run = runner.Run(
+        model=load_model(arguments.model, device=device),
+        model_spec=arguments.model,
+        method=arguments.method,
+        preset=arguments.preset,
+        options=options,
+        embedder=minilm(),
+    )
+    folder = RunFolder(arguments.out)
+    with first:
+        folder.begin(run.identity(benchmark), runner.about(benchmark))
+    with tqdm(unit="question", disable=not sys.stderr.isatty()) as bar:
+
+        def show(progress: runner.Progress) -> None:
+            bar.total = progress.questions
+            bar.set_description(Path(progress.video).name[:24], refresh=False)
+            bar.update(progress.answered - bar.n)
+
+        failed = runner.run(run, benchmark, folder, share=share, tell=show)
+    if failed:
+        print(f"{failed} questions failed; {arguments.out} says why", file=sys.stderr)
+    print(arguments.out)
+    return 1 if failed else 0
+
+
+def _share(device: str | None) -> tuple[Any, str | None, AbstractContextManager[Any]]:
+    """This process's part of the work, its device, and a context in which the first process goes before the others.
+
+    Started by torchrun or `accelerate launch`, each process has its own GPU, if there are any.
+    """
+    from evaluation.runner import Share
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Share(), device, nullcontext()
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if device is None and torch.cuda.is_available():
+        device = f"cuda:{state.local_process_index}"
+    share = Share(rank=state.process_index, of=state.num_processes)
+    return share, device, state.main_process_first()
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from evaluation import judges, judging
+    from evaluation.records import RunFolder
+
+    folder = RunFolder(arguments.run)
+    folder.described()
+    judge = judges.build(arguments.judge)
+    with tqdm(unit="answer", disable=not sys.stderr.isatty()) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        ungraded = judging.judge(folder, judge, show)
+    print(judging.grades_file(folder, judge.name))
+    if ungraded:
+        print(f"{ungraded} answers are ungraded, and in no mean", file=sys.stderr)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from evaluation import report
+    from evaluation.records import RunFolder
+
+    for path in report.write([RunFolder(path) for path in arguments.runs], arguments.out):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""StreamBench's file of questions: read in one pass, checked, and put into a `datasets.Dataset` with declared types.
+
+What is wrong is listed and left out; what is sound runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features, Value
+
+from evaluation.samples import Question, Sample
+from streamchat.errors import InputError
+
+FEATURES = Features(
+    {
+        "entry": Value("int32"),
+        "index": Value("int32"),
+        "video": Value("string"),
+        "domain": Value("string"),
+        "topic": Value("string"),
+        "time_seconds": Value("float64"),
+        "question": Value("string"),
+        "reference": Value("string"),
+        "kind": Value("string"),
+    }
+)
+KINDS = {
+    "OS": "Object Search",
+    "LM": "Long-term Memory Search",
+    "SM": "Short-term Memory Search",
+    "CI": "Conversational Interaction",
+    "KG": "Knowledge-based Question Answering",
+    "SF": "Simple Factual",
+}
+CODES = {name: code for code, name in KINDS.items()}
+PREFIX = "StreamBench/"  # before the paths in some copies of the file
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """The questions of a file, one row each, in the order of the file; and what is wrong with it."""
+
+    table: Dataset
+    problems: tuple[str, ...]  # each names the file's entry; what it speaks of was left out
+    remarks: tuple[str, ...]  # what is odd, and runs all the same
+
+    def samples(self) -> list[Sample]:
+        """The rows as samples, their questions in time order."""
+        entries: dict[int, list[dict[str, Any]]] = {}
+        for row in self.table:
+            entries.setdefault(row["entry"], []).append(row)
+        return [_sample(rows) for rows in entries.values()]
+
+
+def read(path: Path) -> Annotations:
+    """Read a file of StreamBench's form: a list of entries, or, if its name ends in .jsonl, an entry a line.
+
+    Raises InputError if it is not JSON, or has no entries at all.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        lines = path.suffix == ".jsonl"
+        entries = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+    except FileNotFoundError:
+        raise InputError(f"there is no file {str(path)!r}: give --root a folder that holds it") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(entries, list) or not entries:
+        raise InputError(
+            f"{path} is not a file of questions: it must hold a list of entries "
+            '{"info": {"video_path", "class_1", "class_2"}, "breakpoint": [{"time", "question", "answer", "class"}]}'
+        )
+    reader = _Reader()
+    rows = [row for number, entry in enumerate(entries) for row in reader.rows(number, entry)]
+    table = Dataset.from_list(rows, features=FEATURES)
+    return Annotations(table, tuple(reader.problems), tuple(reader.remarks))
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Checks entries one by one and notes what is wrong."""
+
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def rows(self, number: int, entry: Any) -> Iterator[dict[str, Any]]:
+        """The sound questions of an entry."""
+        where = f"entry {number}"
+        info = entry.get("info") if isinstance(entry, dict) else None
+        points = entry.get("breakpoint") if isinstance(entry, dict) else None
+        if not isinstance(info, dict) or not isinstance(points, list):
+            self.problems.append(f'{where}: must be {{"info": {{...}}, "breakpoint": [...]}}')
+            return
+        missing = [key for key in ("video_path", "class_1") if not _is_text(info.get(key))]
+        if missing:
+            self.problems.append(f"{where}: info has no text {' and '.join(missing)}")
+            return
+        sound = [(index, point) for index, point in enumerate(points) if self._is_sound(f"{where}, {index}", point)]
+        times = [point["time"] for _, point in sound]
+        if times != sorted(times):
+            self.remarks.append(f"{where} ({info['video_path']}): its questions are not in time order")
+        for index, point in sound:
+            yield {
+                "entry": number,
+                "index": index,
+                "video": info["video_path"].removeprefix(PREFIX),
+                "domain": info["class_1"],
+                "topic": str(info.get("class_2") or ""),
+                "time_seconds": float(point["time"]),
+                "question": point["question"].strip(),
+                "reference": point["answer"].strip(),
+                "kind": CODES.get(point["class"], point["class"]),
+            }
+
+    def _is_sound(self, where: str, point: Any) -> bool:
+        if not isinstance(point, dict):
+            self.problems.append(f"{where}: a question must be an object, got {point!r}")
+            return False
+        wrong = [key for key in ("question", "answer", "class") if not _is_text(point.get(key))]
+        if wrong:
+            self.problems.append(f"{where}: has no text {' and '.join(wrong)}")
+            return False
+        time = point.get("time")
+        if isinstance(time, bool) or not isinstance(time, int | float) or not math.isfinite(time) or time < 0:
+            self.problems.append(f"{where}: time must be a number of seconds, 0 or more, got {time!r}")
+            return False
+        return True
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _sample(rows: list[dict[str, Any]]) -> Sample:
+    questions = [
+        Question(
+            index=row["index"],
+            time_seconds=row["time_seconds"],
+            text=row["question"],
+            reference=row["reference"],
+            kind=row["kind"],
+        )
+        for row in rows
+    ]
+    first = rows[0]
+    return Sample(
+        entry=first["entry"],
+        video=first["video"],
+        domain=first["domain"],
+        topic=first["topic"],
+        questions=tuple(sorted(questions, key=lambda question: (question.time_seconds, question.index))),
+    )
+
+
+def repeats(table: Dataset) -> list[int]:
+    """The rows that repeat an earlier (video, question, time)."""
+    seen: set[tuple[Any, ...]] = set()
+    found = []
+    for number, key in enumerate(zip(table["video"], table["question"], table["time_seconds"], strict=True)):
+        if key in seen:
+            found.append(number)
+        seen.add(key)
+    return found
+
+
+def without_repeats(table: Dataset) -> Dataset:
+    """The table less its repeats."""
+    dropped = set(repeats(table))
+    return table.select([number for number in range(len(table)) if number not in dropped])
+
+
+def subset(table: Dataset, count: int, seed: int = 0) -> Dataset:
+    """A sample of `count` questions whose types and domains are shared out as in the whole table.
+
+    Whole entries are drawn, as a dialogue cannot be followed from its middle: at each step the one, of a shuffled
+    table, that brings the shares nearest to those of the whole; of the last one only the earlier questions. InputError
+    if `count` is not from 1 to the number of questions.
+    """
+    if not 1 <= count <= len(table):
+        raise InputError(f"a subset must have from 1 to {len(table)} questions, got {count}")
+    waiting: dict[int, list[dict[str, Any]]] = {}
+    for row in table.shuffle(seed=seed):
+        waiting.setdefault(row["entry"], []).append(row)
+    for rows in waiting.values():
+        rows.sort(key=lambda row: (row["time_seconds"], row["index"]))
+    whole = _tally(table)
+    wanted = {key: number / len(table) for key, number in whole.items()}
+    tallies = {entry: _tally(rows) for entry, rows in waiting.items()}
+    chosen: set[tuple[int, int]] = set()
+    counts: Counter[str] = Counter()
+    while len(chosen) < count:
+        best = min(waiting, key=lambda entry: _distance(counts, tallies[entry], wanted))
+        rows = waiting.pop(best)[: count - len(chosen)]
+        counts += _tally(rows)
+        chosen |= {(row["entry"], row["index"]) for row in rows}
+    keys = zip(table["entry"], table["index"], strict=True)
+    return table.select([number for number, key in enumerate(keys) if key in chosen])
+
+
+def _tally(rows: Iterable[dict[str, Any]]) -> Counter[str]:
+    return Counter(f"{column} {row[column]}" for row in rows for column in ("kind", "domain"))
+
+
+def _distance(counts: Counter[str], more: Counter[str], wanted: dict[str, float]) -> float:
+    """How far the shares would be from those wanted if an entry were taken too."""
+    size = (counts.total() + more.total()) / 2  # every question has a kind and a domain
+    return sum(((counts[key] + more[key]) / size - share) ** 2 for key, share in wanted.items())

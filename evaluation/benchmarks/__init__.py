@@ -1,0 +1,1 @@
+"""Benchmarks: each file here is one, found by its name."""

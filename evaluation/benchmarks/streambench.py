@@ -1,0 +1,161 @@
+"""StreamBench (Xiong et al. 2025): 275 videos from the web, first-person and films; six types of question."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from evaluation.annotations import Annotations, read, repeats, subset, without_repeats
+from evaluation.samples import Choice, Sample
+from evaluation.unpacking import unpack
+from streamchat.checkpoints import hub
+from streamchat.errors import InputError
+from streamchat.video import VideoFile, open_video
+
+REPO = "Barry-12138/StreamBench_v0.3"
+QUESTIONS = "streaming_bench*.json"
+VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"}
+REVISION_FILE = "revision.txt"  # the commit that was downloaded, beside the data
+
+
+class StreamBench:
+    """The benchmark in a folder, in any of the layouts in which it is found."""
+
+    name = "streambench"
+    questions = (QUESTIONS, "*.json")  # names of the file of questions, the first that is there
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._folder = choice.folder
+        self.file = questions_file(self._folder, self.questions)
+        self.annotations = self._chosen(read(self.file))
+
+    @cached_property
+    def provenance(self) -> Mapping[str, Any]:
+        """The digest of the questions, the revision if it was downloaded by us, and what was chosen."""
+        revision = self._folder / REVISION_FILE
+        return {
+            "questions_sha256": hashlib.sha256(self.file.read_bytes()).hexdigest(),
+            "revision": revision.read_text().strip() if revision.is_file() else None,
+            "subset": self._choice.subset,
+            "repeats": self._choice.repeats,
+            "subset_seed": self._choice.seed if self._choice.subset else None,
+        }
+
+    def samples(self) -> list[Sample]:
+        """The samples whose questions are sound, whether or not their video is there."""
+        return self.annotations.samples()
+
+    def open(self, sample: Sample, *, max_side: int) -> VideoFile:
+        """The sample's video; raises InputError if it is missing or cannot be read."""
+        return open_video(self.find(sample), max_side=max_side)
+
+    def find(self, sample: Sample) -> Path:
+        """Where a sample's video lies; InputError if it lies nowhere below the folder."""
+        if (direct := self._folder / sample.video).is_file():
+            return direct
+        found = self._videos.get(Path(sample.video).name, [])
+        if not found:
+            raise InputError(f"entry {sample.entry}: the video {sample.video} is not below {self._folder}")
+        named = [path for path in found if sample.domain in path.relative_to(self._folder).parts]
+        return (named or found)[0]
+
+    @cached_property
+    def _videos(self) -> dict[str, list[Path]]:
+        """Every video below the folder by its name; what macOS leaves beside files (`._*`) is none."""
+        videos: dict[str, list[Path]] = {}
+        for path in sorted(self._folder.rglob("*")):
+            if path.suffix.lower() in VIDEO_ENDINGS and not path.name.startswith("."):
+                videos.setdefault(path.name, []).append(path)
+        return videos
+
+    def _chosen(self, whole: Annotations) -> Annotations:
+        table = whole.table if self._choice.repeats else without_repeats(whole.table)
+        if self._choice.subset is not None:
+            table = subset(table, self._choice.subset, self._choice.seed)
+        return Annotations(table, whole.problems, whole.remarks)
+
+
+def questions_file(folder: Path, patterns: Sequence[str] = StreamBench.questions) -> Path:
+    """The file of questions in a folder; InputError unless there is just one."""
+    found = next((paths for paths in (sorted(folder.glob(pattern)) for pattern in patterns) if paths), [])
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise InputError(f"{folder} must hold one file of questions ({' or '.join(patterns)}), and has {names}")
+    return found[0]
+
+
+def look_up(folder: Path) -> hub.Remote:
+    """What the Hub has of the benchmark, in 3 seconds, and how much of it is missing in a folder."""
+    return hub.look_up(REPO, lambda name: not Path(name).name.startswith("."), kind="dataset", folder=folder)
+
+
+def download(folder: Path, progress: hub.Progress, count: int | None = None, seed: int = 0) -> Path:
+    """Fetch the benchmark into a folder, unpack what is packed, and note the revision.
+
+    With `count`, only the videos of a subset of so many questions, if they are not packed. Raises what `hub.fetch`
+    raises, and InputError if an archive would write outside of the folder.
+    """
+    whole = look_up(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if count is not None:
+        questions = {name for name in whole.files if name.endswith(".json")}
+        hub.fetch(_only(whole, questions, folder), lambda *_: None)
+        rows = subset(read(questions_file(folder)).table, count, seed)
+        names = {Path(video).name for video in rows["video"]}
+        unneeded = {name for name in whole.files if Path(name).suffix in VIDEO_ENDINGS and Path(name).name not in names}
+        whole = _only(whole, set(whole.files) - unneeded, folder)
+    hub.fetch(whole, progress)
+    unpack(folder)
+    (folder / REVISION_FILE).write_text(whole.revision + "\n")
+    return folder
+
+
+def _only(remote: hub.Remote, names: set[str], folder: Path) -> hub.Remote:
+    """The same, of some of the files."""
+    return hub.look_up(remote.repo, names.__contains__, kind=remote.kind, folder=folder)
+
+
+def validate(bench: StreamBench) -> tuple[dict[str, Any], list[str]]:
+    """What a benchmark holds, in numbers, and everything that is wrong with it; each video is opened once."""
+    table, samples = bench.annotations.table, bench.samples()
+    wrong = [*bench.annotations.problems, *bench.annotations.remarks]
+    durations: dict[str, float | None] = {}
+    for sample in samples:
+        if sample.video not in durations:
+            durations[sample.video] = _duration(bench, sample, wrong)
+        end = durations[sample.video]
+        late = [question for question in sample.questions if end is not None and question.time_seconds > end]
+        wrong += [
+            f"entry {sample.entry}, {question.index}: is asked at {question.time_seconds:g} s, and {sample.video} ends "
+            f"at {end:.1f} s; it is asked there, and flagged"
+            for question in late
+        ]
+    counts = {
+        "entries": len(samples),
+        "videos": len(set(table["video"])),
+        "questions": len(table),
+        "repeats": len(repeats(table)),
+        "types": dict(Counter(table["kind"]).most_common()),
+        "domains": dict(Counter(sample.domain for sample in samples).most_common()),
+        "missing_or_unreadable_videos": sum(1 for end in durations.values() if end is None),
+    }
+    return counts, wrong
+
+
+def _duration(bench: StreamBench, sample: Sample, wrong: list[str]) -> float | None:
+    """Length of a sample's video in seconds; None, and a line in `wrong`, if it is missing or cannot be read."""
+    try:
+        return bench.open(sample, max_side=64).duration_seconds or float("inf")
+    except InputError as error:
+        wrong.append(str(error))
+        return None
+
+
+def build(choice: Choice) -> StreamBench:
+    """The benchmark for the command line and the app."""
+    return StreamBench(choice)

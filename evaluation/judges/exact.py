@@ -1,0 +1,34 @@
+"""Whether the reference stands in the answer, word for word: for needles, whose answer is one word or number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from evaluation.judges.base import HIGHEST, Grade, Item
+from streamchat.errors import InputError
+
+
+class ExactJudge:
+    """Yes and 5, or no and 0; letter case, punctuation and what stands around do not matter."""
+
+    name = "exact"
+    comparable = False
+    batch = 1000
+
+    def grade(self, items: Sequence[Item]) -> list[Grade]:
+        """A grade for each item."""
+        found = [_words(item.reference) in _words(item.answer) for item in items]
+        return [Grade(correct=yes, score=float(HIGHEST if yes else 0)) for yes in found]
+
+
+def _words(text: str) -> str:
+    """The words of a text with a space before and after each, so that whole words are found in it."""
+    return " ".join(["", *re.findall(r"[^\W_]+", text.lower()), ""])
+
+
+def build(argument: str = "") -> ExactJudge:
+    """The judge; InputError for an argument, as it takes none."""
+    if argument:
+        raise InputError(f"the judge exact takes nothing behind its name, got {argument!r}")
+    return ExactJudge()

@@ -1,0 +1,31 @@
+"""A language model on an OpenAI-compatible server as judge: `openai:URL#NAME`; the key is OPENAI_API_KEY."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evaluation.judges.base import PROMPT_VERSION, Messages, PromptedJudge
+from streamchat.models.openai import Server, parse_address
+
+REPLY_TOKENS = 64
+
+
+class OpenAIJudge(PromptedJudge):
+    """Asks one answer after the other, so that a failure loses only one."""
+
+    batch = 1
+
+    def __init__(self, argument: str) -> None:
+        url, name = parse_address(argument)
+        self._server = Server(url)
+        self._model = self._server.choose(name).name
+        self.name = f"{self._model} at {self._server.host} (prompt version {PROMPT_VERSION})"
+
+    def reply(self, conversations: Sequence[Messages]) -> list[str]:
+        """What the model says to each conversation; StreamChatError if the server fails."""
+        return [self._server.say(self._model, messages, REPLY_TOKENS) for messages in conversations]
+
+
+def build(argument: str = "") -> OpenAIJudge:
+    """The judge; InputError for what is not URL#NAME, StreamChatError if the server does not answer."""
+    return OpenAIJudge(argument)

@@ -1,0 +1,175 @@
+"""What is compared: the product, and the plain baselines that it has to beat, with the same model and prompts.
+
+Every method is shown the frames in order, and answers from what it was shown so far. Its pictures are at most
+`Options.max_pictures`, so that all have the same visual budget; the dialogue goes on within a video for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from streamchat.config import Options
+from streamchat.embedding import TextEmbedder
+from streamchat.engine import AnswerStream, StreamChat
+from streamchat.errors import InputError
+from streamchat.images import jpeg
+from streamchat.memory.dialogue import DialogueMemory
+from streamchat.models.base import Model
+from streamchat.types import Clip, Context, DialogueTurn, Frame, Span, Visual
+
+BASELINE_FPS = 1.0  # frames a second of the stream that a baseline takes, as is usual
+
+
+class Baseline(ABC):
+    """A session without memory but for the dialogue: the model is given some of the frames shown so far."""
+
+    def __init__(self, model: Model, options: Options, embedder: TextEmbedder) -> None:
+        self.model = model
+        self.options = options
+        self._embedder = embedder
+        self._dialogue = DialogueMemory()
+        self._tokens: dict[int, torch.Tensor] = {}  # by the frame's index, of the frames that are held
+        self._newest: Frame | None = None
+        self._next_seconds = 0.0
+
+    @abstractmethod
+    def hold(self, frame: Frame) -> None:
+        """Take one frame of each second."""
+
+    @abstractmethod
+    def chosen(self, most: int) -> Sequence[Frame]:
+        """Up to `most` of the frames held, in time order."""
+
+    def push(self, frame: Frame) -> bool:
+        """Show the next frame; True if it was held."""
+        self._newest = frame
+        if frame.pts_seconds < self._next_seconds:
+            return False
+        self._next_seconds = frame.pts_seconds + 1 / BASELINE_FPS
+        self.hold(frame)
+        return True
+
+    def stream_answer(self, question: str, at_seconds: float) -> AnswerStream:
+        """Answer from the frames chosen and the newest one; InputError if there is none yet."""
+        if self._newest is None:
+            raise InputError("there is no frame yet: start the video before you ask")
+        started = time.perf_counter()
+        embedding = self._embedder.embed([question])[0]
+        return AnswerStream(self, self._context(question, embedding, at_seconds, self._newest), started, 0)
+
+    def record(self, question: str, answer: str, at_seconds: float) -> None:
+        """Put a round into the dialogue."""
+        embedding = self._embedder.embed([f"{question} {answer}"])[0]
+        self._dialogue.add(DialogueTurn(question, answer, at_seconds, embedding))
+
+    def _context(self, question: str, embedding: np.ndarray, at_seconds: float, newest: Frame) -> Context:
+        frames = [frame for frame in self.chosen(self.options.max_pictures) if frame is not newest]
+        frames = [*frames[-self.options.max_pictures + 1 :], newest]
+        tokens = self._encoded(frames)
+        visuals = [
+            Visual(tokens=token[None], span=Span(frame.pts_seconds, frame.pts_seconds), keyframe=jpeg(frame.data))
+            for frame, token in zip(frames, tokens, strict=True)
+        ]
+        span = Span(frames[0].pts_seconds, newest.pts_seconds)
+        asked = self._asked(question, embedding, at_seconds, newest)
+        return replace(asked, open_clip=Clip(tokens, tuple(frames), span), recent=tuple(visuals))
+
+    def _asked(self, question: str, embedding: np.ndarray, at_seconds: float, newest: Frame) -> Context:
+        """The context without anything seen, the same for every baseline."""
+        options, count = self.options, len(self._dialogue)
+        return Context(
+            question=question,
+            question_embedding=embedding,
+            asked_at_seconds=at_seconds,
+            newest=newest,
+            turns=self._dialogue.related(embedding, options.related_turns, count=count, until_seconds=at_seconds),
+            last_turn=self._dialogue.last(count=count, until_seconds=at_seconds),
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            seed=zlib.crc32(f"{options.seed} {at_seconds:.3f} {question}".encode()),
+        )
+
+    def _encoded(self, frames: Sequence[Frame]) -> torch.Tensor:
+        """Tokens [N, P, D] of frames, each encoded once for as long as it is held."""
+        fresh = [frame for frame in frames if frame.index not in self._tokens]
+        if fresh:
+            self._tokens |= {f.index: token for f, token in zip(fresh, self.model.encode_frames(fresh), strict=True)}
+        self._tokens = {frame.index: self._tokens[frame.index] for frame in frames}
+        return torch.stack(list(self._tokens.values()))
+
+
+class Recent(Baseline):
+    """The newest frames, one a second."""
+
+    def __init__(self, model: Model, options: Options, embedder: TextEmbedder) -> None:
+        super().__init__(model, options, embedder)
+        self._frames: list[Frame] = []
+
+    def hold(self, frame: Frame) -> None:
+        """Keep the newest, as many as are shown at most."""
+        self._frames = [*self._frames, frame][-self.options.max_pictures :]
+
+    def chosen(self, most: int) -> Sequence[Frame]:
+        """The newest."""
+        return self._frames[-most:]
+
+
+class Uniform(Baseline):
+    """Frames spread evenly over all that was shown so far."""
+
+    def __init__(self, model: Model, options: Options, embedder: TextEmbedder) -> None:
+        super().__init__(model, options, embedder)
+        self._frames: list[Frame] = []
+        self._stride, self._seen = 1, 0
+
+    def hold(self, frame: Frame) -> None:
+        """Keep every n-th; n doubles whenever there are twice as many as are needed, so that memory stays bounded."""
+        if self._seen % self._stride == 0:
+            self._frames.append(frame)
+        self._seen += 1
+        if len(self._frames) > 2 * self.options.max_pictures:
+            self._frames = self._frames[::2]
+            self._stride *= 2
+
+    def chosen(self, most: int) -> Sequence[Frame]:
+        """Evenly spread ones."""
+        places = np.linspace(0, len(self._frames) - 1, min(most, len(self._frames))).round().astype(int)
+        return [self._frames[place] for place in places]
+
+
+class Blind(Baseline):
+    """No video at all: what the question alone gives away. A model that must look looks at black."""
+
+    def hold(self, frame: Frame) -> None:
+        """Keep nothing."""
+
+    def chosen(self, most: int) -> Sequence[Frame]:  # noqa: ARG002
+        """None."""
+        return []
+
+    def _context(self, question: str, embedding: np.ndarray, at_seconds: float, newest: Frame) -> Context:
+        black = Frame(np.zeros_like(newest.data), newest.pts_seconds, newest.index)
+        return self._asked(question, embedding, at_seconds, black)
+
+
+METHODS = {"memory": StreamChat, "recent": Recent, "uniform": Uniform, "blind": Blind}
+
+
+def begin(name: str, model: Model, options: Options, embedder: TextEmbedder) -> StreamChat | Baseline:
+    """A session of a method; InputError for an unknown one."""
+    check_method(name)
+    session: StreamChat | Baseline = METHODS[name](model, options, embedder)
+    return session
+
+
+def check_method(name: str) -> None:
+    """Raise InputError, with the choices, for a method that there is not."""
+    if name not in METHODS:
+        raise InputError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}")

@@ -1,0 +1,175 @@
+"""The figures of a run (paper, appendix D), each with a 95% interval from a bootstrap over videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from evaluation.records import Row
+
+RESAMPLES = 1000
+LEVEL = (2.5, 97.5)  # percentiles of a 95% interval
+LENGTHS = (
+    (60, "under 1 min"),
+    (180, "1-3 min"),
+    (600, "3-10 min"),
+    (float("inf"), "over 10 min"),
+)  # of a video, seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """An answer with its grade."""
+
+    row: Row
+    correct: bool | None
+    score: float | None
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether the judge gave a grade."""
+        return self.correct is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A mean and its interval; None where there is nothing to take it of."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What the judge's grades come to."""
+
+    questions: int
+    graded: int
+    accuracy: Figure  # percent of the graded answers that are correct
+    score: Figure  # mean of 0-5
+    coherence: Figure  # mean change of the score between rounds that follow each other; lower is better
+
+    @property
+    def ungraded(self) -> int:
+        """Answers without a grade; they are in no mean."""
+        return self.questions - self.graded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """What was measured beside, idle: nothing was taken in while an answer was made."""
+
+    rpd_median: float | None  # request processing delay: seconds from the question to the start of generation
+    rpd_p95: float | None
+    first_token_median: float | None
+    first_token_p95: float | None
+    fps: float | None  # frames of the stream taken in a second, everything included
+    pictures_median: float | None  # token maps that a question was answered from
+
+
+def join(rows: Iterable[Row], grades: dict[str, Row]) -> list[Graded]:
+    """The answers with their grades; one that the judge has not seen is ungraded."""
+    joined = []
+    for row in rows:
+        grade = grades.get(row["id"], {})
+        joined.append(Graded(row=row, correct=grade.get("correct"), score=grade.get("score")))
+    return joined
+
+
+def scores(graded: Sequence[Graded]) -> Scores:
+    """Accuracy, score and coherence of some answers of one run."""
+    seen = [one for one in graded if one.is_graded]
+    return Scores(
+        questions=len(graded),
+        graded=len(seen),
+        accuracy=_figure([(one.row["video"], 100.0 * bool(one.correct)) for one in seen]),
+        score=_figure([(one.row["video"], float(one.score or 0)) for one in seen]),
+        coherence=_figure(changes(graded)),
+    )
+
+
+def changes(graded: Sequence[Graded]) -> list[tuple[str, float]]:
+    """Every |score(i+1) - score(i)| of rounds that follow each other in one sample, both graded, with its video."""
+    samples: dict[int, list[Graded]] = {}
+    for one in sorted(graded, key=lambda one: (one.row["asked_at_seconds"], one.row["index"])):
+        samples.setdefault(one.row["entry"], []).append(one)
+    return [
+        (before.row["video"], abs(after.score - before.score))
+        for rounds in samples.values()
+        for before, after in pairwise(rounds)
+        if before.score is not None and after.score is not None
+    ]
+
+
+def groups(graded: Sequence[Graded], key: Callable[[Row], str]) -> dict[str, list[Graded]]:
+    """The answers by something of theirs, in the order of its first appearance."""
+    found: dict[str, list[Graded]] = {}
+    for one in graded:
+        found.setdefault(key(one.row), []).append(one)
+    return found
+
+
+def length_of(row: Row) -> str:
+    """Which class of length a row's video belongs to."""
+    seconds = row.get("video_seconds")
+    return "unknown" if seconds is None else next(name for limit, name in LENGTHS if seconds < limit)
+
+
+def without_repeats(graded: Sequence[Graded]) -> list[Graded]:
+    """The answers less those to a question that was asked before, of the same video at the same time."""
+    found: dict[tuple[Any, ...], Graded] = {}
+    for one in graded:
+        found.setdefault((one.row["video"], one.row["question"], one.row["time_seconds"]), one)
+    return list(found.values())
+
+
+def speed(rows: Sequence[Row]) -> Speed:
+    """Delays and frames a second of the answers that came."""
+    answered = [row for row in rows if row["error"] is None]
+    rpd = [row["timing"]["retrieval_seconds"] for row in answered]
+    first = [row["timing"]["first_token_seconds"] for row in answered]
+    last = {row["entry"]: row for row in sorted(answered, key=lambda row: row["frames_seen"])}.values()
+    seconds = sum(row["take_in_seconds"] for row in last)
+    return Speed(
+        rpd_median=_percentile(rpd, 50),
+        rpd_p95=_percentile(rpd, 95),
+        first_token_median=_percentile(first, 50),
+        first_token_p95=_percentile(first, 95),
+        fps=sum(row["frames_seen"] for row in last) / seconds if seconds else None,
+        pictures_median=_percentile([row["pictures"] for row in answered], 50),
+    )
+
+
+def difference(run: Sequence[Graded], baseline: Sequence[Graded]) -> Figure:
+    """Accuracy of a run less that of a baseline, in points, over the questions that both have graded."""
+    other = {one.row["id"]: one for one in baseline if one.is_graded}
+    pairs = [
+        (one.row["video"], 100.0 * (bool(one.correct) - bool(other[one.row["id"]].correct)))
+        for one in run
+        if one.is_graded and one.row["id"] in other
+    ]
+    return _figure(pairs)
+
+
+def _figure(values: Sequence[tuple[str, float]], seed: int = 0) -> Figure:
+    """The mean of values with their videos, and the interval of the mean when videos are drawn anew."""
+    if not values:
+        return Figure(value=None)
+    videos: dict[str, list[float]] = {}
+    for video, value in values:
+        videos.setdefault(video, []).append(value)
+    sums = np.array([sum(of) for of in videos.values()])
+    counts = np.array([len(of) for of in videos.values()])
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.percentile(means, LEVEL)
+    return Figure(value=float(sums.sum() / counts.sum()), low=float(low), high=float(high))
+
+
+def _percentile(values: Sequence[float], percent: float) -> float | None:
+    return float(np.percentile(values, percent)) if values else None

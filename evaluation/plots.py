@@ -1,0 +1,82 @@
+"""The plots of a report, as SVG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from evaluation import metrics
+from evaluation.records import Row
+
+if TYPE_CHECKING:
+    from evaluation.report import Loaded
+
+COLOURS = ("#4f46e5", "#94a3b8", "#0ea5e9", "#f59e0b", "#10b981", "#ef4444")
+WIDTH, HEIGHT = 9.0, 3.2  # inches
+
+matplotlib.rcParams.update({"svg.hashsalt": "streamchat", "svg.fonttype": "none", "font.size": 9})
+
+
+def natural(name: str) -> tuple[bool, float, str]:
+    """A key that sorts names that begin with a number by it, before the others."""
+    number = re.match(r"\d+(\.\d+)?", name)
+    unit = 60.0 if " min" in name else 1.0
+    return (number is None, float(number[0]) * unit if number else 0.0, name)
+
+
+def of(runs: Sequence[Loaded], judges: Sequence[str]) -> list[str]:
+    """Accuracy by type for each judge, and the delays, of some runs."""
+    pictures = [_accuracy(runs, judge, lambda row: row["kind"]) for judge in judges]
+    return [*pictures, _delay(runs)]
+
+
+def _accuracy(runs: Sequence[Loaded], judge: str, key: Callable[[Row], str]) -> str:
+    """Bars of accuracy with their intervals, a colour for each run."""
+    names = sorted({key(row) for run in runs for row in run.rows}, key=natural)
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(runs)
+    for number, run in enumerate(runs):
+        found = metrics.groups(run.graded(judge), key)
+        values = [metrics.scores(found.get(name, [])).accuracy for name in names]
+        places = [place + number * width for place in range(len(names))]
+        heights = [figure.value or 0.0 for figure in values]
+        spread = [
+            [(one.value or 0) - (one.low or 0) for one in values],
+            [(one.high or 0) - (one.value or 0) for one in values],
+        ]
+        axes.bar(places, heights, width, label=run.label, color=COLOURS[number % len(COLOURS)])
+        axes.errorbar(places, heights, yerr=spread, fmt="none", ecolor="#334155", elinewidth=0.8)
+    axes.set_xticks([place + width * (len(runs) - 1) / 2 for place in range(len(names))], names)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("Acc. %")
+    axes.set_title(f"Accuracy by type, judged by {judge}", loc="left")
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _delay(runs: Sequence[Loaded]) -> str:
+    """Bars of the median time to the first token, and of its 95th percentile."""
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.4 * len(runs)), layout="constrained")
+    axes = figure.subplots()
+    for number, run in enumerate(runs):
+        speed = metrics.speed(run.rows)
+        colour = COLOURS[number % len(COLOURS)]
+        axes.barh(number, speed.first_token_p95 or 0.0, color=colour, alpha=0.35)
+        axes.barh(number, speed.first_token_median or 0.0, color=colour)
+    axes.set_yticks(range(len(runs)), [run.label for run in runs])
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds to the first token, idle: median, and 95th percentile (pale)")
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]
