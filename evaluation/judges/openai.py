@@ -23,7 +23,8 @@ class OpenAIJudge(PromptedJudge):
 
     def reply(self, conversations: Sequence[Messages]) -> list[str]:
         """What the model says to each conversation; StreamChatError if the server fails."""
-        return [self._server.say(self._model, messages, REPLY_TOKENS) for messages in conversations]
+        settings = {"max_tokens": REPLY_TOKENS, "temperature": 0.0, "seed": 0}
+        return ["".join(self._server.stream(self._model, messages, **settings)) for messages in conversations]
 
 
 def build(argument: str = "") -> OpenAIJudge:

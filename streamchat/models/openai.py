@@ -92,22 +92,8 @@ class OpenAIModel(ChatModel):
 
         Raises StreamChatError, with what to do, if the server cannot be reached, refuses, or breaks off.
         """
-        wanted: Any = {"model": self._model_name, "messages": _written(messages, visuals)}
-        begun, end = False, None
-        try:
-            with self._server.client.chat.completions.create(
-                **wanted, stream=True, max_tokens=max_new_tokens, temperature=temperature, seed=seed
-            ) as chunks:
-                for chunk in chunks:
-                    text, end = _read(chunk)
-                    if text:
-                        begun = True
-                        yield text
-                    if end:
-                        break
-        except (openai.OpenAIError, ValueError) as error:
-            raise self._server.failure(error, begun=begun) from None  # the cause may show the key
-        self._server.check_end(end, begun=begun)
+        wanted = {"max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+        yield from self._server.stream(self._model_name, _written(messages, visuals), **wanted)
 
 
 class _Served(NamedTuple):
@@ -156,14 +142,22 @@ class Server:
         except (openai.OpenAIError, ValueError, LookupError, TypeError) as error:
             raise self.failure(error) from None
 
-    def say(self, model: str, messages: Sequence[Message], max_tokens: int) -> str:
-        """A whole greedy reply; raises StreamChatError, with what to do, if there is none."""
-        wanted: Any = {"model": model, "messages": messages, "max_tokens": max_tokens, "temperature": 0.0, "seed": 0}
+    def stream(self, model: str, messages: Sequence[Message], **settings: Any) -> Generator[str, None, None]:
+        """The reply as it comes; closing it hangs up. Raises StreamChatError, with what to do, for every failure."""
+        begun, end = False, None
+        wanted: Any = {"model": model, "messages": messages, "stream": True, **settings}
         try:
-            reply = self.client.chat.completions.create(**wanted)
-            return reply.choices[0].message.content or ""
-        except (openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise self.failure(error) from None
+            with self.client.chat.completions.create(**wanted) as chunks:
+                for chunk in chunks:
+                    text, end = _read(chunk)
+                    if text:
+                        begun = True
+                        yield text
+                    if end:
+                        break
+        except (openai.OpenAIError, ValueError) as error:
+            raise self.failure(error, begun=begun) from None  # the cause may show the key
+        self.check_end(end, begun=begun)
 
     def failure(self, error: Exception, *, begun: bool = False) -> StreamChatError:
         """What went wrong and what to do, for any error of the package or of reading what the server sent."""

@@ -1,0 +1,209 @@
+"""Judges: what counts as a grade, what does not, and that an answer is never given a grade that is not its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import openai_server
+import pytest
+import tiny_checkpoints
+import torch
+from conftest import WordEmbedder
+from openai_server import say, serving
+from transformers import AutoModelForCausalLM, Qwen2Config
+
+from evaluation import judges, judging
+from evaluation.judges.base import Grade, Item, Messages, PromptedJudge, parse
+from evaluation.judges.exact import ExactJudge
+from evaluation.judges.semantic import SemanticJudge, token_f1
+from evaluation.records import RunFolder
+from streamchat.errors import InputError, StreamChatError
+
+GOOD = '{"correct": "yes", "score": 4}'
+
+
+class Scripted(PromptedJudge):
+    """Says what it is told to, one reply after the other."""
+
+    name = "scripted"
+    batch = 2
+
+    def __init__(self, *replies: str) -> None:
+        self.replies = list(replies)
+        self.asked: list[Messages] = []
+
+    def reply(self, conversations: Sequence[Messages]) -> list[str]:
+        self.asked += conversations
+        return [self.replies.pop(0) for _ in conversations]
+
+
+def item(answer: str = "A dog.", reference: str = "A dog.") -> Item:
+    return Item(question="What is it?", reference=reference, answer=answer)
+
+
+class TestReplies:
+    @pytest.mark.parametrize(
+        ("reply", "grade"),
+        [
+            (GOOD, Grade(correct=True, score=4)),
+            ('```json\n{"correct": "No", "score": 0}\n```', Grade(correct=False, score=0)),
+            (' {"score": 5, "correct": "YES"} ', Grade(correct=True, score=5)),
+        ],
+    )
+    def test_the_json_asked_for_is_a_grade(self, reply: str, grade: Grade) -> None:
+        assert parse(reply) == grade
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            "",
+            "yes",
+            "The answer is correct. " + GOOD,
+            GOOD + GOOD,
+            "[]",
+            '{"correct": "yes"}',
+            '{"correct": "yes", "score": 4, "reason": "x"}',
+            '{"correct": true, "score": 4}',
+            '{"correct": "maybe", "score": 4}',
+            '{"correct": "yes", "score": "4"}',
+            '{"correct": "yes", "score": 6}',
+            '{"correct": "yes", "score": -1}',
+            '{"correct": "yes", "score": 3.5}',
+            '{"correct": "yes", "score": true}',
+            '{"correct": "yes", "score": NaN}',
+            "{'correct': 'yes', 'score': 4}",
+        ],
+    )
+    def test_anything_else_is_ungraded_with_a_reason(self, reply: str) -> None:
+        grade = parse(reply)
+        assert (grade.correct, grade.score) == (None, None)
+        assert grade.ungraded
+
+    def test_a_bad_reply_is_asked_for_once_more(self) -> None:
+        judge = Scripted("well…", GOOD)
+        assert judge.grade([item()]) == [Grade(correct=True, score=4)]
+        assert [message["role"] for message in judge.asked[1]] == ["system", "user", "assistant", "user"]
+
+    def test_after_that_it_is_ungraded_and_takes_no_other_answers_grade(self) -> None:
+        judge = Scripted(GOOD, "bad", '{"correct": "no", "score": 1}', "bad again")
+        grades = judge.grade([item(), item("x"), item("y")])
+        assert [grade.score for grade in grades] == [4, None, 1]
+        assert len(judge.asked) == 4
+
+
+class TestStandIns:
+    @pytest.mark.parametrize(
+        ("answer", "correct"),
+        [
+            ("The number is 4827.", True),
+            ("4827", True),
+            ("It was 48271.", False),
+            ("I did not notice.", False),
+            ("", False),
+        ],
+    )
+    def test_exact_wants_the_reference_as_whole_words(self, answer: str, correct: bool) -> None:
+        (grade,) = ExactJudge().grade([item(answer, "4827")])
+        assert (grade.correct, grade.score) == (correct, 5.0 if correct else 0.0)
+
+    def test_semantic_is_higher_for_what_is_nearer(self) -> None:
+        judge = SemanticJudge(WordEmbedder())
+        same, near, far, none = judge.grade(
+            [
+                item("a red dog", "a red dog"),
+                item("a red cat", "a red dog"),
+                item("two blue cars", "a red dog"),
+                item("", "a"),
+            ]
+        )
+        assert (same.correct, same.score) == (True, 5)
+        assert 5 > (near.score or 0) > (far.score or 0) >= (none.score or 0) == 0
+        assert not judge.comparable
+        assert "stand-in" in judge.name
+
+    def test_token_f1_by_hand(self) -> None:
+        assert token_f1("a red dog", "the red dog runs") == pytest.approx(2 * 2 / (3 + 4))
+
+    def test_an_unknown_judge_lists_the_choices(self) -> None:
+        with pytest.raises(InputError, match=r"unknown judge 'nope'.*exact.*semantic"):
+            judges.build("nope")
+        with pytest.raises(InputError, match="takes nothing behind its name"):
+            judges.build("exact:7")
+
+
+class TestModels:
+    def test_a_server_judges(self) -> None:
+        with serving(say(GOOD)) as server:
+            judge = judges.build(f"openai:{server.url}#{openai_server.NAME}")
+            assert judge.grade([item()]) == [Grade(correct=True, score=4)]
+            text = json.dumps(server.requests[0].body)
+        assert "What is it?" in text
+        assert "prompt version" in judge.name
+
+    def test_a_language_model_judges_in_batches(self, tmp_path: Path) -> None:
+        judge = judges.build(f"llama3:{tiny_judge(tmp_path)}")
+        alone = [judge.grade([one])[0] for one in (item("A dog."), item("A much longer answer about a cat."))]
+        assert judge.grade([item("A dog."), item("A much longer answer about a cat.")]) == alone
+        assert all(grade.ungraded for grade in alone)  # random weights speak no JSON
+
+    def test_the_papers_judge_that_is_not_here_says_what_to_do(self) -> None:
+        with pytest.raises(StreamChatError, match="--download meta-llama/Meta-Llama-3-8B-Instruct"):
+            judges.build("llama3")
+
+
+def tiny_judge(folder: Path) -> Path:
+    """A text model of random weights with a chat template."""
+    template = tiny_checkpoints.TURNS + "{{ m['content'] }}" + tiny_checkpoints.END
+    tokenizer = tiny_checkpoints.tokenizer({}, template)
+    torch.manual_seed(0)
+    settings = {key: value for key, value in tiny_checkpoints.text("qwen2", tokenizer).items() if key != "model_type"}
+    AutoModelForCausalLM.from_config(Qwen2Config(**settings)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+class TestJudging:
+    def run(self, folder: Path, count: int = 5) -> RunFolder:
+        run = RunFolder(folder)
+        run.begin({"benchmark": "x"}, {})
+        with run.writer(0) as writer:
+            for number in range(count):
+                writer.write(self.row(number))
+        return run
+
+    def row(self, number: int) -> dict[str, Any]:
+        return {
+            "id": f"0-{number}",
+            "entry": 0,
+            "index": number,
+            "asked_at_seconds": float(number),
+            "question": "What?",
+            "reference": "4827",
+            "answer": "" if number == 1 else "4827",
+            "error": "gone" if number == 1 else None,
+        }
+
+    def test_what_has_no_answer_is_ungraded(self, tmp_path: Path) -> None:
+        folder = self.run(tmp_path / "run")
+        assert judging.judge(folder, ExactJudge()) == 1
+        grades = judging.grades_of(folder)["exact"]
+        assert grades["0-1"]["ungraded"] == "there is no answer: gone"
+        assert [grades[f"0-{number}"]["score"] for number in (0, 2, 3, 4)] == [5, 5, 5, 5]
+
+    def test_judging_goes_on_where_it_was(self, tmp_path: Path) -> None:
+        folder = self.run(tmp_path / "run")
+        judge = Scripted(GOOD, GOOD, GOOD, GOOD)
+        with pytest.raises(IndexError):
+            judging.judge(folder, Scripted(GOOD))  # fails in the second batch
+        judging.judge(folder, judge)
+        assert len(judging.grades_of(folder)["scripted"]) == 5
+        assert len(judge.asked) == 3
+
+    def test_two_judges_grade_one_run(self, tmp_path: Path) -> None:
+        folder = self.run(tmp_path / "run")
+        judging.judge(folder, ExactJudge())
+        judging.judge(folder, Scripted(*[GOOD] * 4))
+        assert set(judging.grades_of(folder)) == {"exact", "scripted"}

@@ -1,0 +1,306 @@
+"""Runs: online, recorded as they come, resumable after any end, shared by several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import benchmark_roots
+import pytest
+from conftest import WordEmbedder
+
+from evaluation import runner
+from evaluation.__main__ import main
+from evaluation.benchmarks.streambench import StreamBench
+from evaluation.methods import METHODS, Blind, Recent, Uniform
+from evaluation.records import RunFolder, Writer, read_rows
+from evaluation.runner import Run
+from evaluation.samples import Choice
+from streamchat.config import Options
+from streamchat.errors import InputError
+from streamchat.models.base import Model
+from streamchat.types import Frame
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMED = ("timing", "take_in_seconds")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    gone = {
+        "info": {"video_path": "gone.mp4", "class_1": "Movie"},
+        "breakpoint": [benchmark_roots.point(1, "Where?", "There.", "CI")],
+    }
+    return benchmark_roots.write(tmp_path_factory.mktemp("bench") / "root", [*benchmark_roots.entries(), gone])
+
+
+@pytest.fixture
+def bench(root: Path) -> StreamBench:
+    return StreamBench(Choice(root=root))
+
+
+def config(model: Model, method: str = "memory", **changes: Any) -> Run:
+    return Run(
+        model=model,
+        model_spec="fake",
+        method=method,
+        preset="base",
+        options=Options(**changes),
+        embedder=WordEmbedder(),
+    )
+
+
+def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
+
+
+class Interrupting(WordEmbedder):
+    """Ends the process's work, as Ctrl-C would, when a text is embedded for the n-th time."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.left = calls
+
+    def embed(self, texts: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().embed(texts)
+
+
+class TestRun:
+    @pytest.mark.parametrize("method", list(METHODS))
+    def test_every_question_has_a_row_and_a_missing_video_is_recorded(
+        self, method: str, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        assert runner.run(config(fake_model, method), bench, folder) == 1
+        rows = {row["id"]: row for row in folder.rows()}
+        assert set(rows) == {"0-0", "0-1", "0-2", "0-3", "1-0", "1-1", "2-0"}
+        assert "gone.mp4 is not below" in rows["2-0"]["error"]
+        assert rows["1-1"]["past_the_end"]
+        assert rows["1-1"]["asked_at_seconds"] < 6
+        assert rows["0-2"]["answer"]
+        pictures = {row["pictures"] for row in rows.values() if row["error"] is None}
+        assert max(pictures) <= Options().max_pictures
+        assert (pictures == {0}) == (method == "blind")
+
+    def test_a_question_sees_no_frame_later_than_itself(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        runner.run(config(fake_model), bench, folder)
+        for row in folder.rows():
+            assert row["error"] or all(end <= row["asked_at_seconds"] for _, end, _ in row["evidence"])
+            assert row["error"] or row["frames_seen"] <= row["asked_at_seconds"] * 25 + 1
+
+    def test_run_json_says_what_was_run(self, bench: StreamBench, fake_model: Model, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path / "run")
+        runner.run(config(fake_model), bench, folder)
+        described = folder.described()
+        assert described["identity"]["model"] == "fake"
+        assert described["identity"]["options"]["seed"] == 0
+        assert len(described["identity"]["data"]["questions_sha256"]) == 64
+        assert described["versions"]["torch"]
+
+    @pytest.mark.parametrize("calls", [3, 9, 14])
+    def test_an_interrupted_run_equals_an_unbroken_one_and_asks_nothing_twice(
+        self, calls: int, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        whole, broken = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
+        runner.run(config(fake_model), bench, whole)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(Run(**{**vars_of(config(fake_model)), "embedder": Interrupting(calls)}), bench, broken)
+        before = broken.rows()
+        runner.run(config(fake_model), bench, broken)
+        assert untimed(broken.rows()) == untimed(whole.rows())
+        assert len(before) < len(whole.rows())
+        assert [row for row in broken.rows() if row["id"] in {row["id"] for row in before}] == before
+
+    def test_a_torn_last_line_is_cut_and_asked_again(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        runner.run(config(fake_model), bench, folder)
+        whole = folder.rows()
+        file = folder.path / "answers.0.jsonl"
+        text = file.read_text()
+        file.write_text(text[:-40])
+        assert len(folder.rows()) == len(whole) - 1
+        runner.run(config(fake_model), bench, folder)
+        assert untimed(folder.rows()) == untimed(whole)
+
+    def test_another_configuration_in_the_same_folder_is_refused(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        runner.run(config(fake_model), bench, folder)
+        with pytest.raises(InputError, match="differs in options"):
+            runner.run(config(fake_model, seed=1), bench, folder)
+        with pytest.raises(InputError, match="differs in method"):
+            runner.run(config(fake_model, "recent"), bench, folder)
+
+    def test_a_second_start_on_the_same_folder_is_refused(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        runner.run(config(fake_model), bench, folder)
+        with folder.writer(0), pytest.raises(InputError, match="being written by another process"):
+            runner.run(config(fake_model), bench, folder)
+
+    def test_a_folder_that_is_no_run_is_left_alone(self, bench: StreamBench, fake_model: Model, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").write_text("mine")
+        with pytest.raises(InputError, match="not empty and holds no run"):
+            runner.run(config(fake_model), bench, RunFolder(tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+    @pytest.mark.parametrize("text", ["{", "[]", "{}"])
+    def test_a_damaged_folder_is_named(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(InputError, match="is not the folder of a run"):
+            RunFolder(tmp_path).described()
+
+    def test_a_damaged_line_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "answers.0.jsonl").write_text('{"id": "0-0"}\nrubbish\n')
+        with pytest.raises(InputError, match=r"line 2 of .* is damaged"):
+            read_rows(tmp_path / "answers.0.jsonl")
+
+    def test_a_stop_keeps_what_was_answered(self, bench: StreamBench, fake_model: Model, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path / "run")
+        answered: list[object] = []
+        runner.run(config(fake_model), bench, folder, tell=answered.append, stopped=lambda: len(answered) >= 2)
+        assert len(folder.rows()) == 2
+        runner.run(config(fake_model), bench, folder)
+        assert len(folder.rows()) == 7
+
+
+def vars_of(run: Run) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in Run.__slots__}
+
+
+class TestBaselines:
+    def frames(self, seconds: int) -> Iterator[Frame]:
+        from conftest import picture
+
+        return (Frame(picture(number % 256), number / 5, number) for number in range(seconds * 5))
+
+    def times(self, session: Any, question: str = "What?") -> list[float]:
+        stream = session.stream_answer(question, 1000.0)
+        return [visual.span.start for visual in stream._context.recent]
+
+    def test_recent_has_the_newest_frames_one_a_second(self, fake_model: Model) -> None:
+        session = Recent(fake_model, Options(max_pictures=4), WordEmbedder())
+        for frame in self.frames(30):
+            session.push(frame)
+        assert self.times(session) == [27.0, 28.0, 29.0, 29.8]
+
+    def test_uniform_spreads_over_all_that_was_shown(self, fake_model: Model) -> None:
+        session = Uniform(fake_model, Options(max_pictures=5), WordEmbedder())
+        for frame in self.frames(400):
+            session.push(frame)
+        times = self.times(session)
+        assert len(times) == 5
+        assert times[0] < 150
+        assert times[-1] == pytest.approx(399.8)
+        assert times == sorted(times)
+
+    def test_blind_sees_nothing(self, fake_model: Model) -> None:
+        session = Blind(fake_model, Options(), WordEmbedder())
+        for frame in self.frames(3):
+            session.push(frame)
+        stream = session.stream_answer("What?", 2.0)
+        assert stream.pictures == 0
+        assert int(stream._context.newest.data.max()) == 0
+
+    def test_the_dialogue_goes_on(self, fake_model: Model) -> None:
+        session = Recent(fake_model, Options(), WordEmbedder())
+        for frame in self.frames(3):
+            session.push(frame)
+        session.record("Is there a red bicycle?", "Yes, a red bicycle.", 1.0)
+        context = session.stream_answer("Which colour was the bicycle?", 2.0)._context
+        assert [turn.answer for turn in context.turns] == ["Yes, a red bicycle."]
+
+
+class TestProcesses:
+    def command(self, root: Path, out: Path, *launcher: str) -> list[str]:
+        arguments = ["run", "streambench", "--root", str(root), "--model", "fake", "--out", str(out)]
+        return [*(launcher or (sys.executable,)), "-m", "evaluation", *arguments]
+
+    def test_a_killed_run_goes_on_and_equals_an_unbroken_one(self, root: Path, tmp_path: Path) -> None:
+        assert subprocess.run(self.command(root, tmp_path / "whole"), cwd=ROOT, check=False).returncode == 1
+        killed = subprocess.Popen(self.command(root, tmp_path / "killed"), cwd=ROOT)
+        answers = tmp_path / "killed" / "answers.0.jsonl"
+        deadline = time.monotonic() + 120
+        while killed.poll() is None and time.monotonic() < deadline:
+            if answers.exists() and answers.read_bytes().count(b"\n") >= 2:
+                killed.send_signal(signal.SIGKILL)
+                killed.wait()
+        assert killed.returncode in (-signal.SIGKILL, 1)
+        assert subprocess.run(self.command(root, tmp_path / "killed"), cwd=ROOT, check=False).returncode == 1
+        whole, again = (RunFolder(tmp_path / name).rows() for name in ("whole", "killed"))
+        assert untimed(again) == untimed(whole)
+
+    def test_two_processes_give_what_one_gives(self, root: Path, tmp_path: Path) -> None:
+        torchrun = str(Path(sys.executable).with_name("torchrun"))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        two = self.command(root, tmp_path / "two", torchrun, "--standalone", "--nproc-per-node", "2")
+        one = subprocess.run(self.command(root, tmp_path / "one"), cwd=ROOT, check=False)
+        both = subprocess.run(two, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        files = {path.name for path in (tmp_path / "two").glob("answers.*.jsonl")}
+        assert files == {"answers.0.jsonl", "answers.1.jsonl"}, both.stderr
+        assert one.returncode == 1
+        assert untimed(RunFolder(tmp_path / "two").rows()) == untimed(RunFolder(tmp_path / "one").rows())
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["run", "nope", "--out", "{tmp}/r"], "unknown benchmark 'nope': choose one of"),
+            (["run", "streambench", "--out", "{tmp}/r"], "give --root FOLDER"),
+            (
+                ["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--method", "best"],
+                "unknown method 'best'",
+            ),
+            (["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--subset", "99"], "from 1 to 7 questions"),
+            (["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--model", "nope"], "unknown model 'nope'"),
+            (["judge", "{tmp}/r"], "is not the folder of a run"),
+            (["report", "{tmp}/r", "--out", "{tmp}/o"], "is not the folder of a run"),
+        ],
+    )
+    def test_bad_input_is_explained_with_exit_code_2(
+        self, arguments: list[str], said: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main([argument.format(root=root, tmp=tmp_path) for argument in arguments]) == 2
+        assert said in capsys.readouterr().err
+
+    def test_from_data_to_a_report(self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for method in ("memory", "recent"):
+            out = str(tmp_path / method)
+            run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", method, "--out", out]
+            assert main([*run, "--no-repeats"]) == 1  # one video is missing
+            assert main(["judge", out, "--judge", "exact"]) == 0
+            assert main(["judge", out, "--judge", "exact"]) == 0
+        grades = next((tmp_path / "memory").glob("grades.*.ndjson"))
+        assert len(read_rows(grades)) == 6
+        report = tmp_path / "report"
+        assert main(["report", str(tmp_path / "memory"), str(tmp_path / "recent"), "--out", str(report)]) == 0
+        text = (report / "report.md").read_text()
+        assert "Scores, judged by exact" in text
+        assert "Memory against the baselines" in text
+        assert "gone.mp4" in text
+        assert (report / "report.html").read_text().count("<svg") == 2
+
+
+def test_a_writer_appends_and_lets_go_of_its_lock(tmp_path: Path) -> None:
+    for number in range(2):
+        with Writer(tmp_path / "rows.jsonl") as writer:
+            writer.write({"id": number})
+    assert [json.loads(line)["id"] for line in (tmp_path / "rows.jsonl").read_text().splitlines()] == [0, 1]
