@@ -7,6 +7,7 @@ Every method is shown the frames in order, and answers from what it was shown so
 from __future__ import annotations
 
 import time
+import weakref
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -173,3 +174,30 @@ def check_method(name: str) -> None:
     """Raise InputError, with the choices, for a method that there is not."""
     if name not in METHODS:
         raise InputError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}")
+
+
+class SeenOnce:
+    """A model that encodes a picture once for as long as it lives: for streams in which the same arrays come again."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.name, self.number_bytes = model.name, model.number_bytes
+        self.tokens_per_frame, self.dim = model.tokens_per_frame, model.dim
+        self.caption, self.summarize, self.answer = model.caption, model.summarize, model.answer
+        self._seen: dict[int, tuple[weakref.ref[np.ndarray], torch.Tensor]] = {}
+
+    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+        """Visual tokens [N, P, D] of N frames; those of pictures seen before are taken from then."""
+        fresh = [frame for frame in frames if self._known(frame) is None]
+        if fresh:
+            for frame, tokens in zip(fresh, self._model.encode_frames(fresh), strict=True):
+                self._remember(frame.data, tokens)
+        return torch.stack([self._seen[id(frame.data)][1] for frame in frames])
+
+    def _remember(self, picture: np.ndarray, tokens: torch.Tensor) -> None:
+        key = id(picture)
+        self._seen[key] = (weakref.ref(picture, lambda _: self._seen.pop(key, None)), tokens)
+
+    def _known(self, frame: Frame) -> torch.Tensor | None:
+        found = self._seen.get(id(frame.data))
+        return found[1] if found is not None and found[0]() is frame.data else None

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from evaluation.methods import Baseline, begin, check_method
+from evaluation.methods import Baseline, SeenOnce, begin, check_method
 from evaluation.records import Row, RunFolder, Writer
 from evaluation.samples import Benchmark, Question, Sample
 from streamchat.config import Options
@@ -157,7 +157,8 @@ def _played(
 ) -> Iterator[Row]:
     """Play a sample's video and ask its questions at their times, or put back the answers that were recorded."""
     options = replace(run.options, seed=zlib.crc32(f"{run.options.seed} {sample.entry}".encode()))
-    session = begin(run.method, run.model, options, run.embedder)
+    model = SeenOnce(run.model) if benchmark.repeats_pictures else run.model
+    session = begin(run.method, model, options, run.embedder)
     waiting = list(sample.questions)
     video = benchmark.open(sample, max_side=options.max_side)
     meter = _Meter(video.duration_seconds)

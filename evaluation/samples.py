@@ -47,6 +47,7 @@ class Benchmark(Protocol):
     """A set of samples on disk; made by the `build(choice)` of a file in evaluation/benchmarks/."""
 
     name: str
+    repeats_pictures: bool  # the same arrays come again, so that a model need not encode them twice
     provenance: Mapping[str, Any]  # what tells this data from another: revision, digest, what was chosen of it
 
     def samples(self) -> list[Sample]:

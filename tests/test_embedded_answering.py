@@ -211,3 +211,11 @@ def test_what_changed_between_two_clips_is_an_event() -> None:
     clue = Clue(span=Span(0, 10), caption=Caption("…", before, vector), level=0, relevance=0.1)
     text, _ = answer("What just left?", now=after, clues=(clue,))
     assert "a dog went out of view" in text.lower()
+
+
+def test_a_text_that_the_question_quotes_is_told_alone() -> None:
+    now = (*NOW, seen("text", "GATE 4827", 20, 20), seen("text", "PIER 1234", 20, 20))
+    text, _ = answer("Which number was shown together with the word PIER?", now=now)
+    assert "PIER 1234" in text
+    assert "4827" not in text
+    assert "4827" in answer("Which numbers were shown?", now=now)[0]

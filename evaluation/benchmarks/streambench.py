@@ -26,6 +26,7 @@ class StreamBench:
     """The benchmark in a folder, in any of the layouts in which it is found."""
 
     name = "streambench"
+    repeats_pictures = False
     questions = (QUESTIONS, "*.json")  # names of the file of questions, the first that is there
 
     def __init__(self, choice: Choice) -> None:

@@ -1,4 +1,7 @@
-"""Whether the reference stands in the answer, word for word: for needles, whose answer is one word or number."""
+"""Whether the reference stands in the answer, word for word: for needles, whose answer is one word or number.
+
+An answer that also names another number of as many digits does not decide, and is wrong.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,13 @@ class ExactJudge:
 
     def grade(self, items: Sequence[Item]) -> list[Grade]:
         """A grade for each item."""
-        found = [_words(item.reference) in _words(item.answer) for item in items]
+        found = [_says(_words(item.answer), _words(item.reference)) for item in items]
         return [Grade(correct=yes, score=float(HIGHEST if yes else 0)) for yes in found]
+
+
+def _says(answer: str, reference: str) -> bool:
+    rivals = [word for word in answer.split() if word.isdigit() and len(word) == len(reference.strip())]
+    return reference in answer and (not reference.strip().isdigit() or set(rivals) == {reference.strip()})
 
 
 def _words(text: str) -> str:

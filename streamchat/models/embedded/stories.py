@@ -28,6 +28,10 @@ SCENES = frozenset(
 )
 DIGITS = re.compile(r"\b(number|price|date|score|year|speed|temperature|how much)\b")
 UNLIKE_HAIR = frozenset(("yellow", "red", "blue", "green", "turquoise", "purple", "orange"))
+ABOUT_TEXT = frozenset(  # words of questions about text, which quote nothing
+    "the and for was were with there what which word words text number numbers written shown read says say sign screen "
+    "letters line title caption name".split()
+)
 REASONS = re.compile(r"\b(why|reasons?|purpose)\b")
 ACTIONS = re.compile(
     r"\b(do|doing|did|does|how|actions?|gestures?|us(e|es|ing)|hold\w*|carry\w*|eat\w*|drink\w*|play\w*)\b"
@@ -42,6 +46,7 @@ def written(case: Case) -> Reply:
         return Reply(f"I did not notice any text that I could read up to {_now_words(case)}.")
     things = [label for target in case.question.targets for label in target.labels]
     fitting = chosen(case, [one for one in texts if one.detail in things] or texts)
+    fitting = [one for one in fitting if _shares_a_word(one.label, case.question.text)] or fitting
     if re.search(r"\btitle\b", case.question.text) and case.question.time is Time.ANY:
         fitting = texts[:1]  # a title comes first, whatever was to be read later
     if DIGITS.search(case.question.text):
@@ -51,6 +56,12 @@ def written(case: Case) -> Reply:
         return Reply(f"I read no text then; the last that I read was “{last.label}” at {at(last)}.", (last,))
     shown = sorted(sorted(fitting, key=lambda one: -one.score)[:5], key=lambda one: one.span)
     return Reply(listed([f"“{one.label}” ({at(one)})" for one in shown]) + ".", tuple(shown))
+
+
+def _shares_a_word(label: str, question: str) -> bool:
+    """Whether a question quotes a text that was read: "the number beside the word GATE"."""
+    words = set(re.findall(r"[^\W\d_]{3,}", label.lower())) - ABOUT_TEXT
+    return bool(words & set(re.findall(r"[^\W\d_]{3,}", question)))
 
 
 def _now_words(case: Case) -> str:
