@@ -218,4 +218,4 @@ def test_a_text_that_the_question_quotes_is_told_alone() -> None:
     text, _ = answer("Which number was shown together with the word PIER?", now=now)
     assert "PIER 1234" in text
     assert "4827" not in text
-    assert "4827" in answer("Which numbers were shown?", now=now)[0]
+    assert "4827" in answer("Which text is on the screen now?", now=now)[0]

@@ -28,9 +28,10 @@ SCENES = frozenset(
 )
 DIGITS = re.compile(r"\b(number|price|date|score|year|speed|temperature|how much)\b")
 UNLIKE_HAIR = frozenset(("yellow", "red", "blue", "green", "turquoise", "purple", "orange"))
-ABOUT_TEXT = frozenset(  # words of questions about text, which quote nothing
-    "the and for was were with there what which word words text number numbers written shown read says say sign screen "
-    "letters line title caption name".split()
+WORD = re.compile(r"[^\W\d_]{3,}")
+ABOUT_TEXT = re.compile(  # words of questions about text, which quote nothing
+    r"the|and|for|was|were|with|there|what|which|words?|text|numbers?|written|shown|read|says?|sign|screen|letters|"
+    r"line|title|caption|name"
 )
 REASONS = re.compile(r"\b(why|reasons?|purpose)\b")
 ACTIONS = re.compile(
@@ -60,8 +61,8 @@ def written(case: Case) -> Reply:
 
 def _shares_a_word(label: str, question: str) -> bool:
     """Whether a question quotes a text that was read: "the number beside the word GATE"."""
-    words = set(re.findall(r"[^\W\d_]{3,}", label.lower())) - ABOUT_TEXT
-    return bool(words & set(re.findall(r"[^\W\d_]{3,}", question)))
+    words = {word for word in WORD.findall(label.lower()) if not ABOUT_TEXT.fullmatch(word)}
+    return not words.isdisjoint(WORD.findall(question))
 
 
 def _now_words(case: Case) -> str:
