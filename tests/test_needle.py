@@ -1,0 +1,101 @@
+"""The needle benchmark: what its streams hold, and that a card can be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import films
+import numpy as np
+import pytest
+
+from evaluation.benchmarks.needle import CARD_SECONDS, DISTANCES, FPS, STREAM_SECONDS, Needle, Stream, card
+from evaluation.methods import SeenOnce
+from evaluation.samples import Choice
+from streamchat.errors import InputError
+from streamchat.models.base import Model
+from streamchat.types import Clip, Context, Evidence, Frame, Span
+
+
+@pytest.fixture(scope="module")
+def needle() -> Needle:
+    return Needle(Choice())
+
+
+def test_there_are_twenty_of_every_distance_and_none_twice_in_a_stream(needle: Needle) -> None:
+    samples = needle.samples()
+    assert Counter(question.kind for sample in samples for question in sample.questions) == dict.fromkeys(DISTANCES, 20)
+    for sample in samples:
+        assert len({question.text for question in sample.questions}) == len(sample.questions)
+        assert [question.time_seconds for question in sample.questions] == sorted(
+            q.time_seconds for q in sample.questions
+        )
+        assert all(question.time_seconds < STREAM_SECONDS for question in sample.questions)
+
+
+def test_it_is_the_same_every_time_and_another_with_another_seed(needle: Needle) -> None:
+    assert Needle(Choice()).samples() == needle.samples()
+    assert Needle(Choice(seed=1)).samples() != needle.samples()
+
+
+def test_a_card_is_shown_once_and_asked_about_after_its_distance(needle: Needle) -> None:
+    sample = needle.samples()[0]
+    ends = {}
+    for question in sample.questions:
+        word = question.text.removesuffix("?").split()[-1]
+        ends[word] = question.time_seconds - DISTANCES[question.kind]
+    begins = {end - CARD_SECONDS + 1 / FPS for end in ends.values()}
+    plain = {}
+    for frame in needle.open(sample, max_side=768):
+        if frame.pts_seconds in begins:
+            plain[frame.pts_seconds] = frame.data
+    assert len(plain) == len(begins)
+    assert all((picture[2, 2] == (236, 233, 224)).all() for picture in plain.values())
+
+
+def test_pictures_come_again_as_the_same_arrays() -> None:
+    films_of_two = [[np.full((4, 6, 3), value, np.uint8) for value in (1, 2)]]
+    stream = Stream(films_of_two, {10.0: ("ANCHOR", "1234")}, np.random.default_rng(0))
+    frames = list(stream)
+    assert len(frames) == int(STREAM_SECONDS * FPS)
+    assert len({id(frame.data) for frame in frames}) == 3
+    shown = [frame.pts_seconds for frame in frames if frame.data.max() > 2]
+    assert shown == [10.0, 10.5, 11.0, 11.5, 12.0, 12.5]
+
+
+def test_a_folder_of_films_can_be_given_and_an_empty_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no films"):
+        Needle(Choice(root=tmp_path))
+    (tmp_path / "bikes.mp4").write_bytes(films.bikes().read_bytes())
+    assert list(Needle(Choice(root=tmp_path)).provenance["films"]) == ["bikes.mp4"]
+
+
+def test_the_built_in_model_reads_a_card(embedded_model: Model) -> None:
+    frame = Frame(card("HARBOUR", "4827", (180, 320, 3)), 3.0, 6)
+    context = Context(
+        question="Which number was shown together with the word HARBOUR?",
+        question_embedding=np.zeros(384, np.float32),
+        asked_at_seconds=3.0,
+        newest=frame,
+        open_clip=Clip(embedded_model.encode_frames([frame]), (frame,), Span(3, 3)),
+    )
+    said = "".join(piece for piece in embedded_model.answer(context) if not isinstance(piece, Evidence))
+    assert "HARBOUR 4827" in said
+
+
+def test_a_picture_that_is_seen_again_is_not_encoded_again(fake_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    encode = fake_model.encode_frames
+    monkeypatch.setattr(fake_model, "encode_frames", lambda frames: counted.append(len(frames)) or encode(frames))
+    once = SeenOnce(fake_model)
+    pictures = [np.full((8, 8, 3), value, np.uint8) for value in (10, 20)]
+    frames = [Frame(pictures[number % 2], float(number), number) for number in range(4)]
+    first, again = once.encode_frames(frames[:2]), once.encode_frames(frames[1:])
+    assert counted == [2]
+    assert (again[0] == first[1]).all()
+    assert (again[1] == first[0]).all()
+    del pictures, frames
+    other = Frame(np.full((8, 8, 3), 30, np.uint8), 9.0, 9)
+    once.encode_frames([other])
+    assert counted == [2, 1]
+    assert len(once._seen) == 1
