@@ -16,6 +16,7 @@ from tqdm import tqdm
 from streamchat import plugin
 from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError, StreamChatError
+from streamchat.prompts import clock
 
 METHODS = ("memory", "recent", "uniform", "blind")
 EPILOG = """\
@@ -166,14 +167,13 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = RunFolder(arguments.out)
     with first:
         folder.begin(run.identity(benchmark), runner.about(benchmark))
+    failed = 0
     with tqdm(unit="question", disable=not sys.stderr.isatty()) as bar:
-
-        def show(progress: runner.Progress) -> None:
+        for progress in runner.answers(run, benchmark, folder, share=share):
+            failed = progress.failed
             bar.total = progress.questions
-            bar.set_description(Path(progress.video).name[:24], refresh=False)
+            bar.set_description(f"{Path(progress.video).name[:24]} {clock(progress.seconds)}", refresh=False)
             bar.update(progress.answered - bar.n)
-
-        failed = runner.run(run, benchmark, folder, share=share, tell=show)
     if failed:
         print(f"{failed} questions failed; {arguments.out} says why", file=sys.stderr)
     print(arguments.out)
@@ -207,12 +207,10 @@ def _judge(arguments: argparse.Namespace) -> int:
     folder.described()
     judge = judges.build(arguments.judge)
     with tqdm(unit="answer", disable=not sys.stderr.isatty()) as bar:
-
-        def show(done: int, total: int) -> None:
+        for done, total in judging.judge(folder, judge):
             bar.total = total
             bar.update(done - bar.n)
-
-        ungraded = judging.judge(folder, judge, show)
+    ungraded = sum(grade["ungraded"] is not None for grade in judging.grades_of(folder)[judge.name].values())
     print(judging.grades_file(folder, judge.name))
     if ungraded:
         print(f"{ungraded} answers are ungraded, and in no mean", file=sys.stderr)

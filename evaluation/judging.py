@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,17 +19,17 @@ def grades_file(folder: RunFolder, judge_name: str) -> Path:
     return folder.path / GRADES.format(re.sub(r"[^\w.]+", "-", judge_name).strip("-")[:LONGEST_NAME])
 
 
-def judge(folder: RunFolder, judge: Judge, tell: Callable[[int, int], None] = lambda *_: None) -> int:
-    """Grade what this judge has not graded yet, and return how many answers of the run are ungraded.
+def judge(folder: RunFolder, judge: Judge) -> Iterator[tuple[int, int]]:
+    """Grade what this judge has not graded yet; gives how many answers have been judged, and how many there are.
 
-    A question without an answer is ungraded. `tell` gets how many are graded and how many there are.
+    A question without an answer is ungraded.
     """
     rows = folder.rows()
     file = grades_file(folder, judge.name)
     with Writer(file) as writer:
         done = {row["id"]: row for row in read_rows(file)}
         waiting = [row for row in rows if row["id"] not in done]
-        tell(len(done), len(rows))
+        yield len(done), len(rows)
         for start in range(0, len(waiting), judge.batch):
             batch = waiting[start : start + judge.batch]
             for row, grade in zip(batch, _graded(judge, batch), strict=True):
@@ -40,8 +40,7 @@ def judge(folder: RunFolder, judge: Judge, tell: Callable[[int, int], None] = la
                     **asdict(grade),
                 }
                 writer.write(done[row["id"]])
-            tell(len(done), len(rows))
-    return sum(row["ungraded"] is not None for row in done.values())
+            yield len(done), len(rows)
 
 
 def _graded(judge: Judge, rows: list[Row]) -> list[Grade]:

@@ -26,6 +26,7 @@ from streamchat.models.base import Model
 
 log = logging.getLogger(__name__)
 
+TELL_SECONDS = 1.0  # between two positions in a stream
 PACKAGES = ("torch", "transformers", "gradio", "av", "decord", "opencv-python-headless", "onnxruntime")
 
 
@@ -53,14 +54,16 @@ class Run:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is; given after every answer, and now and then while a video is taken in."""
+    """How far a run is; comes with every answer, and about once a second while a video is taken in."""
 
     answered: int
-    questions: int
+    failed: int  # of those
+    questions: int  # of this process's share
     video: str
-    last: Row | None  # the answer that just came
+    seconds: float  # of the stream, taken in
+    row: Row | None = None  # the answer that just came, or was recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +74,18 @@ class Share:
     of: int = 1
 
 
-def run(
+def answers(
     run: Run,
     benchmark: Benchmark,
     folder: RunFolder,
     *,
     share: Share = Share(),
-    tell: Callable[[Progress], None] = lambda _: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> int:
-    """Answer what is not answered yet, and return how many questions failed, recorded ones included.
+) -> Iterator[Progress]:
+    """Answer what is not answered yet; recorded answers come too. Work is done while the next progress is asked for.
 
-    Raises InputError if the folder holds another run, or another process writes to it.
+    Ends when all is answered, or after `stopped`. Raises InputError if the folder holds another run, or another process
+    writes to it.
     """
     check_method(run.method)
     folder.begin(run.identity(benchmark), about(benchmark))
@@ -90,16 +93,18 @@ def run(
     total = sum(len(sample.questions) for sample in samples)
     with folder.writer(share.rank) as writer:
         done = {row["id"]: row for row in folder.rows()}
-        answered = 0
-        failed = 0
+        answered = failed = 0
         for sample in samples:
-            for row in _answers(run, benchmark, sample, done, writer, stopped):
-                answered += 1
-                failed += row["error"] is not None
-                tell(Progress(answered, total, sample.video, row))
+            for found in _answers(run, benchmark, sample, done, writer, stopped):
+                if isinstance(found, dict):
+                    answered += 1
+                    failed += found["error"] is not None
+                row, seconds = (found, found["asked_at_seconds"]) if isinstance(found, dict) else (None, found)
+                yield Progress(
+                    answered=answered, failed=failed, questions=total, video=sample.video, seconds=seconds, row=row
+                )
             if stopped():
-                break
-    return failed
+                return
 
 
 def about(benchmark: Benchmark) -> dict[str, Any]:
@@ -126,18 +131,18 @@ def _answers(
     done: Mapping[str, Row],
     writer: Writer,
     stopped: Callable[[], bool],
-) -> Iterator[Row]:
-    """The rows of a sample in time order, those recorded and those that are written now."""
+) -> Iterator[Row | float]:
+    """The rows of a sample in time order, those recorded and those written now; and now and then the position."""
     recorded = {question.index: done.get(question_id(sample, question)) for question in sample.questions}
     if all(recorded.values()):
         yield from (row for row in recorded.values() if row)
         return
     try:
-        for row in _played(run, benchmark, sample, recorded, stopped):
-            if recorded[row["index"]] is None:
-                writer.write(row)
-                recorded[row["index"]] = row
-            yield row
+        for found in _played(run, benchmark, sample, recorded, stopped):
+            if isinstance(found, dict) and recorded[found["index"]] is None:
+                writer.write(found)
+                recorded[found["index"]] = found
+            yield found
     except Exception as error:  # a video that cannot be read, or a model that fails, must not end the run
         if not isinstance(error, StreamChatError):
             log.error("entry %d (%s) failed", sample.entry, sample.video, exc_info=True)
@@ -154,8 +159,11 @@ def _played(
     sample: Sample,
     recorded: Mapping[int, Row | None],
     stopped: Callable[[], bool],
-) -> Iterator[Row]:
-    """Play a sample's video and ask its questions at their times, or put back the answers that were recorded."""
+) -> Iterator[Row | float]:
+    """Play a sample's video and ask its questions at their times, or put back the answers that were recorded.
+
+    Gives the rows, and about once a second the position in the stream.
+    """
     options = replace(run.options, seed=zlib.crc32(f"{run.options.seed} {sample.entry}".encode()))
     model = SeenOnce(run.model) if benchmark.repeats_pictures else run.model
     session = begin(run.method, model, options, run.embedder)
@@ -171,6 +179,9 @@ def _played(
         if not waiting:
             break  # nothing later can matter
         meter.take_in(session, frame)
+        if meter.is_time_to_tell():
+            yield frame.pts_seconds
+            meter.skip()
     for question in waiting:
         at_seconds = min(question.time_seconds, meter.end_seconds)
         yield _asked(session, sample, question, at_seconds, recorded[question.index], meter)
@@ -185,7 +196,7 @@ class _Meter:
         self.kept = 0
         self.end_seconds = 0.0
         self.seconds = 0.0
-        self._since = time.perf_counter()
+        self._since = self._told = time.perf_counter()
 
     def take_in(self, session: StreamChat | Baseline, frame: Any) -> None:
         """Show a frame to a session."""
@@ -195,6 +206,13 @@ class _Meter:
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
+
+    def is_time_to_tell(self) -> bool:
+        """Whether nothing was told for a while."""
+        if self._since - self._told < TELL_SECONDS:
+            return False
+        self._told = self._since
+        return True
 
     def skip(self) -> None:
         """What happened since the last frame was no taking in."""

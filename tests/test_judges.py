@@ -188,7 +188,7 @@ class TestJudging:
 
     def test_what_has_no_answer_is_ungraded(self, tmp_path: Path) -> None:
         folder = self.run(tmp_path / "run")
-        assert judging.judge(folder, ExactJudge()) == 1
+        assert list(judging.judge(folder, ExactJudge()))[-1] == (5, 5)
         grades = judging.grades_of(folder)["exact"]
         assert grades["0-1"]["ungraded"] == "there is no answer: gone"
         assert [grades[f"0-{number}"]["score"] for number in (0, 2, 3, 4)] == [5, 5, 5, 5]
@@ -197,13 +197,13 @@ class TestJudging:
         folder = self.run(tmp_path / "run")
         judge = Scripted(GOOD, GOOD, GOOD, GOOD)
         with pytest.raises(IndexError):
-            judging.judge(folder, Scripted(GOOD))  # fails in the second batch
-        judging.judge(folder, judge)
+            list(judging.judge(folder, Scripted(GOOD)))  # fails in the second batch
+        list(judging.judge(folder, judge))
         assert len(judging.grades_of(folder)["scripted"]) == 5
         assert len(judge.asked) == 3
 
     def test_two_judges_grade_one_run(self, tmp_path: Path) -> None:
         folder = self.run(tmp_path / "run")
-        judging.judge(folder, ExactJudge())
-        judging.judge(folder, Scripted(*[GOOD] * 4))
+        list(judging.judge(folder, ExactJudge()))
+        list(judging.judge(folder, Scripted(*[GOOD] * 4)))
         assert set(judging.grades_of(folder)) == {"exact", "scripted"}

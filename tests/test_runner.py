@@ -57,6 +57,11 @@ def config(model: Model, method: str = "memory", **changes: Any) -> Run:
     )
 
 
+def play(run: Run, bench: StreamBench, folder: RunFolder, **more: Any) -> int:
+    """Run to the end, and return how many questions failed."""
+    return max((progress.failed for progress in runner.answers(run, bench, folder, **more)), default=0)
+
+
 def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
 
@@ -81,7 +86,7 @@ class TestRun:
         self, method: str, bench: StreamBench, fake_model: Model, tmp_path: Path
     ) -> None:
         folder = RunFolder(tmp_path / "run")
-        assert runner.run(config(fake_model, method), bench, folder) == 1
+        assert play(config(fake_model, method), bench, folder) == 1
         rows = {row["id"]: row for row in folder.rows()}
         assert set(rows) == {"0-0", "0-1", "0-2", "0-3", "1-0", "1-1", "2-0"}
         assert "gone.mp4 is not below" in rows["2-0"]["error"]
@@ -96,14 +101,14 @@ class TestRun:
         self, bench: StreamBench, fake_model: Model, tmp_path: Path
     ) -> None:
         folder = RunFolder(tmp_path / "run")
-        runner.run(config(fake_model), bench, folder)
+        play(config(fake_model), bench, folder)
         for row in folder.rows():
             assert row["error"] or all(end <= row["asked_at_seconds"] for _, end, _ in row["evidence"])
             assert row["error"] or row["frames_seen"] <= row["asked_at_seconds"] * 25 + 1
 
     def test_run_json_says_what_was_run(self, bench: StreamBench, fake_model: Model, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / "run")
-        runner.run(config(fake_model), bench, folder)
+        play(config(fake_model), bench, folder)
         described = folder.described()
         assert described["identity"]["model"] == "fake"
         assert described["identity"]["options"]["seed"] == 0
@@ -115,11 +120,11 @@ class TestRun:
         self, calls: int, bench: StreamBench, fake_model: Model, tmp_path: Path
     ) -> None:
         whole, broken = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
-        runner.run(config(fake_model), bench, whole)
+        play(config(fake_model), bench, whole)
         with pytest.raises(KeyboardInterrupt):
-            runner.run(Run(**{**vars_of(config(fake_model)), "embedder": Interrupting(calls)}), bench, broken)
+            play(Run(**{**vars_of(config(fake_model)), "embedder": Interrupting(calls)}), bench, broken)
         before = broken.rows()
-        runner.run(config(fake_model), bench, broken)
+        play(config(fake_model), bench, broken)
         assert untimed(broken.rows()) == untimed(whole.rows())
         assert len(before) < len(whole.rows())
         assert [row for row in broken.rows() if row["id"] in {row["id"] for row in before}] == before
@@ -128,37 +133,37 @@ class TestRun:
         self, bench: StreamBench, fake_model: Model, tmp_path: Path
     ) -> None:
         folder = RunFolder(tmp_path / "run")
-        runner.run(config(fake_model), bench, folder)
+        play(config(fake_model), bench, folder)
         whole = folder.rows()
         file = folder.path / "answers.0.jsonl"
         text = file.read_text()
         file.write_text(text[:-40])
         assert len(folder.rows()) == len(whole) - 1
-        runner.run(config(fake_model), bench, folder)
+        play(config(fake_model), bench, folder)
         assert untimed(folder.rows()) == untimed(whole)
 
     def test_another_configuration_in_the_same_folder_is_refused(
         self, bench: StreamBench, fake_model: Model, tmp_path: Path
     ) -> None:
         folder = RunFolder(tmp_path / "run")
-        runner.run(config(fake_model), bench, folder)
+        play(config(fake_model), bench, folder)
         with pytest.raises(InputError, match="differs in options"):
-            runner.run(config(fake_model, seed=1), bench, folder)
+            play(config(fake_model, seed=1), bench, folder)
         with pytest.raises(InputError, match="differs in method"):
-            runner.run(config(fake_model, "recent"), bench, folder)
+            play(config(fake_model, "recent"), bench, folder)
 
     def test_a_second_start_on_the_same_folder_is_refused(
         self, bench: StreamBench, fake_model: Model, tmp_path: Path
     ) -> None:
         folder = RunFolder(tmp_path / "run")
-        runner.run(config(fake_model), bench, folder)
+        play(config(fake_model), bench, folder)
         with folder.writer(0), pytest.raises(InputError, match="being written by another process"):
-            runner.run(config(fake_model), bench, folder)
+            play(config(fake_model), bench, folder)
 
     def test_a_folder_that_is_no_run_is_left_alone(self, bench: StreamBench, fake_model: Model, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("mine")
         with pytest.raises(InputError, match="not empty and holds no run"):
-            runner.run(config(fake_model), bench, RunFolder(tmp_path))
+            play(config(fake_model), bench, RunFolder(tmp_path))
         assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
     @pytest.mark.parametrize("text", ["{", "[]", "{}"])
@@ -174,10 +179,9 @@ class TestRun:
 
     def test_a_stop_keeps_what_was_answered(self, bench: StreamBench, fake_model: Model, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / "run")
-        answered: list[object] = []
-        runner.run(config(fake_model), bench, folder, tell=answered.append, stopped=lambda: len(answered) >= 2)
+        play(config(fake_model), bench, folder, stopped=lambda: folder.path.exists() and len(folder.rows()) >= 2)
         assert len(folder.rows()) == 2
-        runner.run(config(fake_model), bench, folder)
+        play(config(fake_model), bench, folder)
         assert len(folder.rows()) == 7
 
 
