@@ -41,6 +41,7 @@ def build(visitors: Visitors) -> gr.Blocks:
     """The page."""
     import gradio as gr
 
+    from evaluation.tab import EvaluationTab
     from streamchat.ui.tab import WatchTab
     from streamchat.ui.theme import TITLE
 
@@ -48,7 +49,11 @@ def build(visitors: Visitors) -> gr.Blocks:
         gr.HTML(
             f"<h1>{TITLE}</h1><p>Chat with a video while it plays. Answers cite their moments.</p>", elem_id="sc-head"
         )
-        WatchTab(visitors)
+        with gr.Tabs():
+            with gr.Tab("Watch"):
+                WatchTab(visitors)
+            with gr.Tab("Benchmark"):
+                EvaluationTab(visitors.model)
         blocks.unload(visitors.leave)
     return blocks
 

@@ -201,8 +201,8 @@ def _delays(runs: Sequence[Loaded]) -> Table:
     for run in runs:
         speed = metrics.speed(run.rows)
         values = (speed.rpd_median, speed.rpd_p95, speed.first_token_median, speed.first_token_p95)
-        cells = [_number(value, 3) for value in values]
-        rows.append([run.label, *cells, _number(speed.fps, 1), _number(speed.pictures_median, 0)])
+        cells = [number(value, 3) for value in values]
+        rows.append([run.label, *cells, number(speed.fps, 1), number(speed.pictures_median, 0)])
     if any(run.identity["benchmark"] == "streambench" for run in runs):
         rows += [[name, rpd, NONE, NONE, NONE, fps, NONE] for name, *_, fps, rpd in PUBLISHED]
     return Table(
@@ -228,7 +228,8 @@ def _text(figure: Figure, digits: int, *, sign: bool = False) -> str:
     return f"{figure.value:{mark}.{digits}f} [{figure.low:{mark}.{digits}f}, {figure.high:{mark}.{digits}f}]"
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
+    """A number with so many digits behind the point, or a dash for none."""
     return NONE if value is None else f"{value:.{digits}f}"
 
 
@@ -260,21 +261,29 @@ def as_csv(tables: Sequence[Table]) -> str:
     return file.getvalue()
 
 
+def inner_html(runs: Sequence[Loaded]) -> str:
+    """The report as a part of a page: plots as SVG, and tables."""
+    return _figures(plots.of(runs, judges_of(runs))) + "".join(map(table_html, tables_of(runs)))
+
+
 def page(tables: Sequence[Table], pictures: Sequence[str]) -> str:
-    """A page that needs nothing else: tables, and plots as SVG."""
-    body = []
-    for table in tables:
-        head = "".join(f"<th scope='col'>{html.escape(column)}</th>" for column in table.columns)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
-        )
-        note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
-        body.append(
-            f"<section><h2>{html.escape(table.title)}</h2><div class='wide'><table><thead><tr>{head}</tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>{note}</section>"
-        )
-    figures = "".join(f"<figure>{picture}</figure>" for picture in pictures)
-    return PAGE.format(body="".join(body), figures=figures)
+    """A page that needs nothing else: plots as SVG, and tables."""
+    return PAGE.format(body=_figures(pictures) + "".join(map(table_html, tables)))
+
+
+def _figures(pictures: Sequence[str]) -> str:
+    return "".join(f"<figure>{picture}</figure>" for picture in pictures)
+
+
+def table_html(table: Table) -> str:
+    """A table with its title and note."""
+    head = "".join(f"<th scope='col'>{html.escape(column)}</th>" for column in table.columns)
+    rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
+    return (
+        f"<section><h2>{html.escape(table.title)}</h2><div class='wide'><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>{note}</section>"
+    )
 
 
 PAGE = """<!doctype html>
@@ -286,5 +295,5 @@ h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.1rem; margin: 2rem 0 .5rem; }} p 
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }}
 th, td {{ text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #e2e8f0; white-space: nowrap; }}
 figure {{ margin: 1rem 0; }} figure svg {{ max-width: 100%; height: auto; }}
-</style></head><body><h1>StreamChat: report</h1>{figures}{body}</body></html>
+</style></head><body><h1>StreamChat: report</h1>{body}</body></html>
 """

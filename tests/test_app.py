@@ -41,13 +41,13 @@ pytestmark = [
 class App:
     """`python app.py` in a process of its own; its output is read until it says where it listens."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *arguments: str, folder: Path = ROOT, **environment: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.process = subprocess.Popen(
-            [sys.executable, "app.py", "--port", str(port), *arguments],
-            cwd=ROOT,
+            [sys.executable, str(ROOT / "app.py"), "--port", str(port), *arguments],
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -23,6 +23,10 @@ def theme() -> gr.themes.Base:
         block_border_width="1px",
         block_border_color="*border_color_primary",
         block_shadow="none",
+        block_title_background_fill="transparent",
+        block_title_padding="0",
+        block_title_text_color="*body_text_color",
+        block_title_text_weight="500",
         input_background_fill="*background_fill_primary",
         input_background_fill_dark="*neutral_800",
         button_secondary_shadow="none",
@@ -47,6 +51,15 @@ CSS = """
 .sc-dot.sc-busy { background: var(--primary-500); animation: sc-breathe 1.6s ease-in-out infinite; }
 @keyframes sc-breathe { 50% { opacity: .35; } }
 @media (prefers-reduced-motion: reduce) { .sc-dot.sc-busy { animation: none; } }
+#eval-live, #eval-report { overflow-x: auto; }
+#eval-report h2, #eval-live h2 { font-size: 1rem; font-weight: 600; margin: 1.1rem 0 .3rem; }
+#eval-report .wide { overflow-x: auto; }
+#eval-report table, #eval-live table { border-collapse: collapse; font-size: .82rem; margin: 0;
+  font-variant-numeric: tabular-nums; }
+#eval-report :is(th, td), #eval-live :is(th, td) { border: 0; border-bottom: 1px solid var(--border-color-primary);
+  padding: .35rem .9rem .35rem 0; text-align: left; white-space: nowrap; }
+#eval-report p { font-size: .78rem; color: var(--body-text-color-subdued); margin: .3rem 0 0; }
+#eval-report figure { margin: .4rem 0; background: #fff; } #eval-report svg { width: 100%; height: auto; }
 .sc-hint { margin: 0; font-size: .82rem; color: var(--body-text-color-subdued); }
 .sc-hint b { font-variant-numeric: tabular-nums; color: var(--body-text-color); }
 #sc-or, #hint { margin-top: -.35rem; }

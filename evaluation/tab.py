@@ -1,0 +1,319 @@
+"""The second tab: a benchmark, a model, the methods to compare, one button; progress, a live table, and the report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from evaluation import judges, judging, metrics, report, runner
+from evaluation.benchmarks import streambench
+from evaluation.methods import METHODS
+from evaluation.records import RUN, RunFolder, digest
+from evaluation.samples import Benchmark, Choice
+from streamchat import plugin
+from streamchat.checkpoints.hub import size_text
+from streamchat.config import PRESETS, Options
+from streamchat.embedding import minilm
+from streamchat.errors import InputError, StreamChatError
+from streamchat.models import load_model
+from streamchat.models.base import Model
+from streamchat.prompts import clock
+from streamchat.ui.sessions import SharedModel
+
+log = logging.getLogger(__name__)
+
+RUNS = Path("runs")  # below the folder that the app was started in
+DATA = Path("data")
+SPACE_SUBSET = 20  # questions, on a Space, whose machine belongs to all its visitors
+YIELD_SECONDS = 1.0
+LIVE_COLUMNS = ("method", "answered", "failed", "RPD s", "first token s", "FPS")
+IDLE = "Choose a benchmark and press Run. What was answered is kept, and the same settings go on from there."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the page asks for."""
+
+    benchmark: str
+    root: str
+    model: str
+    preset: str
+    methods: Sequence[str]
+    judge: str
+    subset: int  # 0: all
+    seed: int
+
+
+class EvaluationTab:
+    """Layout and events of the tab; made inside a `gr.Blocks`. One evaluation runs at a time, whoever started it."""
+
+    def __init__(self, model: SharedModel) -> None:
+        self._model = model
+        self._running = threading.Lock()
+        self._stop = threading.Event()
+        self._layout()
+        self._events()
+
+    def _layout(self) -> None:
+        on_space = "SPACE_ID" in os.environ
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=300):
+                self.benchmark = gr.Dropdown(
+                    list(plugin.names("evaluation.benchmarks")), value="needle", label="Benchmark", elem_id="benchmark"
+                )
+                self.root = gr.Textbox(
+                    value=str(DATA),
+                    label="Folder of the data",
+                    info="StreamBench is fetched into it if it is not there. Needles need none.",
+                    elem_id="root",
+                )
+                self.methods = gr.CheckboxGroup(
+                    list(METHODS), value=["memory", "recent"], label="Methods", elem_id="methods"
+                )
+                with gr.Row():
+                    self.subset = gr.Number(
+                        value=SPACE_SUBSET if on_space else 0,
+                        label="Questions",
+                        info="at most; 0: all",
+                        precision=0,
+                        minimum=0,
+                        elem_id="subset",
+                    )
+                    self.seed = gr.Number(
+                        value=0, label="Seed", info="of all that is drawn", precision=0, minimum=0, elem_id="seed"
+                    )
+                with gr.Row():
+                    self.model = gr.Textbox(value=self._model.spec, label="Model", elem_id="eval-model")
+                    self.preset = gr.Dropdown(list(PRESETS), value="base", label="Preset")
+                self.judge = gr.Dropdown(
+                    ["exact", "semantic", "llama3"],
+                    value="exact",
+                    label="Judge",
+                    info="exact is for needles; semantic is a stand-in; or write openai:URL#NAME",
+                    allow_custom_value=True,
+                    elem_id="judge",
+                )
+                with gr.Row():
+                    self.run = gr.Button("Run", variant="primary", elem_id="run")
+                    self.cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
+            with gr.Column(scale=7, min_width=320):
+                self.status = gr.HTML(_status(IDLE), elem_id="eval-status")
+                self.live = gr.HTML(elem_id="eval-live")
+                self.tables = gr.HTML(elem_id="eval-report")
+                self.files = gr.File(label="Report and answers", file_count="multiple", visible=False, elem_id="files")
+                with gr.Accordion("Past runs", open=False):
+                    self.past = gr.Dropdown(_past(), label="Runs", multiselect=True, elem_id="past")
+                    self.again = gr.Button("Report of these", size="sm", elem_id="again")
+
+    def _events(self) -> None:
+        shown = [self.status, self.live, self.tables, self.files, self.past, self.run, self.cancel]
+        asked = [
+            self.benchmark,
+            self.root,
+            self.model,
+            self.preset,
+            self.methods,
+            self.judge,
+            self.subset,
+            self.seed,
+        ]
+        self.run.click(
+            self._run,
+            asked,
+            shown,
+            concurrency_limit=None,
+            trigger_mode="once",
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        gr.on(
+            None, lambda: gr.update(choices=_past()), None, self.past, show_progress="hidden", api_visibility="private"
+        )
+        self.cancel.click(self._stop.set, None, None, show_progress="hidden", api_visibility="private")
+        self.again.click(
+            self._report, self.past, [self.tables, self.files], show_progress="hidden", api_visibility="private"
+        )
+
+    def _run(self, *asked: Any) -> Iterator[Any]:
+        """Everything from the data to the report; gives what the page shows."""
+        names = ("benchmark", "root", "model", "preset", "methods", "judge", "subset", "seed")
+        settings = Settings(**dict(zip(names, asked, strict=True)))
+        if not self._running.acquire(blocking=False):
+            gr.Warning("An evaluation is running already: wait for it, or cancel it.")
+            yield (gr.skip(),) * 7
+            return
+        self._stop.clear()
+        folders: list[RunFolder] = []
+        text = "Stopped. Run goes on from here."
+        try:
+            for line, live in self._work(settings, folders):
+                yield _shown(status=_status(line, busy=True), live=live, running=True)
+            if not self._stop.is_set():
+                text = "Done."
+        except Exception as error:
+            log.error("evaluation failed", exc_info=None if isinstance(error, StreamChatError) else error)
+            text = f"It stopped: {error}. What was answered is kept."
+        finally:
+            self._running.release()
+        tables, files = _written(folders)
+        yield _shown(status=_status(text), tables=tables, files=files, past=_past())
+
+    def _work(self, settings: Settings, folders: list[RunFolder]) -> Iterator[tuple[str, Any]]:
+        """What is going on, and the live table; the folders of the runs that were begun are put into `folders`."""
+        yield "Loading …", gr.skip()
+        if not settings.methods:
+            raise InputError("no method is chosen: tick at least one")
+        judge = judges.build(settings.judge)
+        yield from self._fetched(settings)
+        benchmark = plugin.load("evaluation.benchmarks", settings.benchmark).build(_choice(settings))
+        model = self._model.get() if settings.model == self._model.spec else load_model(settings.model)
+        begun, work = time.monotonic(), _Work(len(settings.methods))
+        for method in settings.methods:
+            run, folder = _planned(settings, method, model, benchmark)
+            folders.append(folder)
+            for progress in runner.answers(run, benchmark, folder, stopped=self._stop.is_set):
+                if work.note(method, progress):
+                    yield f"{method}: {work.line(progress, time.monotonic() - begun)}", work.table()
+            if self._stop.is_set():
+                return
+            for done, total in judging.judge(folder, judge):
+                yield f"{method}: judged {done} of {total}", work.table()
+                if self._stop.is_set():
+                    return
+
+    def _fetched(self, settings: Settings) -> Iterator[tuple[str, Any]]:
+        """Fetch StreamBench if its folder has no questions."""
+        root = Path(settings.root)
+        if settings.benchmark != "streambench" or any(root.glob(streambench.QUESTIONS)):
+            return
+        remote = streambench.look_up(root)
+        yield f"Fetching StreamBench into {root}: {size_text(remote.bytes_missing)} …", gr.skip()
+        streambench.download(root, self._or_stop, settings.subset or None, settings.seed)
+
+    def _or_stop(self, done: int, total: int) -> None:
+        if self._stop.is_set():
+            raise StreamChatError(f"the download was stopped at {size_text(done)} of {size_text(total)}")
+
+    def _report(self, names: list[str] | None) -> tuple[Any, Any]:
+        """The report of past runs."""
+        if not names:
+            gr.Warning("No run is chosen: choose at least one above.")
+            return gr.skip(), gr.skip()
+        tables, files = _written([RunFolder(RUNS / name) for name in names])
+        return tables, files
+
+
+class _Work:
+    """What the page shows while runs are on their way."""
+
+    def __init__(self, methods: int) -> None:
+        self._methods = methods
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._last: dict[str, runner.Progress] = {}
+        self._told = 0.0
+
+    def note(self, method: str, progress: runner.Progress) -> bool:
+        """Take in how far a method is; True if the page should be told, at most once a second and at the end."""
+        self._last[method] = progress
+        if progress.row is not None:
+            self._rows.setdefault(method, []).append(progress.row)
+        at_the_end = progress.answered == progress.questions
+        if time.monotonic() - self._told < YIELD_SECONDS and not at_the_end:
+            return False
+        self._told = time.monotonic()
+        return True
+
+    def line(self, progress: runner.Progress, elapsed: float) -> str:
+        """How far it is, and the time left if all goes on as so far."""
+        whole = self._methods * progress.questions
+        done = sum(last.answered for last in self._last.values())
+        left = f", about {clock(elapsed / done * (whole - done))} left" if done else ""
+        where = f"{progress.video} at {clock(progress.seconds)}"
+        return f"{progress.answered} of {progress.questions} answered, {where}{left}"
+
+    def table(self) -> str:
+        """The live table."""
+        rows = []
+        for method, last in self._last.items():
+            speed = metrics.speed(self._rows.get(method, []))
+            values = (speed.rpd_median, speed.first_token_median, speed.fps)
+            numbers = [report.number(value, 3) for value in values[:2]] + [report.number(values[2], 1)]
+            rows.append([method, f"{last.answered} of {last.questions}", str(last.failed), *numbers])
+        return report.table_html(report.Table(title="So far", columns=LIVE_COLUMNS, rows=rows))
+
+
+def _choice(settings: Settings) -> Choice:
+    needs_data = settings.benchmark != "needle"
+    root = Path(settings.root) if needs_data else None
+    return Choice(root=root, subset=settings.subset or None, seed=settings.seed)
+
+
+def _planned(settings: Settings, method: str, model: Model, benchmark: Benchmark) -> tuple[runner.Run, RunFolder]:
+    """A run and its folder, whose name is the same for the same settings, so that it goes on."""
+    run = runner.Run(
+        model=model,
+        model_spec=settings.model,
+        method=method,
+        preset=settings.preset,
+        options=Options.preset(settings.preset, seed=settings.seed),
+        embedder=minilm(),
+    )
+    return run, RunFolder(RUNS / f"{settings.benchmark}-{method}-{digest(run.identity(benchmark))[:8]}")
+
+
+def _past() -> list[str]:
+    """The runs of earlier, the newest first."""
+    found = sorted(RUNS.glob(f"*/{RUN}"), key=lambda path: -path.stat().st_mtime)
+    return [path.parent.name for path in found]
+
+
+def _written(folders: Sequence[RunFolder]) -> tuple[Any, Any]:
+    """The report of runs as HTML for the page, and its files with the raw answers."""
+    answered = [folder for folder in folders if (folder.path / RUN).exists() and folder.rows()]
+    if not answered:
+        return gr.skip(), gr.skip()
+    try:
+        files = report.write(answered, RUNS / "report")
+        runs = report.load(answered)
+    except StreamChatError as error:
+        gr.Warning(escape(str(error), quote=False))
+        return gr.skip(), gr.skip()
+    raw = [path for folder in answered for path in sorted(folder.path.glob("answers.*.jsonl"))]
+    return report.inner_html(runs), gr.update(value=[str(path) for path in (*files, *raw)], visible=True)
+
+
+def _shown(
+    *,
+    status: Any,
+    live: Any = None,
+    tables: Any = None,
+    files: Any = None,
+    past: list[str] | None = None,
+    running: bool = False,
+) -> tuple[Any, ...]:
+    """Everything that the page shows, in the order of the event's outputs."""
+    return (
+        status,
+        gr.skip() if live is None else live,
+        gr.skip() if tables is None else tables,
+        gr.skip() if files is None else files,
+        gr.skip() if past is None else gr.update(choices=past),
+        gr.update(interactive=not running),
+        gr.update(interactive=running),
+    )
+
+
+def _status(text: str, *, busy: bool = False) -> str:
+    state = "busy" if busy else "ready"
+    return (
+        f'<div class="sc-model" role="status"><span class="sc-dot sc-{state}"></span><span>{escape(text)}</span></div>'
+    )
