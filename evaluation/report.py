@@ -98,7 +98,7 @@ def judges_of(runs: Sequence[Loaded]) -> list[str]:
 
 def tables_of(runs: Sequence[Loaded]) -> list[Table]:
     """All tables of a report."""
-    tables = [_runs(runs)]
+    tables = []
     for judge in judges_of(runs):
         tables.append(_scores(runs, judge))
         for title, key in (
@@ -108,7 +108,7 @@ def tables_of(runs: Sequence[Loaded]) -> list[Table]:
         ):
             tables.append(_by(runs, judge, title, key))
         tables += [table for table in [_differences(runs, judge)] if table.rows]
-    return [*tables, _delays(runs), *([_failures(runs)] if _failed(runs) else [])]
+    return [*tables, _delays(runs), _runs(runs), *([_failures(runs)] if _failed(runs) else [])]
 
 
 def _runs(runs: Sequence[Loaded]) -> Table:
@@ -209,7 +209,7 @@ def _delays(runs: Sequence[Loaded]) -> Table:
         title="Delay, idle, and speed of taking in",
         columns=["run", "RPD s", "RPD p95 s", "first token s", "first token p95 s", "FPS", "pictures"],
         rows=rows,
-        note="Medians unless p95. Nothing was taken in while an answer was made: under load, `speed` measures.",
+        note="Medians unless p95. Nothing was taken in while an answer was made; under load delays are longer.",
     )
 
 

@@ -54,6 +54,7 @@ CSS = """
 #eval-live, #eval-report { overflow-x: auto; }
 #eval-report h2, #eval-live h2 { font-size: 1rem; font-weight: 600; margin: 1.1rem 0 .3rem; }
 #eval-report .wide { overflow-x: auto; }
+#eval-report :is(table, tr), #eval-live :is(table, tr) { border: 0 !important; }
 #eval-report table, #eval-live table { border-collapse: collapse; font-size: .82rem; margin: 0;
   font-variant-numeric: tabular-nums; }
 #eval-report :is(th, td), #eval-live :is(th, td) { border: 0; border-bottom: 1px solid var(--border-color-primary);
