@@ -13,15 +13,18 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from evaluation.methods import Baseline, SeenOnce, begin, check_method
 from evaluation.records import Row, RunFolder, Writer
 from evaluation.samples import Benchmark, Question, Sample
+from streamchat.checkpoints.stored import cached
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder
 from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
+from streamchat.models import HUB_NAME
 from streamchat.models.base import Model
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ class Run:
             "benchmark": benchmark.name,
             "data": dict(benchmark.provenance),
             "model": self.model_spec,
+            "model_revision": revision_of(self.model_spec),
             "model_name": self.model.name,
             "method": self.method,
             "preset": self.preset,
@@ -105,6 +109,12 @@ def answers(
                 )
             if stopped():
                 return
+
+
+def revision_of(spec: str) -> str | None:
+    """The commit of a model that was downloaded from the Hub; None for every other one."""
+    folder = None if Path(spec).is_dir() or not HUB_NAME.fullmatch(spec) else cached(spec)
+    return folder.name if folder else None
 
 
 def about(benchmark: Benchmark) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Benchmark(Protocol):
 class Choice:
     """What is to be run of a benchmark."""
 
-    root: Path | None = None  # the folder of its data
+    root: Path | None = None  # the folder of its data, or its file of questions
     subset: int | None = None  # so many questions, shared out by type and domain
     repeats: bool = True  # also questions that stand there before, with the same video and time
     seed: int = 0
@@ -73,6 +73,8 @@ class Choice:
         """The folder of the data; InputError if none was given or it is not there."""
         if self.root is None:
             raise InputError("this benchmark needs its data: give --root FOLDER")
+        if self.root.is_file():
+            return self.root.parent
         if not self.root.is_dir():
             raise InputError(f"there is no folder {str(self.root)!r}: give --root the folder of the benchmark's data")
         return self.root

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -27,7 +27,6 @@ from streamchat.errors import InputError, StreamChatError
 from streamchat.models import load_model
 from streamchat.models.base import Model
 from streamchat.prompts import clock
-from streamchat.ui.sessions import SharedModel
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +52,20 @@ class Settings:
     seed: int
 
 
+class AppModel(Protocol):
+    """The model that the app has loaded, or will load."""
+
+    spec: str  # as it was asked for
+
+    def get(self) -> Model:
+        """The model; waits until it is loaded."""
+        ...
+
+
 class EvaluationTab:
     """Layout and events of the tab; made inside a `gr.Blocks`. One evaluation runs at a time, whoever started it."""
 
-    def __init__(self, model: SharedModel) -> None:
+    def __init__(self, model: AppModel) -> None:
         self._model = model
         self._running = threading.Lock()
         self._stop = threading.Event()
@@ -155,8 +164,9 @@ class EvaluationTab:
         folders: list[RunFolder] = []
         text = "Stopped. Run goes on from here."
         try:
-            for line, live in self._work(settings, folders):
-                yield _shown(status=_status(line, busy=True), live=live, running=True)
+            for line, live, judged in self._work(settings, folders):
+                tables, files = _written(folders) if judged else (None, None)
+                yield _shown(status=_status(line, busy=True), live=live, tables=tables, files=files, running=True)
             if not self._stop.is_set():
                 text = "Done."
         except Exception as error:
@@ -167,9 +177,12 @@ class EvaluationTab:
         tables, files = _written(folders)
         yield _shown(status=_status(text), tables=tables, files=files, past=_past())
 
-    def _work(self, settings: Settings, folders: list[RunFolder]) -> Iterator[tuple[str, Any]]:
-        """What is going on, and the live table; the folders of the runs that were begun are put into `folders`."""
-        yield "Loading …", gr.skip()
+    def _work(self, settings: Settings, folders: list[RunFolder]) -> Iterator[tuple[str, str | None, bool]]:
+        """What is going on, the live table, and whether a method was just judged, so that the report has grown.
+
+        The folders of the runs that were begun are put into `folders`.
+        """
+        yield "Loading …", None, False
         if not settings.methods:
             raise InputError("no method is chosen: tick at least one")
         judge = judges.build(settings.judge)
@@ -182,21 +195,21 @@ class EvaluationTab:
             folders.append(folder)
             for progress in runner.answers(run, benchmark, folder, stopped=self._stop.is_set):
                 if work.note(method, progress):
-                    yield f"{method}: {work.line(progress, time.monotonic() - begun)}", work.table()
+                    yield f"{method}: {work.line(progress, time.monotonic() - begun)}", work.table(), False
             if self._stop.is_set():
                 return
             for done, total in judging.judge(folder, judge):
-                yield f"{method}: judged {done} of {total}", work.table()
+                yield f"{method}: judged {done} of {total}", work.table(), done == total
                 if self._stop.is_set():
                     return
 
-    def _fetched(self, settings: Settings) -> Iterator[tuple[str, Any]]:
+    def _fetched(self, settings: Settings) -> Iterator[tuple[str, str | None, bool]]:
         """Fetch StreamBench if its folder has no questions."""
         root = Path(settings.root)
         if settings.benchmark != "streambench" or any(root.glob(streambench.QUESTIONS)):
             return
         remote = streambench.look_up(root)
-        yield f"Fetching StreamBench into {root}: {size_text(remote.bytes_missing)} …", gr.skip()
+        yield f"Fetching StreamBench into {root}: {size_text(remote.bytes_missing)} …", None, False
         streambench.download(root, self._or_stop, settings.subset or None, settings.seed)
 
     def _or_stop(self, done: int, total: int) -> None:

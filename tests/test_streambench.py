@@ -171,6 +171,11 @@ class TestFolder:
         bench = OwnVideos(Choice(root=root))
         assert [len(sample.questions) for sample in bench.samples()] == [4, 2]
 
+    def test_the_file_itself_can_be_named_where_there_are_several(self, root: Path) -> None:
+        (root / "streaming_bench_old.json").write_text("[]")
+        bench = StreamBench(Choice(root=root / FILE))
+        assert [bench.find(sample).name for sample in bench.samples()] == ["bikes.mp4", "bunny.mp4"]
+
     @pytest.mark.parametrize(
         ("folder", "said"), [("nowhere", "there is no folder"), ("empty", "must hold one file of questions")]
     )

@@ -32,7 +32,8 @@ class StreamBench:
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
         self._folder = choice.folder
-        self.file = questions_file(self._folder, self.questions)
+        given = choice.root if choice.root is not None and choice.root.is_file() else None
+        self.file = given or questions_file(self._folder, self.questions)
         self.annotations = self._chosen(read(self.file))
 
     @cached_property
