@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from streamchat import plugin
 from streamchat.config import PRESETS, Options
-from streamchat.errors import InputError, StreamChatError
+from streamchat.errors import InputError, exit_code
 from streamchat.prompts import clock
 
 METHODS = ("memory", "recent", "uniform", "blind")
@@ -82,7 +81,6 @@ def _choice(command: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "download": _download,
         "validate": _validate,
@@ -90,19 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "judge": _judge,
         "report": _report,
     }
-    try:
-        return commands[arguments.command](arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not isinstance(error, StreamChatError):
-            logging.getLogger(__name__).debug("unexpected error", exc_info=True)
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
-        return 1
+    return exit_code(
+        lambda: commands[arguments.command](arguments), stopped="stopped; the same command goes on from here"
+    )
 
 
 def _download(arguments: argparse.Namespace) -> int:

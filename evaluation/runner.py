@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from streamchat.models.base import Model
 log = logging.getLogger(__name__)
 
 TELL_SECONDS = 1.0  # between two positions in a stream
-PACKAGES = ("torch", "transformers", "gradio", "av", "decord", "opencv-python-headless", "onnxruntime")
+PACKAGES = {"torch", "transformers", "gradio", "av", "decord", "decord2", "opencv-python-headless", "onnxruntime"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +119,11 @@ def revision_of(spec: str) -> str | None:
 
 def about(benchmark: Benchmark) -> dict[str, Any]:
     """Where and with what a run was made."""
-    versions = {name: version(name) for name in PACKAGES}
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
-        "versions": versions,
+        "versions": {one.name: one.version for one in distributions() if one.name in PACKAGES},
         "questions": sum(len(sample.questions) for sample in benchmark.samples()),
     }
 

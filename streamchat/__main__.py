@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import logging
 import math
 import sys
 import time
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from streamchat import plugin, prompts
 from streamchat.config import PRESETS, Options
-from streamchat.errors import InputError, StreamChatError
+from streamchat.errors import InputError, exit_code
 
 EPILOG = """\
 examples:
@@ -83,24 +82,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    try:
-        if arguments.list_models:
-            return _list_models(arguments.device)
-        if arguments.download:
-            return _download(arguments.download)
-        return _run(arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not isinstance(error, StreamChatError):
-            logging.getLogger(__name__).debug("unexpected error", exc_info=True)
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: _command(arguments), stopped="stopped")
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    if arguments.list_models:
+        return _list_models(arguments.device)
+    if arguments.download:
+        return _download(arguments.download)
+    return _run(arguments)
 
 
 def _list_models(device: str | None) -> int:

@@ -1,4 +1,11 @@
-"""Errors whose text is meant for the person who uses the program."""
+"""Errors whose text is meant for the person who uses the program, and how a command line shows them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
 
 
 class StreamChatError(Exception):
@@ -7,3 +14,27 @@ class StreamChatError(Exception):
 
 class InputError(StreamChatError, ValueError):
     """Bad input; the message says what was got, what is allowed and what to do. Exit code 2."""
+
+
+def exit_code(work: Callable[[], int], *, stopped: str) -> int:
+    """The exit code of a command: what `work` returns, 1 after an error, 2 after bad input, 130 after Ctrl-C.
+
+    Errors are said on standard error, without a traceback; `stopped` is what is said after Ctrl-C.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        return work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if not isinstance(error, StreamChatError):
+            logging.getLogger(__name__).debug("unexpected error", exc_info=True)
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        return 1
