@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import WordEmbedder
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText
 from vlm import CPU, EIGHT, LENGTH, Build, Load, conversation, moments, noise, say
@@ -205,6 +206,27 @@ class TestPrompt:
         written = prompter._tokenizer.decode(prompter.ids(conversation(), [[2], [1]]))
         assert "[0:00–0:01]<image><image>\n\n[0:02]<image>\n\nwhat is on" in written
         assert written.index("you see the video") < written.index("<image>")
+
+    @pytest.mark.parametrize(
+        ("added", "template", "begins"),
+        [
+            ("<|im_start|> $A", "{% for m in messages %}{{ m['content'] }}{% endfor %}", True),
+            ("<|im_start|> $A", "<|im_start|>{% for m in messages %}{{ m['content'] }}{% endfor %}", True),
+            ("$A <|im_end|>", "{% for m in messages %}{{ m['content'] }}{% endfor %}", False),
+        ],
+    )
+    def test_the_token_that_begins_a_prompt_stands_there_once(
+        self, added: str, template: str, begins: bool, build: Build
+    ) -> None:
+        checkpoint = loading.load(build("llava"), CPU, torch.float32)
+        tokenizer = checkpoint.tokenizer
+        special = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<|im_start|>", "<|im_end|>")]
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=added, special_tokens=special)
+        tokenizer.chat_template = template
+        ids = Prompter(tokenizer, checkpoint.image_token_id).ids([{"role": "user", "content": "yes ."}], [])
+        assert ids.count(tokenizer.bos_token_id) == begins
+        assert (ids[0] == tokenizer.bos_token_id) == begins
+        assert tokenizer.eos_token_id not in ids
 
     def test_a_template_without_place_for_pictures_is_an_error(self, build: Build) -> None:
         checkpoint = loading.load(build("llava"), CPU, torch.float32)

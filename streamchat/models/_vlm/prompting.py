@@ -61,9 +61,9 @@ class Prompter:
 
     def _begin(self, rendered: str) -> list[int]:
         """The token that begins every prompt, where the template leaves it to the tokenizer."""
-        first = self._tokenizer("")["input_ids"][:1]
-        written = first == [self._tokenizer.bos_token_id] and rendered.startswith(self._tokenizer.bos_token)
-        return [] if written else list(first)
+        begins = self._tokenizer("")["input_ids"][:1] == [self._tokenizer.bos_token_id]
+        written = begins and rendered.startswith(self._tokenizer.bos_token)
+        return [self._tokenizer.bos_token_id] if begins and not written else []
 
     def _rendered(self, request: _Request) -> str:
         """The template's text, with marks for the texts and one image token for each run, all in their order."""
