@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from streamchat.models import load_model as load_model
     from streamchat.video import open_video as open_video
 
+__version__ = "0.1.0"
+
 __all__ = ["Options", "StreamChat", "load_model", "open_video"]
 
 _HOMES = {

@@ -7,6 +7,8 @@ from typing import Any
 
 from streamchat.errors import InputError
 
+DIALOGUE_TURNS = 200  # rounds of a conversation kept in full
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -28,6 +30,7 @@ class Options:
     short_term_samples: int = 5  # S: frames drawn for a question
     short_term_decay: float = 5.0  # tau: the weight of a frame is exp(-age / tau), age in frames
     memory_bytes: int = 512 * 2**20  # the tree's budget; the oldest detail is folded before it is passed
+    dialogue_turns: int = DIALOGUE_TURNS  # newest rounds kept in full; older ones are folded into summaries
 
     # Contextual summarization (section 3.4)
     retrieval_paths: int = 3  # ways taken down the tree for a question; the paper takes one
@@ -42,7 +45,7 @@ class Options:
     def __post_init__(self) -> None:
         at_least_one = (
             "max_kept_per_second max_side chunk_frames clusters short_term_frames short_term_samples memory_bytes "
-            "retrieval_paths max_pictures max_new_tokens"
+            "dialogue_turns retrieval_paths max_pictures max_new_tokens"
         )
         for name in at_least_one.split():
             _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")

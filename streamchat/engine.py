@@ -17,7 +17,7 @@ from streamchat.config import Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
 from streamchat.images import picture
-from streamchat.memory.store import MemoryStore, Snapshot
+from streamchat.memory.store import MemoryState, MemoryStore, Snapshot
 from streamchat.models.base import Model
 from streamchat.retrieval import retrieve
 from streamchat.selectors.base import FrameSelector, Selection
@@ -36,6 +36,23 @@ class Counts:
     memory_bytes: int  # of the whole memory
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Progress:
+    """How far a stream was taken in; replaced as a whole, so that another thread never sees half of a step."""
+
+    newest: Frame | None = None  # kept or not
+    frames_seen: int = 0
+    frames_kept: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChatState:
+    """All of a chat at one moment of its stream: what a saved session is made of."""
+
+    memory: MemoryState
+    progress: Progress
+
+
 class StreamChat:
     """Chat with one stream: push its frames in order, ask at any time.
 
@@ -48,9 +65,7 @@ class StreamChat:
         self._embedder = embedder or minilm()
         self._selector: FrameSelector = plugin.load("streamchat.selectors", self.options.selector).build(self.options)
         self.memory = MemoryStore(self.options)
-        self._newest: Frame | None = None
-        self._seen = 0
-        self._kept = 0
+        self._progress = Progress()
         leaf = self.options.clusters * model.tokens_per_frame * model.dim * model.number_bytes
         if self.options.memory_bytes < SMALLEST_BUDGET_LEAVES * leaf:
             raise InputError(
@@ -61,7 +76,7 @@ class StreamChat:
     @property
     def newest(self) -> Frame | None:
         """The newest frame taken in, kept or not."""
-        return self._newest
+        return self._progress.newest
 
     def push(self, frame: Frame) -> bool:
         """Take in the next frame, and caption what it completed; True if the frame was kept."""
@@ -74,14 +89,15 @@ class StreamChat:
 
     def select(self, frame: Frame) -> Selection:
         """Decide whether a frame shows something new (paper section 3.2); ValueError if it is not the next in time."""
-        if self._newest is not None and frame.pts_seconds <= self._newest.pts_seconds:
+        before = self._progress
+        if before.newest is not None and frame.pts_seconds <= before.newest.pts_seconds:
             raise ValueError(
-                f"frames must come in time order: got {frame.pts_seconds} s after {self._newest.pts_seconds} s"
+                f"frames must come in time order: got {frame.pts_seconds} s after {before.newest.pts_seconds} s"
             )
         selection = self._selector.select(frame)
-        self._newest = frame
-        self._seen += 1
-        self._kept += selection.kept
+        self._progress = Progress(
+            newest=frame, frames_seen=before.frames_seen + 1, frames_kept=before.frames_kept + selection.kept
+        )
         return selection
 
     def encode(self, kept: Sequence[tuple[Frame, bool]]) -> list[EncodedFrame]:
@@ -130,7 +146,7 @@ class StreamChat:
         """
         check_question(question)
         started = time.perf_counter()
-        latest = self._newest
+        latest = self.newest
         if at_seconds is None:
             at_seconds = 0.0 if latest is None else latest.pts_seconds
         if not (math.isfinite(at_seconds) and at_seconds >= 0):
@@ -161,18 +177,48 @@ class StreamChat:
         embedding = self._embedder.embed([f"{question} {answer}"])[0]
         self.memory.dialogue.add(DialogueTurn(question, answer, at_seconds, embedding))
 
+    def forget_last_round(self, question: str | None = None) -> DialogueTurn | None:
+        """Take the newest round out of the dialogue, to ask it anew or otherwise; None if nothing was taken out.
+
+        With `question`, only if that is what was asked in it: an answer that failed or said nothing is no round.
+        """
+        return self.memory.dialogue.forget_last(None if question is None else question.strip())
+
+    def state(self) -> ChatState:
+        """All of this chat; also while other threads take in and caption.
+
+        Frames that are still on their way into the memory are left out, as if they had not come yet.
+        """
+        memory = self.memory.state()
+        progress = self._progress
+        if progress.frames_kept != memory.frames:
+            progress = _as_remembered(memory, progress)
+        return ChatState(memory=memory, progress=progress)
+
+    def restore(self, state: ChatState) -> None:
+        """Take up another chat with the same model and options; the selector begins anew.
+
+        Raises ValueError if the state does not hold together, or if this chat has begun already.
+        """
+        if self._progress.newest is not None or self.memory.state().kept:
+            raise ValueError("this chat has begun: restore a new one")
+        _check_progress(state)
+        self.memory.restore(state.memory)
+        self._progress = state.progress
+
     def counts(self) -> Counts:
         """What was taken in so far."""
+        progress = self._progress
         return Counts(
-            frames_seen=self._seen,
-            frames_kept=self._kept,
+            frames_seen=progress.frames_seen,
+            frames_kept=progress.frames_kept,
             nodes_by_level=self.memory.nodes_by_level(),
             memory_bytes=self.memory.nbytes,
         )
 
     def _shown_at(self, at_seconds: float, snapshot: Snapshot) -> Frame | None:
         """The newest picture of a moment or before, of those that are still at hand."""
-        latest = self._newest
+        latest = self.newest
         if latest is not None and latest.pts_seconds <= at_seconds:
             return latest
         if snapshot.short_term:
@@ -185,6 +231,30 @@ class StreamChat:
     def _seed_of(self, question: str, at_seconds: float) -> int:
         """A seed of this question's own, so that an answer does not hang on what was asked before."""
         return zlib.crc32(f"{self.options.seed} {at_seconds:.3f} {question}".encode())
+
+
+def _as_remembered(memory: MemoryState, progress: Progress) -> Progress:
+    """How far the stream was taken in when the newest frame of the memory came."""
+    if not memory.kept:
+        return Progress()
+    newest = memory.kept[-1].frame
+    since = 0 if progress.newest is None else max(0, progress.newest.index - newest.index)
+    seen = max(memory.frames, progress.frames_seen - since)
+    return Progress(newest=newest, frames_seen=seen, frames_kept=memory.frames)
+
+
+def _check_progress(state: ChatState) -> None:
+    """Raise ValueError unless the counts and the newest frame of a state go with its memory."""
+    progress, kept = state.progress, state.memory.kept
+    if not state.memory.frames == progress.frames_kept <= progress.frames_seen:
+        raise ValueError(
+            f"{progress.frames_kept} of {progress.frames_seen} frames are said to be kept, and the memory stands for "
+            f"{state.memory.frames}"
+        )
+    if (progress.newest is None) != (progress.frames_seen == 0):
+        raise ValueError(f"{progress.frames_seen} frames were seen, but the newest is not as it must be")
+    if kept and progress.newest is not None and progress.newest.pts_seconds < kept[-1].pts_seconds:
+        raise ValueError("the newest frame is older than one that was kept")
 
 
 class Session(Protocol):

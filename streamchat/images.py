@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+
 import cv2
 import numpy as np
 
 KEYFRAME_SIDE = 448  # long side of a stored keyframe in pixels: some 30 KB
 KEYFRAME_QUALITY = 80
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of a JPEG that are followed by its size
 
 
 def fit_within(width: int, height: int, max_side: int) -> tuple[int, int]:
@@ -15,14 +18,12 @@ def fit_within(width: int, height: int, max_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def jpeg(picture: np.ndarray, max_side: int = KEYFRAME_SIDE) -> bytes:
-    """Encode a picture, uint8 [H, W, 3] RGB, as a JPEG with a long side of at most `max_side` pixels."""
+def jpeg(picture: np.ndarray, max_side: int | None = KEYFRAME_SIDE, quality: int = KEYFRAME_QUALITY) -> bytes:
+    """Encode a picture, uint8 [H, W, 3] RGB, as a JPEG; its long side is at most `max_side` pixels, if that is given."""
     height, width = picture.shape[:2]
-    size = fit_within(width, height, max_side)
+    size = fit_within(width, height, max_side or max(width, height))
     small = picture if size == (width, height) else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, KEYFRAME_QUALITY]
-    )
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"could not encode a picture of {width} x {height} pixels")
     return data.tobytes()
@@ -34,3 +35,17 @@ def picture(keyframe: bytes) -> np.ndarray:
     if decoded is None:
         raise ValueError("a keyframe is not a readable JPEG")
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a JPEG in pixels, read from its header without decoding; ValueError if it is none."""
+    place = 2 if data[:2] == b"\xff\xd8" else len(data)
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker in START_OF_FRAME:
+            height, width = struct.unpack(">HH", data[place + 5 : place + 9])
+            if width and height:
+                return width, height
+            break
+        place += 2 + length
+    raise ValueError("a picture is not a readable JPEG")

@@ -27,6 +27,7 @@ FLOORS = {
     "streamchat.retrieval": 3,
     "streamchat.engine": 4,
     "streamchat.pipeline": 5,
+    "streamchat.saving": 5,
     "streamchat.ui": 6,
     "streamchat.__main__": 6,
     "evaluation": 6,

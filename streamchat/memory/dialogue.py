@@ -1,41 +1,123 @@
-"""Dialogue memory: every round of the conversation, found again by meaning (paper section 3.3)."""
+"""Dialogue memory: every round of the conversation, found again by meaning (paper section 3.3).
+
+The paper keeps all rounds for ever. Here the newest are kept in full, and older ones are folded, ten at a time, into
+summaries with a line a round, and those into summaries of summaries, which keep fewer of the lines. So the memory is
+bounded, however long the conversation, and no round is without something that stands for it.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import faiss
 import numpy as np
 
+from streamchat import prompts
+from streamchat.config import DIALOGUE_TURNS
 from streamchat.types import DialogueTurn
+
+GROUP = 10  # rounds, or summaries of one level, that are folded into one summary of the next level
+TOP_LEVEL = 3  # summaries of this level are folded among themselves
+QUESTION_CHARACTERS = 90  # of a round in a summary
+ANSWER_CHARACTERS = 90
+SUMMARY_CHARACTERS = 2000  # of a summary of any level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Remembered:
+    """A round in full, or a summary of several."""
+
+    turn: DialogueTurn  # of a summary: asked when its latest round was, its embedding their mean
+    number: int  # of its newest round, counted from 0 in the order asked; never used again
+    rounds: int = 1  # that it stands for
+    level: int = 0  # 0 is a round in full
 
 
 class DialogueMemory:
-    """Turns in the order in which they were asked, with a FAISS index of their embeddings."""
+    """Rounds in the order in which they were asked, with a FAISS index of their embeddings. Thread-safe.
 
-    def __init__(self) -> None:
+    At most `most_turns` are kept in full.
+    """
+
+    def __init__(self, most_turns: int = DIALOGUE_TURNS) -> None:
+        self._most_turns = most_turns
         self._lock = threading.Lock()
-        self._turns: list[DialogueTurn] = []
-        self._index: faiss.IndexFlatIP | None = None  # made with the width of the first embedding
+        self._entries: list[Remembered] = []  # summaries first, as they are older
+        self._added = 0
+        self._index: faiss.IndexFlatIP | None = None  # of the entries; made with the width of the first embedding
 
     def __len__(self) -> int:
-        return len(self._turns)
+        """How many rounds are remembered, those in summaries included."""
+        with self._lock:
+            return sum(entry.rounds for entry in self._entries)
+
+    @property
+    def added(self) -> int:
+        """How many rounds were ever added, those forgotten included; what a snapshot keeps as its `count`."""
+        return self._added
+
+    @property
+    def entries(self) -> tuple[Remembered, ...]:
+        """All that is remembered, oldest first."""
+        with self._lock:
+            return tuple(self._entries)
 
     def add(self, turn: DialogueTurn) -> None:
-        """Remember a round."""
+        """Remember a round, and fold the oldest ones if they are too many."""
         with self._lock:
-            if self._index is None:
-                self._index = faiss.IndexFlatIP(len(turn.embedding))
-            self._index.add(turn.embedding[None])
-            self._turns.append(turn)
+            self._entries.append(Remembered(turn=turn, number=self._added))
+            self._added += 1
+            if self._fold() or self._index is None:
+                self._make_index()
+            else:
+                self._index.add(turn.embedding[None])
+
+    def forget_last(self, question: str | None = None) -> DialogueTurn | None:
+        """Take out the newest round, and give it back; None, and nothing is done, if none is there in full.
+
+        With `question`, only if that is what was asked in it: an answer that failed never became a round. Snapshots
+        taken before see the round no more, nor the one asked in its place.
+        """
+        with self._lock:
+            newest = self._entries[-1] if self._entries else None
+            if newest is None or newest.level > 0 or question not in (None, newest.turn.question):
+                return None
+            self._entries.pop()
+            self._make_index()
+            return newest.turn
+
+    def restore(self, entries: Sequence[Remembered]) -> None:
+        """Take up what another dialogue memory held; the rounds are numbered anew.
+
+        Raises ValueError if they are not in the order in which they are kept, or too many.
+        """
+        levels = [entry.level for entry in entries]
+        if levels != sorted(levels, reverse=True) or not all(0 <= level <= TOP_LEVEL for level in levels):
+            raise ValueError(f"the rounds of a dialogue go from summaries of level {TOP_LEVEL} down to level 0")
+        if any(entry.rounds < 1 or (entry.level == 0 and entry.rounds != 1) for entry in entries):
+            raise ValueError("a round stands for itself, and a summary for at least one round")
+        with self._lock:
+            self._entries, self._added = [], 0
+            for entry in entries:
+                self._added += entry.rounds
+                self._entries.append(
+                    Remembered(turn=entry.turn, number=self._added - 1, rounds=entry.rounds, level=entry.level)
+                )
+            while self._fold():
+                pass
+            self._make_index()
 
     def related(
         self, embedding: np.ndarray, most: int, *, count: int, until_seconds: float
     ) -> tuple[DialogueTurn, ...]:
         """The `most` turns nearest to an embedding [E], in the order in which they were asked.
 
-        Only the first `count` turns are searched, those that were there when the snapshot was taken, and of them only
-        those asked at `until_seconds` of the stream or before.
+        Only rounds among the first `count` ever added are searched, those that were there when the snapshot was taken,
+        and of them only those asked at `until_seconds` of the stream or before. A summary is one turn; it counts as
+        asked when its latest round was.
         """
         with self._lock:
             visible = self._visible(count, until_seconds)
@@ -44,13 +126,69 @@ class DialogueMemory:
             selector = faiss.IDSelectorBatch(np.array(visible, dtype=np.int64))
             parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
             _, found = self._index.search(embedding[None], min(most, len(visible)), params=parameters)
-            return tuple(self._turns[index] for index in sorted(found[0]) if index >= 0)
+            return tuple(self._entries[index].turn for index in sorted(found[0]) if index >= 0)
 
     def last(self, *, count: int, until_seconds: float) -> DialogueTurn | None:
-        """The latest of the first `count` turns that was asked at `until_seconds` or before."""
+        """The latest of the first `count` rounds that was asked at `until_seconds` or before, if it is kept in full."""
         with self._lock:
-            visible = self._visible(count, until_seconds)
-            return self._turns[visible[-1]] if visible else None
+            visible = [self._entries[index] for index in self._visible(count, until_seconds)]
+            return visible[-1].turn if visible and visible[-1].level == 0 else None
 
     def _visible(self, count: int, until_seconds: float) -> list[int]:
-        return [i for i, turn in enumerate(self._turns[:count]) if turn.asked_at_seconds <= until_seconds]
+        return [
+            index
+            for index, entry in enumerate(self._entries)
+            if entry.number < count and entry.turn.asked_at_seconds <= until_seconds
+        ]
+
+    def _fold(self) -> bool:
+        """Fold the oldest of each level that has too many into one of the next; False if no level had."""
+        folded = False
+        for level in range(TOP_LEVEL + 1):
+            places = [index for index, entry in enumerate(self._entries) if entry.level == level]
+            if len(places) > (self._most_turns if level == 0 else GROUP):
+                group = places[: min(GROUP, len(places) - 1)]  # the newest round always stays in full
+                summary = summary_of([self._entries[index] for index in group], min(level + 1, TOP_LEVEL))
+                self._entries[group[0] : group[-1] + 1] = [summary]
+                folded = True
+        return folded
+
+    def _make_index(self) -> None:
+        if not self._entries:
+            self._index = None
+            return
+        vectors = np.stack([entry.turn.embedding for entry in self._entries])
+        self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(vectors)
+
+
+def summary_of(group: Sequence[Remembered], level: int) -> Remembered:
+    """One entry that stands for several, in time order: a line a round, every other one left out until they fit."""
+    lines = [line for entry in group for line in _lines(entry)]
+    while len(lines) > 1 and sum(len(line) + 1 for line in lines) > SUMMARY_CHARACTERS:
+        lines = lines[::2]
+    rounds = sum(entry.rounds for entry in group)
+    vector = np.sum([entry.rounds * entry.turn.embedding for entry in group], axis=0)
+    turn = DialogueTurn(
+        question=prompts.ROUNDS.format(rounds=rounds),
+        answer="\n".join(lines),
+        asked_at_seconds=max(entry.turn.asked_at_seconds for entry in group),
+        embedding=(vector / max(float(np.linalg.norm(vector)), 1e-9)).astype(np.float32),
+    )
+    return Remembered(turn=turn, number=group[-1].number, rounds=rounds, level=level)
+
+
+def _lines(entry: Remembered) -> list[str]:
+    """What a summary says of an entry: of a round its time, its question and the first sentence of its answer."""
+    turn = entry.turn
+    if entry.level > 0:
+        return turn.answer.splitlines()
+    answer = re.split(r"(?<=[.!?])\s", turn.answer.strip(), maxsplit=1)[0]
+    question, answer = _shortened(turn.question, QUESTION_CHARACTERS), _shortened(answer, ANSWER_CHARACTERS)
+    return [prompts.ROUND.format(time=prompts.clock(turn.asked_at_seconds), question=question, answer=answer)]
+
+
+def _shortened(text: str, most: int) -> str:
+    """A text in one line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -10,9 +10,10 @@ covered without gap or overlap.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -47,6 +48,27 @@ class LongTermTree:
     def roots(self) -> tuple[MemoryNode, ...]:
         """The roots in time order; their spans tile the timeline."""
         return tuple(self._roots)
+
+    @property
+    def next_id(self) -> int:
+        """The id that the next node will have."""
+        return self._next_id
+
+    def restore(self, roots: Sequence[MemoryNode], next_id: int) -> None:
+        """Take up what another tree had grown, and grow on from there; what is over the budget is folded.
+
+        What is to be captioned and folded next follows from the nodes. Raises ValueError if no tree grows like that.
+        """
+        check_forest(roots, next_id)
+        in_order_made = sorted(every_node(roots), key=lambda node: node.id)
+        self._roots, self._next_id = list(roots), next_id
+        self._uncaptioned = deque(_Key(node.id, node.span.start) for node in in_order_made if node.caption is None)
+        self._covered, self._parents = {}, {}
+        for node in in_order_made:
+            if node.children:
+                self._note_children(node)
+        self.nbytes = sum(node.nbytes for node in in_order_made)
+        self._make_room(0)
 
     def add(self, leaf: MemoryNode) -> None:
         """Append a leaf whose span begins where the last root ends, and fold every group that is full by it.
@@ -117,7 +139,8 @@ class LongTermTree:
     def _note_children(self, parent: MemoryNode) -> None:
         self._parents.setdefault(parent.level, deque()).append(_Key(parent.id, parent.span.start))
         for child in parent.children:
-            self._covered.setdefault(child.level, deque()).append(_Key(child.id, child.span.start))
+            if child.tokens is not None:
+                self._covered.setdefault(child.level, deque()).append(_Key(child.id, child.span.start))
 
     # Folding what is oldest
 
@@ -234,12 +257,56 @@ def subtree_nbytes(node: MemoryNode) -> int:
     return node.nbytes + sum(subtree_nbytes(child) for child in node.children)
 
 
-def nodes_by_level(roots: Sequence[MemoryNode]) -> tuple[int, ...]:
-    """How many nodes of each level a forest has, leaves first."""
-    counts: dict[int, int] = {}
+def every_node(roots: Sequence[MemoryNode]) -> list[MemoryNode]:
+    """The nodes of a forest, in no order."""
+    found: list[MemoryNode] = []
     waiting = list(roots)
     while waiting:
         node = waiting.pop()
-        counts[node.level] = counts.get(node.level, 0) + 1
+        found.append(node)
         waiting += node.children
-    return tuple(counts.get(level, 0) for level in range(max(counts, default=-1) + 1))
+    return found
+
+
+def nodes_by_level(roots: Sequence[MemoryNode]) -> tuple[int, ...]:
+    """How many nodes of each level a forest has, leaves first."""
+    counts = Counter(node.level for node in every_node(roots))
+    return tuple(counts[level] for level in range(max(counts, default=-1) + 1))
+
+
+def check_forest(roots: Sequence[MemoryNode], next_id: int) -> None:
+    """Raise ValueError unless a tree could have grown these roots: whole, in time order, and consistent in itself."""
+    nodes = every_node(roots)
+    ids = {node.id for node in nodes}
+    if len(ids) < len(nodes) or not all(0 <= number < next_id for number in ids):
+        raise ValueError(f"the ids of nodes must be distinct, from 0 to below {next_id}")
+    _check_tiling(roots, "the roots")
+    if any(root.tokens is None for root in roots):
+        raise ValueError("a root has lost its tokens")
+    for node in nodes:
+        _check_node(node)
+
+
+def _check_node(node: MemoryNode) -> None:
+    if node.tokens is None and (node.weights or node.keyframe is not None):
+        raise ValueError(f"node {node.id} has no tokens, but weights or a keyframe")
+    if node.tokens is not None and (min(node.weights, default=0) < 1 or sum(node.weights) != node.mass):
+        raise ValueError(f"the weights {node.weights} of node {node.id} must be 1 or more, and sum to its {node.mass}")
+    if not node.children:
+        return
+    _check_tiling(node.children, f"the children of node {node.id}")
+    if (node.children[0].span.start, node.children[-1].span.end) != node.span:
+        raise ValueError(f"the children of node {node.id} do not cover its span {tuple(node.span)}")
+    if any(child.level >= node.level for child in node.children):
+        raise ValueError(f"a child of node {node.id} is not below its level {node.level}")
+    if sum(child.mass for child in node.children) != node.mass:
+        raise ValueError(f"the children of node {node.id} do not stand for its {node.mass} frames")
+
+
+def _check_tiling(nodes: Sequence[MemoryNode], what: str) -> None:
+    for node in nodes:
+        if node.span.start >= node.span.end:
+            raise ValueError(f"node {node.id} lasts no time: {tuple(node.span)}")
+    for before, after in pairwise(nodes):
+        if before.span.end != after.span.start:
+            raise ValueError(f"{what} leave a gap or overlap between {before.span.end} s and {after.span.start} s")

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ import torch
 from streamchat.clustering import kmeans
 from streamchat.config import Options
 from streamchat.images import jpeg, picture
-from streamchat.memory.dialogue import DialogueMemory
+from streamchat.memory.dialogue import DialogueMemory, Remembered
 from streamchat.memory.long_term import LongTermTree, nodes_by_level
 from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Span
 
@@ -31,7 +32,7 @@ class Snapshot:
     roots: tuple[MemoryNode, ...]  # of the tree, in time order
     waiting: tuple[Clip, ...]  # of leaves that are to be captioned, in time order
     dialogue: DialogueMemory
-    turns: int  # how many turns of the dialogue were there
+    turns: int  # how many rounds of the dialogue there had been
 
     def related_turns(self, embedding: np.ndarray, most: int) -> tuple[DialogueTurn, ...]:
         """The turns nearest to an embedding [E], in the order asked."""
@@ -40,6 +41,23 @@ class Snapshot:
     def last_turn(self) -> DialogueTurn | None:
         """The round before."""
         return self.dialogue.last(count=self.turns, until_seconds=self.until_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MemoryState:
+    """All that the memory held at one moment: what a saved session is made of."""
+
+    kept: tuple[EncodedFrame, ...]  # the newest kept frames, in time order
+    open_frames: int  # how many of them, the newest, no root covers
+    roots: tuple[MemoryNode, ...]  # of the tree, in time order
+    next_id: int  # of the tree's next node
+    clips: tuple[Clip, ...]  # of leaves that are to be captioned, in time order
+    dialogue: tuple[Remembered, ...]  # oldest first
+
+    @property
+    def frames(self) -> int:
+        """How many kept frames the memory stands for."""
+        return sum(root.mass for root in self.roots) + self.open_frames
 
 
 class MemoryStore:
@@ -59,7 +77,7 @@ class MemoryStore:
             seed=options.seed,
         )
         self._clips: deque[Clip] = deque(maxlen=WAITING_CLIPS)
-        self.dialogue = DialogueMemory()
+        self.dialogue = DialogueMemory(options.dialogue_turns)
 
     def remember(self, frame: EncodedFrame) -> None:
         """Take in a kept frame, later than all before it; raises ValueError if it is not.
@@ -71,15 +89,16 @@ class MemoryStore:
             newest = self._kept[-1].pts_seconds if self._kept else -math.inf
         if frame.pts_seconds <= newest:
             raise ValueError(f"frames must come in time order: {frame.pts_seconds} s after {newest} s")
+        closed: tuple[MemoryNode, Clip] | None = None
         if self._open and self._ends_before(frame):
             # Clustered outside the lock: a question must not wait for it. Only this thread changes the open chunk.
             span = Span(self._open[0].pts_seconds, frame.pts_seconds)
-            leaf, clip = make_leaf(self._open, span, clusters=self._options.clusters, seed=self._options.seed)
-            with self._lock:
-                self._tree.add(leaf)
-                self._clips.append(clip)
+            closed = make_leaf(self._open, span, clusters=self._options.clusters, seed=self._options.seed)
+        with self._lock:  # once, so that every state of the memory has an open chunk that begins where the tree ends
+            if closed is not None:
+                self._tree.add(closed[0])
+                self._clips.append(closed[1])
                 self._open = []
-        with self._lock:
             self._kept.append(frame)
             self._open.append(frame)
 
@@ -91,7 +110,7 @@ class MemoryStore:
     def snapshot(self, until_seconds: float) -> Snapshot:
         """The memory as of a moment of the stream; the lock is held only to copy references."""
         with self._lock:
-            roots, kept, turns = self._tree.roots, tuple(self._kept), len(self.dialogue)
+            roots, kept, turns = self._tree.roots, tuple(self._kept), self.dialogue.added
             clips = tuple(self._clips)
         visible = _visible(roots, until_seconds)
         covered = visible[-1].span.end if visible else 0.0
@@ -105,6 +124,32 @@ class MemoryStore:
             dialogue=self.dialogue,
             turns=turns,
         )
+
+    def state(self) -> MemoryState:
+        """All that the memory holds now; the lock is held only to copy references."""
+        with self._lock:
+            return MemoryState(
+                kept=tuple(self._kept),
+                open_frames=len(self._open),
+                roots=self._tree.roots,
+                next_id=self._tree.next_id,
+                clips=tuple(self._clips),
+                dialogue=self.dialogue.entries,
+            )
+
+    def restore(self, state: MemoryState) -> None:
+        """Take up what another memory with the same options held, and go on from there.
+
+        Raises ValueError if the state does not hold together. Call it before anything is remembered.
+        """
+        _check_kept(state, self._options)
+        _check_clips(state)
+        with self._lock:
+            self._tree.restore(state.roots, state.next_id)
+            self.dialogue.restore(state.dialogue)
+            self._kept.extend(state.kept)
+            self._open = list(state.kept[len(state.kept) - state.open_frames :])
+            self._clips.extend(state.clips)
 
     def hole_before(self, until_seconds: float) -> Span | None:
         """The stretch just before a past moment of which nothing can be shown any more; None if there is none.
@@ -179,6 +224,31 @@ def make_leaf(frames: Sequence[EncodedFrame], span: Span, *, clusters: int, seed
     )
     in_time_order = tuple(sorted(keyframes, key=lambda frame: frame.pts_seconds))
     return leaf, Clip(found.centroids, in_time_order, span, starts_scene=frames[0].cut)
+
+
+def _check_kept(state: MemoryState, options: Options) -> None:
+    times = [frame.pts_seconds for frame in state.kept]
+    if any(later <= earlier for earlier, later in pairwise(times)):
+        raise ValueError("the kept frames are not in time order")
+    if not min(1, len(times)) <= state.open_frames <= min(len(times), options.chunk_frames):
+        raise ValueError(f"{state.open_frames} of {len(times)} kept frames are said to be in the open chunk")
+    end = state.roots[-1].span.end if state.roots else None
+    if end is not None and (not times or times[-state.open_frames] != end):
+        raise ValueError(f"the tree ends at {end} s, where the open chunk does not begin")
+
+
+def _check_clips(state: MemoryState) -> None:
+    if len(state.clips) > WAITING_CLIPS:
+        raise ValueError(f"{len(state.clips)} clips wait for their captions, of at most {WAITING_CLIPS}")
+    end = 0.0
+    for clip in state.clips:
+        times = [frame.pts_seconds for frame in clip.keyframes]
+        inside = all(clip.span.start <= time < clip.span.end for time in times)
+        if not (times and inside and times == sorted(times) and len(clip.tokens) and end <= clip.span.start):
+            raise ValueError(f"the clip of {tuple(clip.span)}, which waits for its caption, is not whole or in order")
+        end = clip.span.end
+    if state.clips and not (state.roots and end <= state.roots[-1].span.end):
+        raise ValueError(f"a clip waits for its caption until {end} s, which no node covers")
 
 
 def _medoids(tokens: torch.Tensor, centroids: torch.Tensor, labels: torch.Tensor) -> list[int]:

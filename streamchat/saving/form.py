@@ -1,0 +1,190 @@
+"""What `session.json` holds, as declared types: a file that does not keep to them is refused before it is used.
+
+Tensors, pictures and frames are named by their numbers; nodes by their ids, so that no part of the file is nested deep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Any, Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError, create_model
+
+from streamchat.config import Options
+
+FORMAT = "streamchat session"
+VERSION = 1
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+T = TypeVar("T")
+Number = Annotated[int, Field(ge=0, lt=2**53)]
+Count = Annotated[int, Field(ge=1, lt=2**53)]
+Seconds = Annotated[float, Field(ge=0)]
+SpanForm = tuple[Seconds, Seconds]
+Many = Annotated[tuple[T, ...], FailFast()]  # one error is enough: a hostile file may hold millions
+
+
+class Form(BaseModel):
+    """Nothing is converted, nothing unknown is taken, and no number is infinite or none."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# Larger than anyone needs; a file that asks for more is after this machine's memory.
+_MOST_ANY = 2**53
+_MOST = {
+    "max_side": 8192,
+    "chunk_frames": 2000,
+    "short_term_frames": 2000,
+    "clusters": 2000,
+    "dialogue_turns": 10_000,
+    "max_pictures": 10_000,
+    "max_new_tokens": 100_000,
+}
+_option_fields: dict[str, Any] = {
+    option.name: (
+        type(option.default),
+        Field(option.default)
+        if isinstance(option.default, str)
+        else Field(option.default, ge=0, le=_MOST.get(option.name, _MOST_ANY)),
+    )
+    for option in fields(Options)
+}
+OptionsForm: Any = create_model("OptionsForm", __base__=Form, **_option_fields)
+
+
+class ModelForm(Form):
+    """Which model made the tokens."""
+
+    name: str
+    tokens_per_frame: Count  # P
+    dim: Count  # D
+    dtype: Literal["float32", "float16", "bfloat16"] | None  # of the tokens; None if there are none
+
+
+class ObservationForm(Form):
+    """An `Observation`."""
+
+    kind: str
+    label: str
+    span: SpanForm
+    score: float
+    count: int
+    colours: Many[str]
+    place: str
+    detail: str
+
+
+class CaptionForm(Form):
+    """A `Caption`."""
+
+    text: str
+    observations: Many[ObservationForm]
+    embedding: Number  # of a tensor [E]
+
+
+class NodeForm(Form):
+    """A `MemoryNode`."""
+
+    id: Number
+    span: SpanForm
+    level: Annotated[int, Field(ge=0, le=100_000)]  # nodes are counted by level
+    mass: Count
+    weights: Many[Count]  # none of a node that was folded into its parent
+    tokens: Number | None  # of a tensor [K, P, D]
+    keyframe: Number | None  # of a picture
+    caption: CaptionForm | None
+    children: Many[Number]  # ids
+
+
+class FrameForm(Form):
+    """A `Frame`."""
+
+    picture: Number
+    pts_seconds: Seconds
+    index: Number
+
+
+class KeptForm(Form):
+    """An `EncodedFrame`."""
+
+    frame: Number
+    tokens: Number  # of a tensor [P, D]
+    cut: bool
+
+
+class ClipForm(Form):
+    """A `Clip` that waits for its caption."""
+
+    span: SpanForm
+    tokens: Number  # of a tensor [K, P, D]
+    keyframes: Many[Number]  # of frames
+    starts_scene: bool
+
+
+class RoundForm(Form):
+    """A round of the dialogue, or a summary of several."""
+
+    question: str
+    answer: str
+    asked_at_seconds: Seconds
+    embedding: Number  # of a tensor [E]
+    rounds: Count
+    level: Number
+
+
+class SessionForm(Form):
+    """The whole of `session.json`."""
+
+    format: Annotated[str, Field(pattern=f"^{FORMAT}$")]
+    version: Annotated[int, Field(ge=1, le=VERSION)]
+    streamchat: str  # the version of the program that saved it
+    model: ModelForm
+    options: OptionsForm
+    frames_seen: Number
+    frames_kept: Number
+    newest: Number | None  # of a frame
+    frames: Many[FrameForm]
+    kept: Many[KeptForm]
+    open_frames: Number
+    nodes: Many[NodeForm]
+    roots: Many[Number]  # ids
+    next_id: Number
+    clips: Many[ClipForm]
+    dialogue: Many[RoundForm]
+    extra: dict[str, JsonValue]  # the caller's own
+
+
+class _Head(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    format: str
+    version: int
+
+
+class UnsuitableError(ValueError):
+    """A session that is whole, but not for this program as it was started; the message says what to do."""
+
+
+def parsed(text: bytes) -> SessionForm:
+    """The session of a JSON text; raises UnsuitableError for a newer version's, and ValueError for what is none."""
+    try:
+        head = _Head.model_validate_json(text)
+        if head.format != FORMAT:
+            raise ValueError(f"its format is {head.format!r}, not {FORMAT!r}")
+        if head.version > VERSION:
+            raise UnsuitableError(
+                f"it has version {head.version} of the format, and this StreamChat reads up to {VERSION}: "
+                "install a newer StreamChat"
+            )
+        return SessionForm.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(said(error)) from error
+
+
+def said(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"session.json: {where}: {first['msg']}" if where else f"session.json: {first['msg']}"
