@@ -32,16 +32,24 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1 for a copy each")
     arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
+    arguments.add_argument(
+        "--most-visitors",
+        type=int,
+        default=8,
+        metavar="N",
+        help="sessions at once; who comes next is told so (default: 8)",
+    )
     arguments.add_argument("--host", default=None, help="address to listen at (default: 127.0.0.1)")
     arguments.add_argument("--port", type=int, default=None, help="port to listen at (default: 7860)")
     return arguments
 
 
-def build(visitors: Visitors) -> gr.Blocks:
+def build(visitors: Visitors, preset: str) -> gr.Blocks:
     """The page."""
     import gradio as gr
 
     from evaluation.tab import EvaluationTab
+    from streamchat.ui.settings import SettingsPanel
     from streamchat.ui.tab import WatchTab
     from streamchat.ui.theme import TITLE
 
@@ -51,9 +59,10 @@ def build(visitors: Visitors) -> gr.Blocks:
         )
         with gr.Tabs():
             with gr.Tab("Watch"):
-                WatchTab(visitors)
+                watch = WatchTab(visitors)
             with gr.Tab("Benchmark"):
                 EvaluationTab(visitors.model)
+        SettingsPanel(visitors, preset, watch.model)
         blocks.unload(visitors.leave)
     return blocks
 
@@ -73,6 +82,8 @@ def serve(arguments: argparse.Namespace) -> int:
     options = Options.preset(arguments.preset)
     if arguments.port is not None and not 1 <= arguments.port <= 65535:
         raise InputError(f"--port must be from 1 to 65535, got {arguments.port}")
+    if arguments.most_visitors < 1:
+        raise InputError(f"--most-visitors must be 1 or more, got {arguments.most_visitors}")
     from streamchat.models import check_model_name
 
     check_model_name(arguments.model)
@@ -80,11 +91,11 @@ def serve(arguments: argparse.Namespace) -> int:
     from streamchat.ui.sessions import SharedModel, Visitors
     from streamchat.ui.theme import CSS, HEAD, theme
 
-    visitors = Visitors(SharedModel(arguments.model, arguments.device), options)
+    visitors = Visitors(SharedModel(arguments.model, arguments.device), options, arguments.most_visitors)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    page = build(visitors)
+    page = build(visitors, arguments.preset)
     try:
         _, address, _ = page.launch(
             server_name=arguments.host,

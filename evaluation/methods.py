@@ -183,7 +183,8 @@ class SeenOnce:
         self._model = model
         self.name, self.number_bytes = model.name, model.number_bytes
         self.tokens_per_frame, self.dim = model.tokens_per_frame, model.dim
-        self.caption, self.summarize, self.answer = model.caption, model.summarize, model.answer
+        self.caption, self.summarize = model.caption, model.summarize
+        self.answer, self.notice = model.answer, model.notice
         self._seen: dict[int, tuple[weakref.ref[np.ndarray], torch.Tensor]] = {}
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:

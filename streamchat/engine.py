@@ -17,11 +17,12 @@ from streamchat.config import Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
 from streamchat.images import picture
-from streamchat.memory.store import MemoryState, MemoryStore, Snapshot
+from streamchat.memory.store import MemoryState, MemoryStore, Snapshot, make_leaf
 from streamchat.models.base import Model
 from streamchat.retrieval import retrieve
 from streamchat.selectors.base import FrameSelector, Selection
-from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Evidence, Frame, Timing
+from streamchat.standing import StandingQuestions
+from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Evidence, Frame, Span, Timing
 
 SMALLEST_BUDGET_LEAVES = 8  # the budget must hold this many leaves' tokens, or folding could not keep it
 
@@ -65,6 +66,7 @@ class StreamChat:
         self._embedder = embedder or minilm()
         self._selector: FrameSelector = plugin.load("streamchat.selectors", self.options.selector).build(self.options)
         self.memory = MemoryStore(self.options)
+        self.standing = StandingQuestions()
         self._progress = Progress()
         leaf = self.options.clusters * model.tokens_per_frame * model.dim * model.number_bytes
         if self.options.memory_bytes < SMALLEST_BUDGET_LEAVES * leaf:
@@ -116,11 +118,23 @@ class StreamChat:
         if node is None:
             return False
         captions = [child.caption for child in node.children if child.caption is not None]
-        caption = self.model.summarize(captions) if captions else self.model.caption(self.memory.clip_of(node))
+        clip = None if captions else self.memory.clip_of(node)
+        caption = self.model.caption(clip) if clip is not None else self.model.summarize(captions)
         if caption.embedding is None:
             caption = Caption(caption.text, caption.observations, self._embedder.embed([caption.text])[0])
         self.memory.set_caption(node, caption)
+        if clip is not None:
+            self.standing.check(self.model, clip, caption, node.keyframe)
         return True
+
+    def check_rest(self) -> None:
+        """At the end of a stream, check what is no leaf yet against the standing questions: no more will come of it."""
+        chunk = self.memory.snapshot(math.inf).open_chunk
+        if not chunk or not self.standing.questions:
+            return
+        span = Span(chunk[0].pts_seconds, chunk[-1].pts_seconds)
+        leaf, clip = make_leaf(chunk, span, clusters=self.options.clusters, seed=self.options.seed)
+        self.standing.check(self.model, clip, self.model.caption(clip), leaf.keyframe)
 
     def ask(self, question: str, at_seconds: float | None = None) -> Answer:
         """Answer a question about what was shown up to a moment of the stream, by default all of it."""
@@ -298,6 +312,11 @@ class AnswerStream:
         if self._answer is None:
             raise RuntimeError("the answer is not complete: iterate over it or close it first")
         return self._answer
+
+    @property
+    def context(self) -> Context:
+        """What the question is answered from."""
+        return self._context
 
     @property
     def asked_at_seconds(self) -> float:

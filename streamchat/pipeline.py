@@ -12,14 +12,17 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from streamchat.camera import PushSource
 from streamchat.channel import Channel
 from streamchat.engine import AnswerStream, StreamChat
 from streamchat.errors import StreamChatError
+from streamchat.history import History
+from streamchat.memory.store import Snapshot
 from streamchat.types import Frame
-from streamchat.video import PushSource, VideoFile
+from streamchat.video import VideoFile
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class Stats:
     frames_seen: int
     frames_kept: int
     frames_dropped: int  # of a live stream, because taking in was behind
+    frames_waiting: int  # kept, and still to be encoded
     frames_per_second: float  # taken in, over the last frames
     position_seconds: float  # of the newest frame taken in
     nodes_by_level: tuple[int, ...]  # of the tree, leaves first
@@ -47,11 +51,15 @@ class Stats:
 
 
 class LiveSession:
-    """One viewer's stream and conversation. `start` it, pace it with `play_until`, `ask` at any time, `close` it."""
+    """One viewer's stream and conversation. `start` it, pace it with `play_until`, `ask` at any time, `close` it.
 
-    def __init__(self, engine: StreamChat, source: VideoFile | PushSource) -> None:
+    An engine that has seen the beginning of the film goes on after it, and so does the history given with it.
+    """
+
+    def __init__(self, engine: StreamChat, source: VideoFile | PushSource, history: History | None = None) -> None:
         self._engine = engine
         self._source = source
+        self.history = history or History()
         self._kept: Channel[tuple[Frame, bool]] = Channel(WAITING_FRAMES)
         self._changed = threading.Condition()  # guards what follows
         self._limit_seconds = 0.0 if isinstance(source, VideoFile) else math.inf
@@ -78,6 +86,15 @@ class LiveSession:
     def error(self) -> Exception | None:
         """The first error of any thread; the session takes in nothing more after it, but still answers."""
         return self._error
+
+    @property
+    def engine(self) -> StreamChat:
+        """What the session works on; its memory and its dialogue may be read at any time."""
+        return self._engine
+
+    def snapshot(self) -> Snapshot:
+        """The memory as it stands now."""
+        return self._engine.memory.snapshot(math.inf)
 
     def play_until(self, seconds: float) -> None:
         """Let a film be taken in up to this time of the stream; `math.inf` is all of it, as fast as it can be."""
@@ -121,6 +138,7 @@ class LiveSession:
             frames_seen=counts.frames_seen,
             frames_kept=counts.frames_kept,
             frames_dropped=self._dropped,
+            frames_waiting=len(self._kept),
             frames_per_second=(len(times) - 1) / elapsed if elapsed > 0 else 0.0,
             position_seconds=0.0 if newest is None else newest.pts_seconds,
             nodes_by_level=counts.nodes_by_level,
@@ -175,15 +193,21 @@ class LiveSession:
 
     def _stack(self) -> None:
         """Decode and select; hand over what is kept."""
-        for frame in self._source:
+        for frame in self._frames():
             if not self._allowed(frame.pts_seconds):
                 break
             selection = self._engine.select(frame)
             self._times.append(time.monotonic())
+            self.history.add(frame, kept=selection.kept, motion=selection.motion, threshold=selection.threshold)
             if selection.kept and not self._kept.put((frame, selection.cut)):
                 break
             self._tell()
         self._kept.close()  # after an error `_guarded` does it, once the error is there to be seen
+
+    def _frames(self) -> Iterable[Frame]:
+        """What the engine has not seen yet: it may have come out of a saved session, in the middle of a film."""
+        newest = self._engine.newest
+        return self._source.after(newest) if isinstance(self._source, VideoFile) and newest else self._source
 
     def _allowed(self, seconds: float) -> bool:
         """Wait until the player has come this far; False if the session is closing."""
@@ -204,7 +228,7 @@ class LiveSession:
 
     def _summarize(self) -> None:
         """Caption what became a node, for as long as the stream runs and until all is captioned."""
-        done = 0
+        done = -1  # an engine out of a saved session may have nodes without a caption
         while True:
             with self._changed:
                 self._changed.wait_for(lambda done=done: self._ending or self._remembered > done)  # type: ignore[misc]
@@ -212,7 +236,9 @@ class LiveSession:
             while not self._stopping and self._engine.describe_next():
                 self._tell()
             if self._stopping or last:
-                return
+                break
+        if not self._stopping and self._error is None:
+            self._engine.check_rest()
 
     def _tell(self) -> None:
         with self._changed:

@@ -93,6 +93,7 @@ def retrieve(
         recent=recent,
         recalled=recalled,
         clues=_clues(snapshot.roots, visited, embedding),
+        visited=tuple(node.id for node, _ in visited),
         turns=snapshot.related_turns(embedding, options.related_turns),
         last_turn=snapshot.last_turn(),
         max_new_tokens=options.max_new_tokens,

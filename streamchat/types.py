@@ -176,6 +176,7 @@ class Context:
     recent: tuple[Visual, ...] = ()  # short-term memory, the open chunk and `newest`
     recalled: tuple[Visual, ...] = ()  # from the tree
     clues: tuple[Clue, ...] = ()
+    visited: tuple[int, ...] = ()  # ids of the tree's nodes that the question came by
     turns: tuple[DialogueTurn, ...] = ()  # related turns of the dialogue
     last_turn: DialogueTurn | None = None  # the one just before, for "and after that?"
     max_new_tokens: int = 256  # length of the answer at most

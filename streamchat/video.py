@@ -1,4 +1,4 @@
-"""Where frames come from: video files, and frames pushed by a camera.
+"""Where frames come from: video files.
 
 H.264 files that can be sought in are read with decord, everything else with PyAV. Both give the same pictures at the
 same times: seconds as a player shows them, strictly increasing, true for a variable frame rate as well.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,14 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import av
-import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
-from streamchat.channel import Channel
 from streamchat.errors import InputError
 from streamchat.images import fit_within
 from streamchat.types import Frame
@@ -113,6 +110,15 @@ class VideoFile:
         if index == 0:
             raise _no_pictures(self.path)
 
+    def after(self, last: Frame) -> Generator[Frame, None, None]:
+        """The frames later than one of this film, numbered on from it; what is before it is not read again."""
+        previous, index = last.pts_seconds, last.index
+        with closing(_pyav_frames(self._facts, seek_seconds=previous)) as frames:
+            for pts, frame in frames:
+                if pts is None or pts > previous + MIN_STEP_SECONDS / 2:
+                    previous, index = self._shown_at(pts, previous), index + 1
+                    yield Frame(_as_rgb(frame, self._facts.size), previous, index)
+
     def frame_at(self, seconds: float) -> Frame:
         """The last frame shown at or before a time (to the millisecond), or the first frame if there is none.
 
@@ -166,55 +172,6 @@ class VideoFile:
         if pts <= previous:
             pts = previous + MIN_STEP_SECONDS
         return max(0.0, pts)
-
-
-class PushSource:
-    """Frames pushed by a live camera, of which the oldest is dropped when the reader is behind.
-
-    A frame that is not later than the one before it is dropped too: time only goes forward. Both kinds are counted in
-    `dropped`. `index` counts the frames pushed, so that a gap shows a dropped one.
-    """
-
-    def __init__(self, *, capacity: int = 32, max_side: int = 768) -> None:
-        self._channel: Channel[Frame] = Channel(capacity, when_full="drop_oldest")
-        self._max_side = max_side
-        self._lock = threading.Lock()
-        self._newest_seconds = -math.inf
-        self._pushed = 0
-        self._out_of_order = 0
-
-    @property
-    def dropped(self) -> int:
-        """Frames lost so far: too many waiting, or not later than the one before."""
-        return self._channel.dropped + self._out_of_order
-
-    def push(self, rgb: np.ndarray, pts_seconds: float) -> None:
-        """Hand over one picture, uint8 [H, W, 3] RGB, from any thread; nothing happens after `close`.
-
-        Raises InputError for another shape or type, or a time that is negative or not finite.
-        """
-        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
-            raise InputError(f"a pushed frame must be uint8 [H, W, 3] RGB, got {rgb.dtype} {list(rgb.shape)}")
-        if not (math.isfinite(pts_seconds) and pts_seconds >= 0):
-            raise InputError(f"the time of a pushed frame must be 0 seconds or more, got {pts_seconds}")
-        size = fit_within(rgb.shape[1], rgb.shape[0], self._max_side)
-        own = np.array(rgb, order="C")  # the caller may use its buffer again
-        scaled = own if size == rgb.shape[1::-1] else cv2.resize(own, size, interpolation=cv2.INTER_AREA)
-        with self._lock:
-            index = self._pushed
-            self._pushed += 1
-            if pts_seconds <= self._newest_seconds:
-                self._out_of_order += 1
-                return
-            self._newest_seconds = pts_seconds
-            self._channel.put(Frame(scaled, pts_seconds, index))
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(self._channel)
-
-    def close(self, error: BaseException | None = None) -> None:
-        """End the stream; `error` is raised in whoever reads it, after the frames before it."""
-        self._channel.close(error)
 
 
 def _no_pictures(path: Path) -> InputError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -15,101 +13,25 @@ import films
 import hub_server
 import pytest
 import tiny_checkpoints
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from in_browser import ROOT, START_SECONDS, WAIT_MS, App, ask, browser, in_browser, opened, position, running, upload
+from playwright.sync_api import Browser, Page, expect
 
-ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
-START_SECONDS = 90
-WAIT_MS = 60_000
+__all__ = ["App", "ask", "browser", "upload"]
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists() and "CI" not in os.environ, reason=f"{CHROMIUM} is not installed"),
-]
-
-
-class App:
-    """`python app.py` in a process of its own; its output is read until it says where it listens."""
-
-    def __init__(self, *arguments: str, folder: Path = ROOT, **environment: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "app.py"), "--port", str(port), *arguments],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
-        )
-        self.url = f"http://127.0.0.1:{port}"
-        self.output = ""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output += line
-            if self.url in line:
-                return
-        raise AssertionError(f"the app did not start:\n{self.output}")
-
-    def end(self) -> int:
-        """Ask the process to end and return its exit code; fails if that takes over 10 s."""
-        self.process.send_signal(signal.SIGTERM)
-        rest, _ = self.process.communicate(timeout=10)
-        self.output += rest
-        return self.process.returncode
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=FLAGS)
-        yield browser
-        browser.close()
+pytestmark = in_browser
 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
-    app = App("--model", "fake")
-    yield app
-    assert app.end() == 0
-    assert "Traceback" not in app.output
+    with running("--model", "fake") as app:
+        yield app
 
 
 @pytest.fixture
 def page(app: App, browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 860})
-    page = context.new_page()
-    page.set_default_timeout(WAIT_MS)
-    expect.set_options(timeout=WAIT_MS)
-    page.goto(app.url)
-    expect(page.locator("#model")).to_contain_text("Fake")
+    page = opened(browser, app)
     yield page
-    context.close()
-
-
-def upload(page: Page, film: Path) -> None:
-    page.set_input_files("#film input[type=file]", film)
-
-
-def ask(page: Page, question: str) -> None:
-    page.fill("#question textarea", question)
-    page.click("#ask")
-
-
-def position(page: Page) -> float:
-    found: float = page.eval_on_selector("#film video", "video => video.currentTime")
-    return found
+    page.close()
 
 
 def test_a_film_is_uploaded_watched_asked_about_and_its_moments_seek(page: Page) -> None:
@@ -134,10 +56,10 @@ def test_the_reader_follows_the_player_and_the_rest_can_be_taken_in(page: Page) 
     upload(page, films.bikes())
     page.wait_for_function("document.querySelector('#film video')?.currentTime > 1")
     page.eval_on_selector("#film video", "video => video.pause()")
-    expect(page.locator("#gauges")).to_contain_text(re.compile(r"0:0[1-4] / 0:10"))
+    expect(page.locator(".sc-gauges")).to_contain_text(re.compile(r"0:0[1-4] / 0:10"))
     page.click("#rest")
-    expect(page.locator("#gauges")).to_contain_text("0:10 / 0:10")
-    expect(page.locator("#gauges")).to_contain_text("of 250")
+    expect(page.locator(".sc-gauges")).to_contain_text("0:10 / 0:10")
+    expect(page.locator(".sc-gauges")).to_contain_text("of 250")
     ask(page, "What was shown?")
     expect(page.locator(".sc-footnote")).to_contain_text("at 0:09")
 
@@ -155,7 +77,7 @@ def test_asking_before_anything_was_played_is_about_the_first_frame(page: Page) 
 def test_an_example_is_one_click_away(page: Page) -> None:
     page.click("#sc-examples button:has-text('A short journey')")
     page.wait_for_function("document.querySelector('#film video')?.currentTime > 0.5")
-    expect(page.locator("#gauges")).to_contain_text("/ 0:24")
+    expect(page.locator(".sc-gauges")).to_contain_text("/ 0:24")
 
 
 def test_two_visitors_do_not_see_each_other(page: Page, app: App, browser: Browser) -> None:
@@ -238,7 +160,7 @@ def test_the_built_in_model_reads_what_is_on_the_screen(browser: Browser) -> Non
     page.click("#sc-examples button:has-text('Words on the screen')")
     expect(page.locator("#rest")).to_be_enabled(timeout=WAIT_MS)
     page.click("#rest")
-    expect(page.locator("#gauges")).to_contain_text("0:06 / 0:06", timeout=WAIT_MS)
+    expect(page.locator(".sc-gauges")).to_contain_text("0:06 / 0:06", timeout=WAIT_MS)
     ask(page, "Which words were written on the screen?")
     expect(page.locator("#chat")).to_contain_text("THANKS FOR WATCHING", timeout=WAIT_MS)
     expect(page.locator(".sc-chip").first).to_be_visible(timeout=WAIT_MS)

@@ -12,13 +12,14 @@ import pytest
 import torch
 from conftest import WordEmbedder, picture
 
+from streamchat.camera import PushSource
 from streamchat.config import Options
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.models.fake import FakeModel
 from streamchat.pipeline import LiveSession
 from streamchat.types import Caption, Clip, Context, Evidence, Frame
-from streamchat.video import PushSource, VideoFile, open_video
+from streamchat.video import VideoFile, open_video
 
 OPTIONS = Options(chunk_frames=5, group_nodes=3, clusters=2)
 WAIT_SECONDS = 60.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 Message = dict[str, Any]  # {"role": ..., "content": text, or a list of {"type": "text"|"image", ...} parts}
 CAPTION_TOKENS = 96  # length of a caption or summary at most
+YES = re.compile(r"\W*yes\b[\s,.:;–—-]*(.*)", re.IGNORECASE | re.DOTALL)
 LISTENING_SECONDS = 0.25  # an answer whose listener takes no longer than this for a piece is not held up by captions
 
 
@@ -45,6 +47,10 @@ class Model(Protocol):
 
     def answer(self, context: Context) -> Iterator[str | Evidence]:
         """Stream an answer in pieces, and the moments that it rests on as `Evidence`."""
+        ...
+
+    def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:
+        """Why a clip is what a standing question waits for, in a few words; None if it is not."""
         ...
 
 
@@ -132,6 +138,14 @@ class ChatModel(ABC):
             pieces.close()
             self.gates[Priority.QUESTION].let_go()
         yield from retrieved_evidence(context)
+
+    def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:  # noqa: ARG002 - pictures tell more
+        """Ask for yes or no with a reason; anything else is no."""
+        visuals = self.visuals_of_clip(clip)
+        text = prompts.NOTICE.format(question=question, span=prompts.moment(clip.span))
+        content = [*[{"type": "image"}] * len(visuals), {"type": "text", "text": text}]
+        reply = YES.match(self._say([{"role": "user", "content": content}], visuals).text)
+        return None if reply is None else reply[1].strip() or "yes"
 
     def _next_piece(self, pieces: Generator[str, None, None]) -> str | None:
         """The next piece of an answer; the turn is held only a little longer, so that a slow listener blocks nobody."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from streamchat import prompts
-from streamchat.images import jpeg, picture
-from streamchat.pipeline import Stats
-from streamchat.types import Answer, Evidence
-from streamchat.ui.sessions import Visit
+from streamchat.types import Span
 
-MOST_MOMENTS = 8  # shown below an answer
-THUMBNAIL_SIDE = 160  # pixels
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A moment that an answer rests on, as the page shows it."""
+
+    start: float  # seconds of the stream
+    end: float
+    caption: str
+    picture: int | None  # the number under which the page fetches it
 
 
 def model_line(text: str, *, busy: bool, reason: str = "") -> str:
@@ -24,44 +28,33 @@ def model_line(text: str, *, busy: bool, reason: str = "") -> str:
     return f'<div class="sc-model" role="status">{line}</div>'
 
 
-def moments(evidence: Sequence[Evidence]) -> str:
-    """The moments that an answer rests on, as buttons that seek the player."""
-    if not evidence:
+def moments(shown: Sequence[Moment]) -> str:
+    """The moments that an answer rests on, as buttons that seek the player, or show the picture of a live stream.
+
+    The page fetches the pictures by their number (`live.js`), so that a long conversation stays light.
+    """
+    if not shown:
         return ""
-    chips = "".join(_chip(moment) for moment in evidence[:MOST_MOMENTS])
+    chips = "".join(_chip(moment) for moment in shown)
     return f'<div class="sc-moments" aria-label="Moments of this answer">{chips}</div>'
 
 
-def _chip(moment: Evidence) -> str:
-    image = ""
-    if moment.keyframe is not None:
-        data = base64.b64encode(jpeg(picture(moment.keyframe), THUMBNAIL_SIDE)).decode()
-        image = f'<img src="data:image/jpeg;base64,{data}" alt="">'
-    time = prompts.moment(moment.span)
+def _chip(moment: Moment) -> str:
+    image = "" if moment.picture is None else f'<img data-picture="{moment.picture}" alt="">'
+    time = prompts.moment(Span(moment.start, moment.end))
     caption = escape(moment.caption, quote=True)
     return (
-        f'<button type="button" class="sc-chip" data-seek="{moment.span.start:.3f}" title="{caption}" '
+        f'<button type="button" class="sc-chip" data-seek="{moment.start:.3f}" title="{caption}" '
         f'aria-label="Go to {time}: {caption}">{image}<span>{time}</span></button>'
     )
 
 
-def footnote(answer: Answer) -> str:
-    """When the question was asked and how long the answer took."""
-    first = answer.timing.first_token_seconds
-    return (
-        f'<div class="sc-footnote">at {prompts.clock(answer.asked_at_seconds)} · {first:.1f} s to the first word</div>'
-    )
-
-
-def hint(about: Visit | None) -> str:
-    """What the next question is about; the browser keeps the player's time in it up to date."""
-    if about is None:
-        text = "A question is about what was shown up to the moment you ask it."
-    elif about.to_the_end:
-        text = "You ask about the whole film."
-    else:
-        text = 'You ask about what was shown up to <b id="sc-now">0:00</b>.'
-    return f'<p class="sc-hint">{text}</p>'
+def footnote(made: str, answer: str) -> str:
+    """How an answer came to be, and a way to copy it."""
+    if not made:
+        return ""
+    copy = f'<button type="button" class="sc-link" data-copy="{escape(answer, quote=True)}">Copy</button>'
+    return f'<div class="sc-footnote">{escape(made)} · {copy}</div>'
 
 
 def waiting(position_seconds: float, duration_seconds: float | None) -> str:
@@ -70,43 +63,31 @@ def waiting(position_seconds: float, duration_seconds: float | None) -> str:
     return f"Taking in the rest of the film first: {prompts.clock(position_seconds)}{end} …"
 
 
-def gauges(stats: Stats | None, duration_seconds: float | None, delay_seconds: float | None) -> str:
-    """How taking in stands, as small tiles that keep their place."""
-    if stats is None:
-        values, details = ["–"] * 6, [""] * 6
-    else:
-        end = "" if duration_seconds is None else f" / {prompts.clock(duration_seconds)}"
-        position = duration_seconds if stats.finished and duration_seconds else stats.position_seconds
-        values = [
-            f"{prompts.clock(position)}{end}",
-            f"{stats.frames_kept} of {stats.frames_seen}",
-            f"{sum(stats.nodes_by_level)}",
-            "in the making" if stats.captions_waiting else "up to date",
-            f"{stats.memory_bytes / 2**20:.1f} MB",
-            "–" if delay_seconds is None else f"{delay_seconds:.1f} s",
-        ]
-        share = stats.frames_kept / stats.frames_seen if stats.frames_seen else 0.0
-        levels = " + ".join(str(count) for count in stats.nodes_by_level)
-        details = [
-            f"{stats.frames_per_second:.0f} frames a second",
-            f"{share:.0%}",
-            f"leaves first: {levels}",
-            "",
-            "",
-            "",
-        ]
-    tiles = "".join(
-        f'<div class="sc-gauge" title="{meaning}"><dt>{name}</dt><dd>{value}<small>{detail}</small></dd></div>'
-        for (name, meaning), value, detail in zip(GAUGES, values, details, strict=True)
+def speeds() -> str:
+    """How fast the player plays; the page itself sets it."""
+    options = "".join(
+        f'<option value="{speed:g}"{" selected" if speed == 1 else ""}>{speed:g}×</option>' for speed in SPEEDS
     )
-    return f'<dl class="sc-gauges" aria-label="How taking in stands">{tiles}</dl>'
+    return f'<label class="sc-hint">Speed <select id="sc-speed">{options}</select></label>'
+
+
+SPEEDS = (0.5, 1, 1.5, 2, 4)
+
+
+def tiles() -> str:
+    """The gauges, empty."""
+    return "".join(
+        f'<div class="sc-gauge" title="{meaning}"><dt>{name}</dt><dd><span>–</span><small></small></dd></div>'
+        for name, meaning in GAUGES
+    )
 
 
 GAUGES = (
-    ("Taken in", "How far the film has been watched"),
+    ("Taken in", "How far the stream has been watched"),
     ("Frames kept", "Frames that showed something new, of all frames seen"),
+    ("Waiting", "Kept frames still to be encoded, and frames of a camera that were lost because taking in was behind"),
     ("Memory nodes", "Nodes of the long-term tree, by level"),
+    ("Memory", "Size of the whole memory, against the budget of its tree"),
     ("Captions", "Whether all that is remembered has been put into words"),
-    ("Memory", "Size of the whole memory"),
-    ("Delay", "From your last question to the first word of its answer"),
+    ("Delay", "Of your last question: until the answer began to be made, and until its first word"),
 )

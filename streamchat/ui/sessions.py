@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
+import numpy as np
 
+from streamchat.camera import PushSource
 from streamchat.checkpoints.choosing import Choice, Entry
 from streamchat.checkpoints.stored import download
 from streamchat.config import Options
 from streamchat.embedding import minilm
 from streamchat.engine import AnswerStream, StreamChat
 from streamchat.errors import InputError
+from streamchat.history import FIRST_BIN_SECONDS, STRIP_BINS, History, Strip
 from streamchat.models import AUTO, load_best, load_model
 from streamchat.models.base import Model
 from streamchat.pipeline import LiveSession
+from streamchat.saving import load_session, save_session
+from streamchat.standing import StandingQuestions
+from streamchat.types import Timing
+from streamchat.ui.conversation import Conversation
+from streamchat.ui.view import View
 from streamchat.video import open_video
 
 WAIT_SECONDS = 0.5  # a question that waits for the end of the film says this often how far it is
 OPEN_SECONDS = 10.0  # a question waits this long for the film that the page already shows
+MOST_VISITORS = 8  # sessions at once; each holds its memory and three threads
+PAUSE_SECONDS = 1.0  # between what was seen before a camera was stopped and what it sees once it is started again
+CAMERA = "camera"
+FINGERPRINT_BYTES = 2**20
 READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whose position comes twice a second
 
 
@@ -76,6 +90,20 @@ class SharedModel:
                 download(self.better.repo, progress)
                 self._model = self._load()
 
+    def switch(self, spec: str) -> None:
+        """Use another model from the next session on.
+
+        Raises StreamChatError, and keeps the model as it is, if that fails.
+        """
+        with self._upgrading:
+            before, choice = self.spec, self._choice
+            try:
+                self.spec, self._choice = spec, None
+                self._model = self._load()
+            except BaseException:
+                self.spec, self._choice = before, choice
+                raise
+
     def _load(self) -> Model:
         if self.spec != AUTO:
             return load_model(self.spec, device=self._device)
@@ -85,17 +113,25 @@ class SharedModel:
 
 @dataclass(slots=True)
 class Visit:
-    """A film that one visitor watches, and the conversation about it."""
+    """What one visitor watches, and the conversation about it: a film, a camera, or a session that was loaded."""
 
-    film: Path
-    duration_seconds: float | None
     session: LiveSession
+    title: str  # the film's file name, or "camera"
+    number: int = 0  # of this visit among all that the app ever had
+    film: Path | None = None
+    camera: PushSource | None = None
+    fingerprint: str = ""  # of the film
+    duration_seconds: float | None = None
+    begins_seconds: float = 0.0  # where the player begins: a loaded session goes on where it ended
+    conversation: Conversation = field(default_factory=Conversation)
     to_the_end: bool = False  # the rest is taken in at full speed, and a question means the end
-    error_shown: bool = False
-    messages: list[dict[str, Any]] = field(default_factory=list)  # the conversation as the page shows it
-    delay_seconds: float | None = None  # of the last answer
+    unplayable: bool = False  # the browser cannot show the film, so that there is no player to follow
+    last_timing: Timing | None = None  # of the last answer
+    lit: tuple[int, ...] = ()  # ids of the nodes that the last answer was found by
     answering: bool = False  # one question at a time
     stop_asked: bool = False  # the answer on its way is to end
+    view: View = field(default_factory=View)  # what the page has of it
+    camera_began: float = 0.0  # where the camera's clock began, in seconds of the stream
 
     def follow(self, player_seconds: float) -> None:
         """Let the reader follow the player."""
@@ -107,52 +143,197 @@ class Visit:
         self.to_the_end = True
         self.session.play_until(math.inf)
 
+    def push(self, picture: np.ndarray, seconds: float) -> None:
+        """A picture of the camera, uint8 [H, W, 3] RGB, at a time on the camera's own clock."""
+        if self.camera is not None:
+            self.camera.push(picture, self.camera_began + seconds)
+
     def ask(self, question: str, player_seconds: float) -> AnswerStream:
-        """Ask about what was shown up to the player's position, or, once the rest is taken in, about all of it."""
-        return self.session.ask(question, None if self.to_the_end else player_seconds)
+        """Ask about what was shown up to the player's position, or, where none is followed, about all of it."""
+        now = self.to_the_end or self.film is None
+        return self.session.ask(question, None if now else player_seconds)
+
+    def ask_again(self, question: str) -> AnswerStream:
+        """Ask in place of the last question, at its own moment; the round before is forgotten."""
+        last = self.conversation.last_question
+        assert last is not None  # the page offers it then only
+        self.conversation.take_back()
+        self.session.engine.forget_last_round(last.question)
+        return self.session.ask(question, last.at_seconds)
+
+    def tell_hits(self) -> None:
+        """Put what standing questions found into the conversation."""
+        for hit in self.session.engine.standing.take_hits():
+            text = f"{hit.question}: {hit.reason}"
+            self.conversation.add(None, text, hit.evidence.span.start, [hit.evidence], "")
 
     def until_the_end(self) -> Iterator[float]:
         """Wait until all that a question is about was taken in; gives the position in seconds meanwhile.
 
         Ends at once for a question about the player's moment, after an error, and when the answer is stopped.
         """
-        while self.to_the_end and not self.stop_asked and self.session.error is None:
+        while self.to_the_end and self.film and not self.stop_asked and self.session.error is None:
             if self.session.wait_until(lambda stats: self.stop_asked or stats.finished, WAIT_SECONDS):
                 return
             yield self.session.stats().position_seconds
 
+    def end(self) -> None:
+        """End the session and the answer that is on its way."""
+        self.stop_asked = True
+        self.session.close()
+
 
 class Visitors:
-    """The live sessions by visitor; each visitor has one film at a time."""
+    """The live sessions by visitor; each visitor has one at a time, and there are at most so many."""
 
-    def __init__(self, model: SharedModel, options: Options) -> None:
+    def __init__(self, model: SharedModel, options: Options, most: int = MOST_VISITORS) -> None:
         self.model = model
         self.options = options
+        self._most = most
         self._changed = threading.Condition()
         self._visits: dict[str, Visit] = {}
+        self._numbers = itertools.count(1)
         self._opening: set[str] = set()
+        self._keys: dict[str, str] = {}  # visitor by the secret that their page holds
+        self._standing: dict[str, list[str]] = {}  # a visitor's standing questions
+        self._chosen: dict[str, Options] = {}  # options of a visitor's own, for what they open next
 
     def __len__(self) -> int:
         return len(self._visits)
 
+    def key_of(self, visitor: str) -> str:
+        """The secret by which the page of a visitor is known where Gradio does not say whose a call is."""
+        with self._changed:
+            for key, owner in self._keys.items():
+                if owner == visitor:
+                    return key
+            key = secrets.token_urlsafe(16)
+            self._keys[key] = visitor
+            return key
+
+    def by_key(self, key: object) -> Visit | None:
+        """The visit of the visitor whose page holds a secret."""
+        visitor = self._keys.get(key) if isinstance(key, str) else None
+        return None if visitor is None else self.get(visitor)
+
+    def options_of(self, visitor: str) -> Options:
+        """The options with which a visitor's next session begins."""
+        return self._chosen.get(visitor, self.options)
+
+    def choose(self, visitor: str, options: Options) -> None:
+        """Set the options with which a visitor's next session begins."""
+        self._chosen[visitor] = options
+
+    def wait_for(self, visitor: str, questions: list[str]) -> None:
+        """Set a visitor's standing questions, for this session and those to come; raises InputError for bad ones."""
+        visit = self.get(visitor)
+        (StandingQuestions() if visit is None else visit.session.engine.standing).set(questions)
+        self._standing[visitor] = questions
+
     def open(self, visitor: str, film: Path) -> None:
-        """Begin a film for a visitor, in place of the one before; raises InputError if it is not a video."""
+        """Begin a film for a visitor, in place of what was before; raises InputError if it is not a video.
+
+        After a session was loaded that had seen a part of this very film, it goes on after it.
+        """
+        video = None
+
+        def begin(before: Visit | None) -> Visit:
+            nonlocal video
+            options = self.options_of(visitor)
+            video = open_video(film, max_side=options.max_side)
+            mark = fingerprint(film)
+            loaded = before is not None and before.film is None and before.camera is None
+            if before is not None and loaded and before.fingerprint == mark:
+                session = LiveSession(before.session.engine, video, before.session.history)
+                conversation = before.conversation
+            else:
+                session, conversation = LiveSession(StreamChat(self.model.get(), options), video), Conversation()
+            newest = session.engine.newest
+            return Visit(
+                session=session,
+                title=film.name,
+                begins_seconds=0.0 if newest is None else newest.pts_seconds,
+                film=film,
+                fingerprint=mark,
+                duration_seconds=video.duration_seconds,
+                conversation=conversation,
+            )
+
+        self._replace(visitor, begin)
+
+    def open_camera(self, visitor: str) -> None:
+        """Begin to listen to a visitor's camera; the same camera, or a loaded session, goes on where it was."""
+
+        def begin(before: Visit | None) -> Visit:
+            options = self.options_of(visitor)
+            camera = PushSource(max_side=options.max_side)
+            if before is not None and before.film is None:
+                engine, history = before.session.engine, before.session.history
+                conversation = before.conversation
+            else:
+                engine, history = StreamChat(self.model.get(), options), History()
+                conversation = Conversation()
+            began = 0.0 if engine.newest is None else engine.newest.pts_seconds + PAUSE_SECONDS
+            session = LiveSession(engine, camera, history)
+            return Visit(session=session, title=CAMERA, camera=camera, conversation=conversation, camera_began=began)
+
+        self._replace(visitor, begin)
+
+    def load(self, visitor: str, file: Path) -> None:
+        """Take up a saved session in place of what was before; raises InputError if the file is not one."""
+
+        def begin(_: Visit | None) -> Visit:
+            engine, extra = load_session(
+                file, self.model.get(), most_memory_bytes=self.options_of(visitor).memory_bytes
+            )
+            return Visit(
+                session=LiveSession(engine, PushSource(), _history(extra.get("kept"))),
+                title=str(extra.get("title", "")),
+                fingerprint=str(extra.get("fingerprint", "")),
+                conversation=Conversation.from_json(extra.get("conversation")),
+            )
+
+        self._replace(visitor, begin, keep=True)
+
+    def save(self, visitor: str, file: Path) -> None:
+        """Write a visitor's session to a file; raises InputError if there is none."""
+        visit = self.watching(visitor, None)
+        extra = {
+            "title": visit.title,
+            "fingerprint": visit.fingerprint,
+            "conversation": visit.conversation.to_json(),
+            "kept": visit.session.history.kept(),
+        }
+        save_session(visit.session.engine, file, extra=extra)
+
+    def _replace(self, visitor: str, begin: Callable[[Visit | None], Visit], *, keep: bool = False) -> None:
+        """End a visitor's session and begin another; with `keep`, only once the other one is there."""
         with self._changed:
             self._changed.wait_for(lambda: visitor not in self._opening)
+            others = (set(self._visits) | self._opening) - {visitor}
+            if len(others) >= self._most:
+                raise InputError(
+                    f"all {self._most} places are taken by other visitors: try again in a few minutes, or run your own "
+                    "copy"
+                )
             self._opening.add(visitor)
         try:
+            before = self._visits.get(visitor)
+            if not keep:
+                self._end(visitor)
+            visit = begin(before)
             self._end(visitor)
-            video = open_video(film, max_side=self.options.max_side)
-            session = LiveSession(StreamChat(self.model.get(), self.options), video)
-            self._visits[visitor] = Visit(film, video.duration_seconds, session)
-            session.start()
+            visit.number = next(self._numbers)
+            visit.session.engine.standing.set(self._standing.get(visitor, []))
+            self._visits[visitor] = visit
+            visit.session.start()
         finally:
             with self._changed:
                 self._opening.discard(visitor)
                 self._changed.notify_all()
 
     def get(self, visitor: str) -> Visit | None:
-        """The visitor's film, if one is open."""
+        """What the visitor watches, if anything."""
         return self._visits.get(visitor)
 
     def watching(self, visitor: str, film: Path | None) -> Visit:
@@ -170,7 +351,7 @@ class Visitors:
             self._changed.wait_for(there, OPEN_SECONDS)
         visit = self.get(visitor)
         if visit is None:
-            raise InputError("there is no video yet: upload one or pick an example, then ask")
+            raise InputError("there is no video yet: upload one, pick an example or start the camera, then ask")
         return visit
 
     def close(self, visitor: str) -> None:
@@ -182,14 +363,40 @@ class Visitors:
     def _end(self, visitor: str) -> None:
         visit = self._visits.pop(visitor, None)
         if visit is not None:
-            visit.stop_asked = True  # nobody reads the answer that is on its way
-            visit.session.close()
+            visit.end()
 
     def leave(self, request: gr.Request) -> None:
-        """End the session of a visitor whose page was closed."""
-        self.close(str(request.session_hash))
+        """Forget a visitor whose page was closed."""
+        visitor = str(request.session_hash)
+        self.close(visitor)
+        with self._changed:
+            self._chosen.pop(visitor, None)
+            self._standing.pop(visitor, None)
+            self._keys = {key: owner for key, owner in self._keys.items() if owner != visitor}
 
     def close_all(self) -> None:
         """End every session, without waiting for one that is just being opened."""
         for visitor in list(self._visits):
             self._end(visitor)
+
+
+def _history(kept: object) -> History:
+    """The history of a saved session; an empty one for anything that is none."""
+    try:
+        bin_seconds, counts = Strip(*kept)  # type: ignore[misc]
+        counts = tuple(int(count) for count in counts[:STRIP_BINS])
+        good = bin_seconds >= FIRST_BIN_SECONDS and min(counts, default=0) >= 0
+    except (TypeError, ValueError):
+        return History()
+    return History(Strip(float(bin_seconds), counts)) if good else History()
+
+
+def fingerprint(film: Path) -> str:
+    """What tells a film from another: its size, its beginning and its end."""
+    size = film.stat().st_size
+    found = hashlib.sha256(str(size).encode())
+    with film.open("rb") as data:
+        found.update(data.read(FINGERPRINT_BYTES))
+        data.seek(max(0, size - FINGERPRINT_BYTES))
+        found.update(data.read(FINGERPRINT_BYTES))
+    return found.hexdigest()

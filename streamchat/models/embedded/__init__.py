@@ -81,6 +81,10 @@ class EmbeddedModel:
             pieces = self._answerer.answer(context)
         yield from pieces
 
+    def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:
+        """By what the caption notes of the clip; see `noticing`."""
+        return self._answerer.notice(question, clip, caption)
+
     def _observe_now(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
         return self._observe(frames, starts_scene, expected, between=lambda: None)[0]
 

@@ -12,8 +12,9 @@ from streamchat.models.embedded import replies, stories
 from streamchat.models.embedded.choosing import Case, Reply
 from streamchat.models.embedded.lexicon import Kind
 from streamchat.models.embedded.notes import Observe, gather
+from streamchat.models.embedded.noticing import noticed
 from streamchat.models.embedded.questions import Question, parse
-from streamchat.types import Context, DialogueTurn, Evidence, Observation, Span
+from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Observation, Span
 
 SAME_MEANING = 0.72  # cosine of two words' vectors; below it "elephant" would match "animal"
 MAX_EVIDENCE = 5
@@ -65,6 +66,12 @@ class Answerer:
         for one in reply.rests_on:
             seen.setdefault((one.span, one.kind, one.label), one)
         return pieces + [notes.evidence(one) for one in list(seen.values())[:MAX_EVIDENCE]]
+
+    def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:
+        """Why a clip is what a standing question waits for; None if it is not."""
+        return noticed(
+            question, caption, clip.span.end, similar=self._similar, embed=lambda text: self._embedder.embed([text])[0]
+        )
 
     def _similar(self, word: str, labels: frozenset[str]) -> frozenset[str]:
         """Those labels whose meaning is that of a word."""

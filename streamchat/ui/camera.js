@@ -1,0 +1,99 @@
+// The visitor's camera: frames are drawn small, and pushed as JPEGs with the time at which they were captured.
+const SIDE = 384; // pixels of the long side that is sent
+const QUALITY = 0.7;
+const FRAME_MS = 80; // 12.5 frames a second
+const MOST_ON_THE_WAY = 3; // a slow line loses frames here, not time
+const find = (selector) => element.querySelector(selector);
+const say = (text) => { find('[role="status"]').textContent = text; };
+const canvas = document.createElement('canvas');
+let stream = null, visit = 0, began = 0, onTheWay = 0, sent = 0, bytes = 0, lost = 0, told = 0;
+
+const REFUSED = {
+  NotAllowedError: 'The browser was not allowed to use the camera: allow it beside the address, then start again.',
+  NotFoundError: 'No camera was found: plug one in, then start again.',
+  NotReadableError: 'The camera is in use by another program: close that, then start again.',
+};
+
+const stop = (text) => {
+  if (stream) stream.getTracks().forEach((track) => track.stop());
+  stream = null;
+  find('video').srcObject = null;
+  find('.sc-camera').classList.remove('on');
+  find('[data-do="camera"]').textContent = 'Start the camera';
+  say(text);
+};
+
+const start = async () => {
+  if (!navigator.mediaDevices) {
+    say('The browser gives the camera to pages at https or localhost only: open the app there.');
+    return;
+  }
+  say('Asking for the camera …');
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } }, audio: false });
+  } catch (error) {
+    say(REFUSED[error.name] || `The camera cannot be used: ${error.message}`);
+    return;
+  }
+  stream.getVideoTracks()[0].onended = () => stop('The camera was lost: plug it in again, then start it.');
+  const video = find('video');
+  video.srcObject = stream;
+  await video.play();
+  find('.sc-camera').classList.add('on');
+  find('[data-do="camera"]').textContent = 'Stop the camera';
+  say('Getting ready …');
+  trigger('begun'); // opens a session; its answer is a new value
+};
+
+const base64 = (blob) => new Promise((resolve, reject) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(',') + 1));
+  reader.onerror = () => reject(reader.error);
+  reader.readAsDataURL(blob);
+});
+
+const push = async () => {
+  const video = find('video');
+  if (onTheWay >= MOST_ON_THE_WAY) { lost += 1; return; }
+  const seconds = (performance.now() - began) / 1000, scale = SIDE / Math.max(video.videoWidth, video.videoHeight);
+  canvas.width = Math.round(video.videoWidth * scale);
+  canvas.height = Math.round(video.videoHeight * scale);
+  canvas.getContext('2d').drawImage(video, 0, 0, canvas.width, canvas.height);
+  onTheWay += 1;
+  try {
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg', QUALITY));
+    const answer = await server.push({ key: props.value.key, seconds, jpeg: await base64(blob) });
+    sent += 1;
+    bytes += blob.size;
+    if (!answer.listening && stream) stop('The session of this camera has ended: start it again.');
+  } catch (error) {
+    lost += 1;
+  } finally {
+    onTheWay -= 1;
+  }
+};
+
+const run = async (mine) => {
+  began = performance.now();
+  [sent, bytes, lost, told] = [0, 0, 0, began];
+  while (stream && stream === mine && element.isConnected) {
+    const now = performance.now();
+    if (find('video').videoWidth) push();
+    if (now - told > 1000) {
+      const rate = sent / ((now - told) / 1000), size = sent ? bytes / sent / 1000 : 0;
+      say(`${rate.toFixed(0)} frames a second, ${size.toFixed(0)} KB each` + (lost ? `, ${lost} lost on the way` : ''));
+      [sent, bytes, told] = [0, 0, now];
+    }
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, FRAME_MS - (performance.now() - now))));
+  }
+};
+
+element.addEventListener('click', (event) => {
+  if (!event.target.closest('[data-do="camera"]')) return;
+  if (stream) stop('The camera is stopped. Ask about what it saw, or start it again to go on.'); else start();
+});
+watch('value', () => {
+  if (!stream) return;
+  if (!props.value || !props.value.camera) stop('');
+  else if (props.value.visit !== visit) { visit = props.value.visit; run(stream); }
+});

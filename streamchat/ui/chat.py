@@ -1,0 +1,215 @@
+"""The conversation beside the player: ask, stop, retry, edit, clear; answers stream in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from streamchat.engine import AnswerStream, check_question
+from streamchat.errors import InputError, StreamChatError
+from streamchat.standing import MOST_STANDING
+from streamchat.types import Answer
+from streamchat.ui import components
+from streamchat.ui.conversation import made_of
+from streamchat.ui.sessions import Visit, Visitors
+
+log = logging.getLogger(__name__)
+
+WELCOME = "Ask about the video while it plays.\n\nUpload a film, pick an example or start the camera; then write below."
+SUGGESTIONS = (
+    "What is shown now?",
+    "What happened so far?",
+    "How many people are there?",
+    "Which words were on the screen?",
+)
+ONLY_THE_LAST = "only the last question can be changed: what came after an older one was said with it in mind"
+
+
+class ChatPanel:
+    """Layout and events of the conversation; made inside a `gr.Blocks`."""
+
+    def __init__(self, visitors: Visitors) -> None:
+        self._visitors = visitors
+        self.chat = gr.Chatbot(
+            label="Conversation",
+            elem_id="chat",
+            height=432,
+            placeholder=WELCOME,
+            examples=[{"text": text} for text in SUGGESTIONS],
+            buttons=["copy"],
+            editable="user",
+            feedback_options=None,
+            render_markdown=False,  # what is asked, and what is read on the screen, is shown as it is
+        )
+        with gr.Row(equal_height=True, elem_id="sc-asking"):
+            self.question = gr.Textbox(
+                placeholder="Ask about the video",
+                label="Question",
+                show_label=False,
+                container=False,
+                elem_id="question",
+                scale=5,
+                min_width=120,
+                max_lines=3,
+            )
+            self.send = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
+            self.stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64, interactive=False)
+        self.hint = gr.HTML(
+            '<p class="sc-hint">A question is about what was shown up to the moment you ask it.</p>', elem_id="hint"
+        )
+
+        self.standing = gr.Dropdown(
+            [],
+            value=[],
+            multiselect=True,
+            allow_custom_value=True,
+            max_choices=MOST_STANDING,
+            label="Tell me when …",
+            info="Write what to wait for, then Enter: a dog appears. What is found is told in the chat.",
+            elem_id="standing",
+        )
+
+    def listen(self, video: gr.Video) -> None:
+        """Connect the events; the questions are about the player's position."""
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        changed = [self.question, self.chat, self.send, self.stop]
+        gr.on(
+            [self.send.click, self.question.submit],
+            self._ask,
+            [self.question, video],
+            changed,
+            trigger_mode="once",
+            **quiet,
+        )
+        self.chat.example_select(self._suggested, video, changed, trigger_mode="once", **quiet)
+        self.chat.retry(self._retry, None, changed, trigger_mode="once", **quiet)
+        self.chat.edit(self._edit, None, changed, trigger_mode="once", **quiet)
+        self.chat.clear(self._clear, None, None, **quiet)
+        self.standing.change(self._wait_for, self.standing, None, **quiet)
+        self.stop.click(self._stop, None, None, **quiet)
+
+    def _ask(self, question: str, video: gr.Video, request: gr.Request) -> Iterator[Any]:
+        """Stream the answer to a question about what was shown up to the player's position."""
+        visitor = str(request.session_hash)
+        try:
+            film = None if video.value is None else Path(video.value)
+            visit = self._visitors.watching(visitor, film)
+            check_question(question)
+            idle = not visit.answering
+        except InputError as error:
+            warn(error, title="Nothing was asked")
+            idle = False
+        if not idle:
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return
+        player_seconds = video.playback_position or 0.0
+        yield from self._answered(visitor, visit, question, lambda: visit.ask(question, player_seconds))
+
+    def _suggested(self, video: gr.Video, chosen: gr.SelectData, request: gr.Request) -> Iterator[Any]:
+        yield from self._ask(str(chosen.value["text"]), video, request)
+
+    def _retry(self, chosen: gr.RetryData, request: gr.Request) -> Iterator[Any]:
+        yield from self._ask_again(None, chosen.index, request)
+
+    def _edit(self, chosen: gr.EditData, request: gr.Request) -> Iterator[Any]:
+        yield from self._ask_again(str(chosen.value), chosen.index, request)
+
+    def _ask_again(self, question: str | None, index: Any, request: gr.Request) -> Iterator[Any]:
+        """Replace the last round: the same question, or another one, at the moment of the last."""
+        visitor = str(request.session_hash)
+        visit = self._visitors.get(visitor)
+        if visit is None or visit.answering:
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return
+        last = visit.conversation.last_question
+        number = index[0] if isinstance(index, list | tuple) else index
+        try:
+            if last is None or number < (visit.conversation.index_of_last_question() or 0):
+                raise InputError(ONLY_THE_LAST)
+            text = last.question if question is None else question
+            assert text is not None  # of a question
+            check_question(text)
+        except InputError as error:
+            warn(error, title="Nothing was asked")
+            yield gr.skip(), visit.conversation.messages(), gr.skip(), gr.skip()
+            return
+        yield from self._answered(visitor, visit, text, lambda: visit.ask_again(text))
+
+    def _answered(self, visitor: str, visit: Visit, question: str, ask: Callable[[], AnswerStream]) -> Iterator[Any]:
+        """The page while an answer is on its way, and after it."""
+        visit.answering, visit.stop_asked = True, False
+        question = question.strip()
+        asking, idle = gr.update(interactive=False), gr.update(interactive=True)
+        yield "", visit.conversation.messages(question, "…"), asking, gr.update(interactive=True)
+        for text in self._answer(visit, question, ask):
+            if self._visitors.get(visitor) is not visit:  # another film was opened: its page is not this one's
+                return
+            yield gr.skip(), visit.conversation.messages(question, text), gr.skip(), gr.skip()
+        yield gr.skip(), visit.conversation.messages(), idle, gr.update(interactive=False)
+
+    def _answer(self, visit: Visit, question: str, ask: Callable[[], AnswerStream]) -> Iterator[str]:
+        """The answer as it grows; at its end it, or as much as there is of it, stands in the conversation."""
+        stream: AnswerStream | None = None
+        text = ""
+        try:
+            for seconds in visit.until_the_end():
+                yield components.waiting(seconds, visit.duration_seconds)
+            stream = None if visit.stop_asked else ask()
+            for piece in stream or ():
+                text += piece
+                yield text
+                if visit.stop_asked:
+                    break
+        except Exception as error:
+            log.error("answering failed", exc_info=None if isinstance(error, StreamChatError) else error)
+            warn(error, title="The answer broke off", duration=None)
+        finally:  # also when a closed page ends the generator
+            visit.answering = False
+            if stream is None:
+                visit.conversation.add(question, "", visit.session.stats().position_seconds, (), "")
+            else:
+                stream.close()
+                self._finish(visit, question, stream)
+
+    @staticmethod
+    def _finish(visit: Visit, question: str, stream: AnswerStream) -> None:
+        """Put the answer, or as much of it as there is, and its moments into the conversation."""
+        answer: Answer = stream.answer
+        visit.last_timing, visit.lit = answer.timing, stream.context.visited
+        made = made_of(
+            answer,
+            pictures=stream.pictures,
+            recalled=len(stream.context.visited),
+            rounds=len(stream.context.turns),
+            visual_tokens=stream.pictures * visit.session.engine.model.tokens_per_frame,
+        )
+        visit.conversation.add(question, answer.text, answer.asked_at_seconds, answer.evidence, made)
+
+    def _wait_for(self, questions: list[str], request: gr.Request) -> None:
+        """Change the standing questions."""
+        try:
+            self._visitors.wait_for(str(request.session_hash), questions)
+        except InputError as error:
+            warn(error, title="This cannot be waited for")
+
+    def _clear(self, request: gr.Request) -> None:
+        """Empty the conversation on the page; the memory of it stays."""
+        visit = self._visitors.get(str(request.session_hash))
+        if visit is not None:
+            visit.conversation.clear()
+
+    def _stop(self, request: gr.Request) -> None:
+        """End the answer on its way after the piece that is being made."""
+        visit = self._visitors.get(str(request.session_hash))
+        if visit is not None:
+            visit.stop_asked = True
+
+
+def warn(error: Exception, *, title: str, duration: float | None = 10.0) -> None:
+    """A toast; its text is HTML to the page, and may hold the name of an uploaded file."""
+    gr.Warning(escape(str(error), quote=False), title=title, duration=duration)

@@ -1,0 +1,182 @@
+"""The conversation of one visitor, as it is shown, saved and exported."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from itertools import islice
+from typing import Any
+
+import gradio as gr
+
+from streamchat import prompts
+from streamchat.errors import InputError
+from streamchat.images import jpeg, picture
+from streamchat.types import Answer, Evidence, Span
+from streamchat.ui import components
+from streamchat.ui.components import Moment
+
+MOST_ENTRIES = 200  # that stand on the page; older ones leave it, not the memory
+MOST_MOMENTS = 8  # below an answer
+PICTURE_SIDE = 320  # pixels of a moment's picture
+NOTHING = "(no answer)"
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A question with its answer, or what a standing question found."""
+
+    question: str | None
+    text: str
+    at_seconds: float
+    moments: tuple[Moment, ...] = ()
+    made: str = ""  # how the answer came to be
+
+
+class Conversation:
+    """What was asked and answered, in order; the pictures of its moments are fetched by the page one by one."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.pictures: dict[int, bytes] = {}  # JPEG
+        self.notices = 0  # how many were ever added by standing questions
+        self._next_picture = 0  # never used again, as pages keep the pictures that they have
+
+    def add(self, question: str | None, text: str, at_seconds: float, evidence: Sequence[Evidence], made: str) -> None:
+        """Put an answer, or as much as there is of it, and its moments at the end."""
+        moments = tuple(self._moment(one) for one in evidence[:MOST_MOMENTS])
+        entry = Entry(question=question, text=text or NOTHING, at_seconds=at_seconds, moments=moments, made=made)
+        self.entries.append(entry)
+        while len(self.entries) > MOST_ENTRIES:
+            self._forget(0)
+        self.notices += question is None
+
+    def _moment(self, evidence: Evidence) -> Moment:
+        number = None
+        if evidence.keyframe is not None:
+            number, self._next_picture = self._next_picture, self._next_picture + 1
+            self.pictures[number] = jpeg(picture(evidence.keyframe), PICTURE_SIDE)
+        return Moment(start=evidence.span.start, end=evidence.span.end, caption=evidence.caption, picture=number)
+
+    def _forget(self, index: int) -> None:
+        for moment in self.entries.pop(index).moments:
+            if moment.picture is not None:
+                self.pictures.pop(moment.picture, None)
+
+    @property
+    def last_question(self) -> Entry | None:
+        """The newest question with its answer."""
+        return next((entry for entry in reversed(self.entries) if entry.question is not None), None)
+
+    def take_back(self) -> None:
+        """Take the newest question and its answer out."""
+        last = self.last_question
+        if last is not None:
+            self._forget(self.entries.index(last))
+
+    def clear(self) -> None:
+        """Empty the page; the memory of what was said stays."""
+        self.entries.clear()
+        self.pictures.clear()
+
+    def messages(self, asking: str | None = None, so_far: str | None = None) -> list[Message]:
+        """What the chat shows; at its end a question that is being asked, and what there is of its answer."""
+        shown = [message for entry in self.entries for message in _messages(entry)]
+        if asking is not None:
+            shown.append({"role": "user", "content": _plain(asking)})
+        if so_far is not None:
+            shown.append({"role": "assistant", "content": _plain(so_far)})
+        return shown
+
+    def index_of_last_question(self) -> int | None:
+        """Which of `messages()` is the newest question."""
+        found = [index for index, message in enumerate(self.messages()) if message["role"] == "user"]
+        return found[-1] if found else None
+
+    def markdown(self, title: str) -> str:
+        """The transcript."""
+        parts = [f"# {title}"]
+        for entry in self.entries:
+            if entry.question is not None:
+                parts.append(f"**{prompts.clock(entry.at_seconds)} — {_markdown(entry.question)}**")
+            parts.append(_markdown(entry.text))
+            parts += [
+                f"- {prompts.moment(Span(moment.start, moment.end))}: {_markdown(moment.caption)}"
+                for moment in entry.moments
+            ]
+            if entry.made:
+                parts.append(f"*{entry.made}*")
+        return "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that `from_json` takes back."""
+        pictures = {str(number): base64.b64encode(data).decode() for number, data in self.pictures.items()}
+        return {"entries": [asdict(entry) for entry in self.entries], "pictures": pictures}
+
+    @classmethod
+    def from_json(cls, stored: Any) -> Conversation:
+        """A conversation out of a saved session; raises InputError if it is not one."""
+        conversation = cls()
+        try:
+            for number, data in islice(stored["pictures"].items(), MOST_ENTRIES * MOST_MOMENTS):
+                conversation.pictures[int(number)] = jpeg(picture(base64.b64decode(data)), PICTURE_SIDE)
+            conversation._next_picture = max(conversation.pictures, default=-1) + 1
+            conversation.entries = [_entry(one, conversation.pictures) for one in stored["entries"][-MOST_ENTRIES:]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"the conversation in the session's file is damaged ({error}): save it again") from None
+        return conversation
+
+
+def made_of(answer: Answer, *, pictures: int, recalled: int, rounds: int, visual_tokens: int) -> str:
+    """How an answer came to be: what was retrieved, and how long it took."""
+    parts = [
+        f"at {prompts.clock(answer.asked_at_seconds)}",
+        f"{answer.timing.first_token_seconds:.2f} s to the first word, {answer.timing.total_seconds:.2f} s in all",
+        f"{_count(pictures, 'picture')} ({_count(visual_tokens, 'visual token')})",
+        f"{_count(recalled, 'memory node')}",
+    ]
+    if rounds:
+        parts.append(f"{_count(rounds, 'earlier round')}")
+    return " · ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _messages(entry: Entry) -> list[Message]:
+    shown: list[Message] = []
+    if entry.question is not None:
+        shown.append({"role": "user", "content": _plain(entry.question)})
+    shown.append({"role": "assistant", "content": _plain(entry.text)})
+    below = components.moments(entry.moments) + components.footnote(entry.made, entry.text)
+    if below:
+        shown.append({"role": "assistant", "content": gr.HTML(below)})
+    return shown
+
+
+def _entry(stored: Any, pictures: dict[int, bytes]) -> Entry:
+    entry = Entry(**{**stored, "moments": tuple(Moment(**moment) for moment in stored["moments"][:MOST_MOMENTS])})
+    texts = (entry.text, entry.made, *(moment.caption for moment in entry.moments))
+    times = (entry.at_seconds, *(time for moment in entry.moments for time in (moment.start, moment.end)))
+    known = all(moment.picture is None or moment.picture in pictures for moment in entry.moments)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(entry.question, str | None):
+        raise TypeError("a text is not text")
+    if not all(isinstance(time, int | float) and 0 <= time < 1e9 for time in times) or not known:
+        raise ValueError("a moment is not one")
+    return entry
+
+
+def _plain(text: str) -> str:
+    """Text as it is: to the chat, it would be HTML."""
+    return escape(text, quote=False)
+
+
+def _markdown(text: str) -> str:
+    """Text with what Markdown would take for its own marks escaped, on one line."""
+    escaped = "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|" else sign for sign in text)
+    return " ".join(escaped.split())

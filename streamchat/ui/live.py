@@ -1,0 +1,161 @@
+"""What is live on the page: gauges, memory, camera. Its JavaScript asks these functions, beside Gradio's queue."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import gradio as gr
+import numpy as np
+
+from streamchat.errors import InputError
+from streamchat.images import picture
+from streamchat.ui import components
+from streamchat.ui.sessions import Visit, Visitors
+from streamchat.ui.view import found_node, memory_json, node_details
+
+log = logging.getLogger(__name__)
+
+HERE = Path(__file__).parent
+TILES = "<!-- the tiles of components.GAUGES -->"
+MOST_FRAME_BYTES = 300_000  # of a camera's JPEG; the page sends about 17 KB
+MOST_FRAME_SIDE = 1920  # pixels
+
+
+def part(name: str) -> str:
+    """A file of the page, such as "live.js"."""
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _served(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A method as a function, which Gradio can mark as one that pages may call."""
+
+    @functools.wraps(call)
+    def served(asked: Any) -> Any:
+        return call(asked)
+
+    return served
+
+
+class LivePanel:
+    """The gauges, the memory's timeline and the nodes, below player and chat; made inside a `gr.Blocks`.
+
+    `html` has the page's secret as its value, {"key": ...}; every function here takes one object that carries it.
+    A page without a session is answered with nothing.
+    """
+
+    def __init__(self, visitors: Visitors) -> None:
+        self._visitors = visitors
+        self.html = gr.HTML(
+            value=None,
+            html_template=part("live.html").replace(TILES, components.tiles()),
+            js_on_load=part("live.js"),
+            server_functions=[_served(call) for call in (self.look, self.node, self.picture, self.memory)],
+            elem_id="live",
+        )
+
+    def look(self, asked: Any) -> dict[str, Any] | None:
+        """What changed; the page tells its player's position, and takes the reader along."""
+        visit = self._visit(asked)
+        if visit is None:
+            return None
+        visit.unplayable = asked.get("unplayable") is True
+        if visit.unplayable and not visit.to_the_end:
+            visit.take_in_the_rest()
+        position = _number(asked.get("position"))
+        if position is not None:
+            visit.follow(position)
+        return visit.view.look(
+            visit,
+            serial=int(_number(asked.get("serial")) or 0),
+            motion_after=_or_before(asked.get("motion")),
+            preview_after=_or_before(asked.get("preview")),
+        )
+
+    def node(self, asked: Any) -> dict[str, Any] | None:
+        """A node of the memory by its id; nothing if it was folded away."""
+        visit, number = self._visit(asked), _number(asked.get("id"))
+        if visit is None or number is None:
+            return None
+        node = found_node(visit.session.snapshot().roots, int(number))
+        return None if node is None else node_details(node)
+
+    def picture(self, asked: Any) -> str | None:
+        """The picture of a moment of the conversation, JPEG in base64."""
+        visit, number = self._visit(asked), _number(asked.get("id"))
+        found = None if visit is None or number is None else visit.conversation.pictures.get(int(number))
+        return None if found is None else base64.b64encode(found).decode()
+
+    def memory(self, asked: Any) -> dict[str, Any] | None:
+        """The whole long-term memory in words."""
+        visit = self._visit(asked)
+        return None if visit is None else memory_json(visit.session.snapshot())
+
+    def _visit(self, asked: Any) -> Visit | None:
+        return self._visitors.by_key(asked.get("key")) if isinstance(asked, dict) else None
+
+
+class CameraPanel:
+    """The camera of the visitor; made inside a `gr.Blocks`. Its page draws frames and pushes them as small JPEGs."""
+
+    def __init__(self, visitors: Visitors) -> None:
+        self._visitors = visitors
+        self.html = gr.HTML(
+            value=None,
+            html_template=part("camera.html"),
+            js_on_load=part("camera.js"),
+            server_functions=[_served(self.push)],
+            elem_id="camera",
+        )
+
+    def push(self, asked: Any) -> dict[str, Any]:
+        """One frame of the camera: {"key", "seconds" on the camera's clock, "jpeg" in base64}."""
+        visit = self._visitors.by_key(asked.get("key")) if isinstance(asked, dict) else None
+        if visit is None or visit.camera is None:
+            return {"listening": False}
+        try:
+            seconds = _number(asked.get("seconds"))
+            if seconds is None:
+                raise InputError("a frame needs its time in seconds")
+            visit.push(_camera_frame(asked.get("jpeg")), seconds)
+        except (InputError, ValueError) as error:
+            log.info("a frame of a camera was refused: %s", error)
+            return {"listening": True, "refused": str(error)}
+        return {"listening": visit.session.error is None}
+
+
+def _camera_frame(data: object) -> np.ndarray:
+    """The picture of a JPEG in base64, uint8 [H, W, 3] RGB; raises InputError for anything else."""
+    if not isinstance(data, str) or len(data) > MOST_FRAME_BYTES:
+        raise InputError(f"a frame must be a JPEG of at most {MOST_FRAME_BYTES} bytes in base64")
+    try:
+        raw = base64.b64decode(data, validate=True)
+    except binascii.Error as error:
+        raise InputError(f"a frame is not base64: {error}") from None
+    if not raw.startswith(b"\xff\xd8"):
+        raise InputError("a frame must be a JPEG")
+    try:
+        frame = picture(raw)
+    except cv2.error as error:
+        raise InputError(f"a frame is not a readable JPEG: {error}") from None
+    if max(frame.shape[:2]) > MOST_FRAME_SIDE:
+        raise InputError(f"a frame may have a side of at most {MOST_FRAME_SIDE} pixels, got {frame.shape[:2]}")
+    return frame
+
+
+def _number(value: object) -> float | None:
+    """A finite number from the page, 0 or more; None for anything else."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return float(value) if good else None  # type: ignore[arg-type]
+
+
+def _or_before(value: object) -> float:
+    number = _number(value)
+    return -1.0 if number is None else number

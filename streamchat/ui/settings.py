@@ -1,0 +1,119 @@
+"""The side bar: model, preset, selection, budget, and how answers are made."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from streamchat import plugin
+from streamchat.config import PRESETS, Options
+from streamchat.errors import StreamChatError
+from streamchat.ui import components
+from streamchat.ui.chat import warn
+from streamchat.ui.sessions import Visitors
+
+log = logging.getLogger(__name__)
+
+MEGABYTE = 2**20
+BUDGETS = (16, 65536)  # MB, least and most that the side bar offers
+AT_ONCE = '<p class="sc-hint">Used from your next question on.</p>'
+NEXT = '<p class="sc-hint">Used from the next film or camera on: open it again to begin anew with them.</p>'
+
+
+class SettingsPanel:
+    """Layout and events of the side bar; made inside a `gr.Blocks`. `model_line` is where the page names the model."""
+
+    def __init__(self, visitors: Visitors, preset: str, model_line: gr.HTML) -> None:
+        self._visitors = visitors
+        options = visitors.options
+        with gr.Sidebar(open=False, label="Settings", position="left", elem_id="settings", width=300):
+            gr.HTML('<h2 class="sc-side">Answers</h2>')
+            temperature = gr.Slider(
+                0.0, 1.5, options.temperature, step=0.1, label="Temperature", info="0 always says the same"
+            )
+            seed = gr.Number(options.seed, label="Seed", precision=0, minimum=0)
+            gr.HTML(AT_ONCE)
+            gr.HTML('<h2 class="sc-side">Memory</h2>')
+            preset_box = gr.Dropdown(list(PRESETS), value=preset, label="Preset", info="of the paper")
+            selector = gr.Dropdown(
+                list(plugin.names("streamchat.selectors")), value=options.selector, label="Frame selector"
+            )
+            threshold = gr.Slider(
+                0.0,
+                2.0,
+                options.motion_threshold,
+                step=0.01,
+                label="Motion threshold",
+                info="of optical_flow; a higher one keeps fewer frames",
+            )
+            budget = gr.Number(
+                options.memory_bytes // MEGABYTE, label="Budget in MB", info="of the long-term memory", precision=0
+            )
+            gr.HTML(NEXT)
+            gr.HTML('<h2 class="sc-side">Model</h2>')
+            model = gr.Textbox(
+                visitors.model.spec,
+                label="Model",
+                info="auto, embedded, a folder, a name on the Hub, or openai:URL#NAME",
+                interactive="SPACE_ID" not in os.environ,  # a Space's owner decides, not its visitors
+                max_lines=1,
+                elem_id="model-name",
+            )
+            change = gr.Button("Use this model", size="sm", interactive="SPACE_ID" not in os.environ)
+            gr.HTML('<p class="sc-hint">For all who use this app, from the next film or camera on.</p>')
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        gr.on([temperature.change, seed.change], self._tune, [temperature, seed], None, **quiet)
+        preset_box.change(lambda name: PRESETS[name]["motion_threshold"], preset_box, threshold, **quiet)
+        gr.on(
+            [preset_box.change, selector.change, threshold.change, budget.change],
+            self._choose,
+            [preset_box, selector, threshold, budget],
+            None,
+            **quiet,
+        )
+        change.click(self._change_model, model, model_line, **{**quiet, "show_progress": "full"})
+
+    def _tune(self, temperature: float, seed: float | None, request: gr.Request) -> None:
+        """How the next answer is drawn."""
+        visitor = str(request.session_hash)
+
+        def tuned(options: Options) -> Options:
+            return replace(options, temperature=float(temperature), seed=int(seed or 0))
+
+        try:
+            self._visitors.choose(visitor, tuned(self._visitors.options_of(visitor)))
+            visit = self._visitors.get(visitor)
+            if visit is not None:
+                visit.session.engine.options = tuned(visit.session.engine.options)
+        except StreamChatError as error:
+            warn(error, title="This setting is not used")
+
+    def _choose(self, preset: str, selector: str, threshold: float, budget: float | None, request: gr.Request) -> None:
+        """What the next session begins with."""
+        visitor = str(request.session_hash)
+        least, most = BUDGETS
+        size = min(most, max(least, int(budget or least)))
+        now = self._visitors.options_of(visitor)
+        options = Options.preset(
+            preset,
+            selector=selector,
+            motion_threshold=float(threshold),
+            memory_bytes=size * MEGABYTE,
+            temperature=now.temperature,
+            seed=now.seed,
+        )
+        self._visitors.choose(visitor, options)
+
+    def _change_model(self, spec: str) -> Any:
+        """Load another model for the sessions to come; the one that is there stays if that fails."""
+        try:
+            self._visitors.model.switch(spec.strip())
+        except Exception as error:
+            log.warning("the model cannot be changed: %s", error)
+            warn(error, title="The model stays as it is", duration=None)
+        model = self._visitors.model
+        return components.model_line(f"Model: {model.get().name}", busy=False, reason=model.reason)
