@@ -129,7 +129,7 @@ class RoundForm(Form):
     question: str
     answer: str
     asked_at_seconds: Seconds
-    embedding: Number  # of a tensor [E]
+    vectors: Number  # of a tensor [L, E]
     rounds: Count
     level: Number
 

@@ -14,7 +14,7 @@ from safetensors.torch import save as save_tensors
 
 from streamchat.engine import ChatState, Progress
 from streamchat.images import jpeg, jpeg_size, picture
-from streamchat.memory.dialogue import Remembered
+from streamchat.memory.dialogue import Remembered, middle_of
 from streamchat.memory.long_term import every_node
 from streamchat.memory.store import MemoryState
 from streamchat.saving import form
@@ -123,7 +123,7 @@ class Packer:
             question=turn.question,
             answer=turn.answer,
             asked_at_seconds=turn.asked_at_seconds,
-            embedding=self._vector(turn.embedding),
+            vectors=self._vector(entry.vectors),
             rounds=entry.rounds,
             level=entry.level,
         )
@@ -268,8 +268,9 @@ class Unpacker:
         return Caption(one.text, observations, self._vector(one.embedding))
 
     def _round(self, one: form.RoundForm) -> Remembered:
-        turn = DialogueTurn(one.question, one.answer, one.asked_at_seconds, self._vector(one.embedding))
-        return Remembered(turn=turn, number=0, rounds=one.rounds, level=one.level)
+        vectors = self._tensor(one.vectors, torch.float32, (None, self._text_width)).numpy()
+        turn = DialogueTurn(one.question, one.answer, one.asked_at_seconds, middle_of(vectors))
+        return Remembered(turn=turn, vectors=vectors, number=0, rounds=one.rounds, level=one.level)
 
 
 def _observation(one: form.ObservationForm) -> Observation:
