@@ -19,7 +19,7 @@ def fit_within(width: int, height: int, max_side: int) -> tuple[int, int]:
 
 
 def jpeg(picture: np.ndarray, max_side: int | None = KEYFRAME_SIDE, quality: int = KEYFRAME_QUALITY) -> bytes:
-    """Encode a picture, uint8 [H, W, 3] RGB, as a JPEG; its long side is at most `max_side` pixels, if that is given."""
+    """Encode a picture, uint8 [H, W, 3] RGB, as a JPEG with a long side of at most `max_side` pixels, if given."""
     height, width = picture.shape[:2]
     size = fit_within(width, height, max_side or max(width, height))
     small = picture if size == (width, height) else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from conftest import WordEmbedder, encoded
+from conftest import encoded
 
 from streamchat.config import Options
-from streamchat.memory.dialogue import DialogueMemory
-from streamchat.memory.long_term import LongTermTree, nodes_by_level, subtree_nbytes
+from streamchat.memory.long_term import LongTermTree, every_node, nodes_by_level, subtree_nbytes
 from streamchat.memory.short_term import draw
 from streamchat.memory.store import MemoryStore
-from streamchat.types import Caption, DialogueTurn, MemoryNode, Span
+from streamchat.types import Caption, MemoryNode, Span
 
 
 def leaf(start: float, end: float, value: float = 0.0, centroids: int = 3) -> MemoryNode:
@@ -42,10 +42,6 @@ def assert_tiled(nodes: tuple[MemoryNode, ...], start: float, end: float) -> Non
     for node in nodes:
         if node.children:
             assert_tiled(node.children, node.span.start, node.span.end)
-
-
-def every(nodes: tuple[MemoryNode, ...]) -> list[MemoryNode]:
-    return [found for node in nodes for found in (node, *every(node.children))]
 
 
 class TestShortTerm:
@@ -109,7 +105,9 @@ class TestLongTerm:
             order.append(node.level)
             tree.set_caption(node, caption(f"node {node.id}"))
         assert Counter(order) == {0: 9, 1: 3, 2: 1}
-        assert all(node.caption is not None and node.caption.text == f"node {node.id}" for node in every(tree.roots))
+        assert all(
+            node.caption is not None and node.caption.text == f"node {node.id}" for node in every_node(tree.roots)
+        )
 
     def test_roots_taken_before_are_not_changed_by_what_comes_after(self) -> None:
         tree = self.tree()
@@ -157,7 +155,7 @@ class TestLongTerm:
             node = tree.next_uncaptioned()
             if node is not None and node.level == 0 and start < 3:
                 tree.set_caption(node, caption(f"leaf {start}"))
-        told = [node.span.start for node in every(tree.roots) if node.level == 0 and node.caption is not None]
+        told = [node.span.start for node in every_node(tree.roots) if node.level == 0 and node.caption is not None]
         assert told == [0, 1, 2]
 
     def test_the_oldest_detail_goes_first_and_captions_last(self) -> None:
@@ -171,7 +169,7 @@ class TestLongTerm:
             tree.add(leaf(start, start + 1))
             while (node := tree.next_uncaptioned()) is not None:
                 tree.set_caption(node, caption())
-        leaves = [node for node in every(tree.roots) if node.level == 0]
+        leaves = [node for node in every_node(tree.roots) if node.level == 0]
         assert len(leaves) == 27
         assert all(node.caption is not None for node in leaves)
         detailed = [node.tokens is not None for node in leaves]
@@ -180,37 +178,66 @@ class TestLongTerm:
         assert detailed[-1]
 
 
-class TestDialogue:
-    def filled(self) -> DialogueMemory:
-        memory = DialogueMemory()
-        rounds = [
-            ("what dog is it", "a poodle", 5.0),
-            ("what colour is the car", "red", 9.0),
-            ("the dog again", "yes", 20.0),
-        ]
-        for question, answer, asked in rounds:
-            memory.add(DialogueTurn(question, answer, asked, WordEmbedder().embed([f"{question} {answer}"])[0]))
-        return memory
+class TestRestoring:
+    """What another tree had grown is taken up, and grows on as if nothing had been."""
 
-    def test_the_nearest_turn_is_found(self) -> None:
-        (turn,) = self.filled().related(WordEmbedder().embed(["car colour"])[0], 1, count=3, until_seconds=99)
-        assert turn.answer == "red"
+    @pytest.mark.parametrize("budget", [2500, 20_000, 10**9])
+    @pytest.mark.parametrize("cut", [1, 9, 40, 77])
+    def test_a_tree_grows_on_as_it_would_have(self, budget: int, cut: int) -> None:
+        def grown(tree: LongTermTree, seconds: range) -> LongTermTree:
+            for start in seconds:
+                tree.add(leaf(start, start + 1, float(start)))
+                node = tree.next_uncaptioned()
+                if node is not None and start % 3:
+                    tree.set_caption(node, caption(f"node {node.id}"))
+            return tree
 
-    def test_several_come_in_the_order_asked(self) -> None:
-        turns = self.filled().related(WordEmbedder().embed(["dog"])[0], 2, count=3, until_seconds=99)
-        assert [turn.asked_at_seconds for turn in turns] == [5.0, 20.0]
+        def new() -> LongTermTree:
+            return LongTermTree(group_nodes=3, clusters=3, budget_bytes=budget)
 
-    def test_turns_after_the_snapshot_or_asked_later_in_the_stream_are_left_out(self) -> None:
-        memory, dog = self.filled(), WordEmbedder().embed(["dog"])[0]
-        assert len(memory.related(dog, 5, count=2, until_seconds=99)) == 2
-        assert [turn.asked_at_seconds for turn in memory.related(dog, 5, count=3, until_seconds=9.0)] == [5.0, 9.0]
-        last = memory.last(count=3, until_seconds=10)
-        assert last is not None
-        assert last.answer == "red"
+        half, rest = grown(new(), range(cut)), new()
+        rest.restore(half.roots, half.next_id)
+        assert rest.nbytes == half.nbytes
+        whole, rest = grown(new(), range(100)), grown(rest, range(cut, 100))
+        assert [outline(root) for root in rest.roots] == [outline(root) for root in whole.roots]
+        assert (rest.nbytes, rest.next_id) == (whole.nbytes, whole.next_id)
 
-    def test_an_empty_dialogue_has_nothing(self) -> None:
-        assert DialogueMemory().related(WordEmbedder().embed(["dog"])[0], 1, count=0, until_seconds=9) == ()
-        assert DialogueMemory().last(count=0, until_seconds=9) is None
+    def test_what_is_over_the_budget_is_folded(self) -> None:
+        large = LongTermTree(group_nodes=3, clusters=3, budget_bytes=10**9)
+        for start in range(40):
+            large.add(leaf(start, start + 1))
+        small = LongTermTree(group_nodes=3, clusters=3, budget_bytes=3000)
+        small.restore(large.roots, large.next_id)
+        assert small.nbytes <= 3000 < large.nbytes
+        assert_tiled(small.roots, 0, 40)
+
+    def test_what_no_tree_could_have_grown_is_refused(self) -> None:
+        def refusal(roots: list[MemoryNode], next_id: int = 9) -> str:
+            with pytest.raises(ValueError) as refused:  # noqa: PT011 - its text is what is tested
+                LongTermTree(group_nodes=3, clusters=3, budget_bytes=10**9).restore(roots, next_id)
+            return str(refused.value)
+
+        one, two = leaf(0, 1), replace(leaf(1, 2), id=1)
+        parent = replace(leaf(0, 2), id=2, level=1, mass=12, weights=(4, 4, 4), children=(one, two))
+        assert "gap or overlap between 1 s and 1.5 s" in refusal([one, replace(leaf(1.5, 2), id=1)])
+        assert "gap or overlap between 1 s and 0.5 s" in refusal([one, replace(leaf(0.5, 2), id=1)])
+        assert "lasts no time" in refusal([leaf(1, 1)])
+        assert "distinct, from 0 to below 9" in refusal([one, replace(two, id=0)])
+        assert "distinct, from 0 to below 1" in refusal([one, two], next_id=1)
+        assert "lost its tokens" in refusal([replace(one, tokens=None, weights=(), keyframe=None)])
+        assert "1 or more, and sum to" in refusal([replace(one, weights=(1, 2, 2))])
+        assert "1 or more, and sum to" in refusal([replace(one, weights=(0, 3, 3))])
+        assert "no tokens, but weights" in refusal([replace(parent, children=(replace(one, tokens=None), two))])
+        assert "do not cover its span" in refusal([replace(parent, span=Span(0, 3))])
+        assert "not below its level 0" in refusal([replace(parent, level=0)])
+        assert "do not stand for its 11 frames" in refusal([replace(parent, mass=11, weights=(4, 4, 3))])
+
+
+def outline(node: MemoryNode) -> tuple[object, ...]:
+    """All of a node and of those below it, but for its tokens' values."""
+    text = None if node.caption is None else node.caption.text
+    below = [outline(child) for child in node.children]
+    return node.id, node.span, node.level, node.mass, node.weights, node.keyframe, node.tokens is None, text, below
 
 
 class TestStore:
@@ -236,7 +263,7 @@ class TestStore:
         store = self.filled([float(second) for second in range(23)])
         for until in np.arange(0, 23, 0.5):
             snapshot = store.snapshot(float(until))
-            assert all(root.span.end <= until for root in every(snapshot.roots))
+            assert all(root.span.end <= until for root in every_node(snapshot.roots))
             assert all(frame.pts_seconds <= until for frame in (*snapshot.short_term, *snapshot.open_chunk))
             if snapshot.roots:
                 assert_tiled(snapshot.roots, 0, snapshot.roots[-1].span.end)
@@ -295,3 +322,47 @@ class TestStore:
                 store.set_caption(node, caption(f"at {node.span.start}"))
             sizes.append(store.nbytes)
         assert max(sizes[1500:]) <= 1.05 * max(sizes[:1500])
+
+
+class TestStateOfAStore:
+    options = TestStore.options
+
+    def test_every_state_begins_the_open_chunk_where_the_tree_ends(self) -> None:
+        store = MemoryStore(self.options)
+        for second in range(30):
+            store.remember(encoded(float(second)))
+            state = store.state()
+            assert state.frames == second + 1
+            if state.roots:
+                assert state.roots[-1].span.end == state.kept[-state.open_frames].pts_seconds
+
+    @pytest.mark.parametrize("cut", [1, 4, 5, 17])
+    def test_another_store_goes_on_from_it(self, cut: int) -> None:
+        whole, half, rest = (MemoryStore(self.options) for _ in range(3))
+        for second in range(40):
+            whole.remember(encoded(float(second), second))
+            if second == cut:
+                rest.restore(half.state())
+            (half if second < cut else rest).remember(encoded(float(second), second))
+        one, other = whole.snapshot(99), rest.snapshot(99)
+        assert [outline(root) for root in one.roots] == [outline(root) for root in other.roots]
+        assert [frame.pts_seconds for frame in one.short_term] == [frame.pts_seconds for frame in other.short_term]
+        assert [frame.pts_seconds for frame in one.open_chunk] == [frame.pts_seconds for frame in other.open_chunk]
+        assert [clip.span for clip in one.waiting] == [clip.span for clip in other.waiting]
+
+    def test_a_state_that_does_not_hold_together_is_refused(self) -> None:
+        store = MemoryStore(self.options)
+        for second in range(11):
+            store.remember(encoded(float(second)))
+        state = store.state()
+        for change, said in (
+            ({"kept": state.kept[::-1]}, "not in time order"),
+            ({"open_frames": 0}, "said to be in the open chunk"),
+            ({"open_frames": 2}, "where the open chunk does not begin"),
+            ({"kept": (), "open_frames": 0}, "where the open chunk does not begin"),
+            ({"clips": state.clips[::-1]}, "not whole or in order"),
+            ({"clips": (replace(state.clips[0], keyframes=()),)}, "not whole or in order"),
+            ({"clips": (replace(state.clips[1], span=Span(0, 99)),)}, "until 99 s, which no node covers"),
+        ):
+            with pytest.raises(ValueError, match=said):
+                MemoryStore(self.options).restore(replace(state, **change))  # type: ignore[arg-type]

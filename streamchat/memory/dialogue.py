@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
@@ -23,14 +23,15 @@ GROUP = 10  # rounds, or summaries of one level, that are folded into one summar
 TOP_LEVEL = 3  # summaries of this level are folded among themselves
 QUESTION_CHARACTERS = 90  # of a round in a summary
 ANSWER_CHARACTERS = 90
-SUMMARY_CHARACTERS = 2000  # of a summary of any level
+SUMMARY_LINES = 20  # of a summary of any level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Remembered:
     """A round in full, or a summary of several."""
 
-    turn: DialogueTurn  # of a summary: asked when its latest round was, its embedding their mean
+    turn: DialogueTurn  # of a summary: a line a round as its answer, asked when the latest of them was
+    vectors: np.ndarray  # float32 [L, E]: the round's own embedding, or those of the rounds behind a summary's lines
     number: int  # of its newest round, counted from 0 in the order asked; never used again
     rounds: int = 1  # that it stands for
     level: int = 0  # 0 is a round in full
@@ -39,7 +40,8 @@ class Remembered:
 class DialogueMemory:
     """Rounds in the order in which they were asked, with a FAISS index of their embeddings. Thread-safe.
 
-    At most `most_turns` are kept in full.
+    At most `most_turns` are kept in full. A summary is found by each of its lines, so that a round of long ago is as
+    near to a question as it was in full.
     """
 
     def __init__(self, most_turns: int = DIALOGUE_TURNS) -> None:
@@ -47,7 +49,8 @@ class DialogueMemory:
         self._lock = threading.Lock()
         self._entries: list[Remembered] = []  # summaries first, as they are older
         self._added = 0
-        self._index: faiss.IndexFlatIP | None = None  # of the entries; made with the width of the first embedding
+        self._index: faiss.IndexFlatIP | None = None  # of the entries' vectors
+        self._places: list[int] = []  # of each vector in the index: which entry it belongs to
 
     def __len__(self) -> int:
         """How many rounds are remembered, those in summaries included."""
@@ -68,12 +71,10 @@ class DialogueMemory:
     def add(self, turn: DialogueTurn) -> None:
         """Remember a round, and fold the oldest ones if they are too many."""
         with self._lock:
-            self._entries.append(Remembered(turn=turn, number=self._added))
+            self._entries.append(Remembered(turn=turn, vectors=turn.embedding[None], number=self._added))
             self._added += 1
-            if self._fold() or self._index is None:
-                self._make_index()
-            else:
-                self._index.add(turn.embedding[None])
+            self._fold()
+            self._make_index()
 
     def forget_last(self, question: str | None = None) -> DialogueTurn | None:
         """Take out the newest round, and give it back; None, and nothing is done, if none is there in full.
@@ -97,15 +98,15 @@ class DialogueMemory:
         levels = [entry.level for entry in entries]
         if levels != sorted(levels, reverse=True) or not all(0 <= level <= TOP_LEVEL for level in levels):
             raise ValueError(f"the rounds of a dialogue go from summaries of level {TOP_LEVEL} down to level 0")
-        if any(entry.rounds < 1 or (entry.level == 0 and entry.rounds != 1) for entry in entries):
-            raise ValueError("a round stands for itself, and a summary for at least one round")
+        for entry in entries:
+            lines = len(entry.turn.answer.splitlines()) if entry.level > 0 else 1
+            if entry.rounds < lines or (entry.level == 0 and entry.rounds > 1) or len(entry.vectors) != lines:
+                raise ValueError("a round stands for itself, and a summary for as many as it has lines, or more")
         with self._lock:
             self._entries, self._added = [], 0
             for entry in entries:
                 self._added += entry.rounds
-                self._entries.append(
-                    Remembered(turn=entry.turn, number=self._added - 1, rounds=entry.rounds, level=entry.level)
-                )
+                self._entries.append(replace(entry, number=self._added - 1))
             while self._fold():
                 pass
             self._make_index()
@@ -121,25 +122,27 @@ class DialogueMemory:
         """
         with self._lock:
             visible = self._visible(count, until_seconds)
-            if not visible or most == 0 or self._index is None:
+            rows = [row for row, place in enumerate(self._places) if place in visible]
+            if not rows or self._index is None:
                 return ()
-            selector = faiss.IDSelectorBatch(np.array(visible, dtype=np.int64))
+            selector = faiss.IDSelectorBatch(np.array(rows, dtype=np.int64))
             parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-            _, found = self._index.search(embedding[None], min(most, len(visible)), params=parameters)
-            return tuple(self._entries[index].turn for index in sorted(found[0]) if index >= 0)
+            _, found = self._index.search(embedding[None], len(rows), params=parameters)
+            nearest = list(dict.fromkeys(self._places[row] for row in found[0] if row >= 0))[:most]
+            return tuple(self._entries[place].turn for place in sorted(nearest))
 
     def last(self, *, count: int, until_seconds: float) -> DialogueTurn | None:
         """The latest of the first `count` rounds that was asked at `until_seconds` or before, if it is kept in full."""
         with self._lock:
-            visible = [self._entries[index] for index in self._visible(count, until_seconds)]
-            return visible[-1].turn if visible and visible[-1].level == 0 else None
+            newest = max(self._visible(count, until_seconds), default=None)
+            return None if newest is None or self._entries[newest].level > 0 else self._entries[newest].turn
 
-    def _visible(self, count: int, until_seconds: float) -> list[int]:
-        return [
-            index
-            for index, entry in enumerate(self._entries)
+    def _visible(self, count: int, until_seconds: float) -> frozenset[int]:
+        return frozenset(
+            place
+            for place, entry in enumerate(self._entries)
             if entry.number < count and entry.turn.asked_at_seconds <= until_seconds
-        ]
+        )
 
     def _fold(self) -> bool:
         """Fold the oldest of each level that has too many into one of the next; False if no level had."""
@@ -154,28 +157,42 @@ class DialogueMemory:
         return folded
 
     def _make_index(self) -> None:
-        if not self._entries:
-            self._index = None
-            return
-        vectors = np.stack([entry.turn.embedding for entry in self._entries])
-        self._index = faiss.IndexFlatIP(vectors.shape[1])
-        self._index.add(vectors)
+        """Index all vectors anew: they are few hundred, and copied in less time than one of them takes to make."""
+        self._places = [place for place, entry in enumerate(self._entries) for _ in entry.vectors]
+        self._index = None
+        if self._entries:
+            vectors = np.concatenate([entry.vectors for entry in self._entries])
+            self._index = faiss.IndexFlatIP(vectors.shape[1])
+            self._index.add(vectors)
 
 
 def summary_of(group: Sequence[Remembered], level: int) -> Remembered:
-    """One entry that stands for several, in time order: a line a round, every other one left out until they fit."""
+    """One entry that stands for several, in time order: a line a round, every other one left out until they are few."""
     lines = [line for entry in group for line in _lines(entry)]
-    while len(lines) > 1 and sum(len(line) + 1 for line in lines) > SUMMARY_CHARACTERS:
-        lines = lines[::2]
+    vectors = np.concatenate([entry.vectors for entry in group])
+    while len(lines) > SUMMARY_LINES:
+        lines, vectors = lines[::2], vectors[::2]
     rounds = sum(entry.rounds for entry in group)
-    vector = np.sum([entry.rounds * entry.turn.embedding for entry in group], axis=0)
-    turn = DialogueTurn(
-        question=prompts.ROUNDS.format(rounds=rounds),
-        answer="\n".join(lines),
-        asked_at_seconds=max(entry.turn.asked_at_seconds for entry in group),
-        embedding=(vector / max(float(np.linalg.norm(vector)), 1e-9)).astype(np.float32),
+    return Remembered(
+        turn=DialogueTurn(
+            question=prompts.ROUNDS.format(rounds=rounds),
+            answer="\n".join(lines),
+            asked_at_seconds=max(entry.turn.asked_at_seconds for entry in group),
+            embedding=middle_of(vectors),
+        ),
+        vectors=vectors.copy(),
+        number=group[-1].number,
+        rounds=rounds,
+        level=level,
     )
-    return Remembered(turn=turn, number=group[-1].number, rounds=rounds, level=level)
+
+
+def middle_of(vectors: np.ndarray) -> np.ndarray:
+    """The mean of unit vectors [L, E], of unit norm itself: float32 [E]; one vector is its own."""
+    if len(vectors) == 1:
+        return vectors[0]
+    mean = vectors.mean(0)
+    return (mean / max(float(np.linalg.norm(mean)), 1e-9)).astype(np.float32)
 
 
 def _lines(entry: Remembered) -> list[str]:

@@ -178,7 +178,10 @@ class LongTermTree:
     def _prune_oldest_told(self) -> bool:
         """Let the oldest parent, lowest level first, stand for its children alone, if a summary of them is there."""
         for level in sorted(self._parents):
-            parent = self._find(self._parents[level][0]) if self._parents[level] else None
+            keys = self._parents[level]
+            while keys and self._find(keys[0]) is None:
+                keys.popleft()  # it was folded away with what is above it
+            parent = self._find(keys[0]) if keys else None
             if parent is not None and parent.caption is not None:
                 return self._prune(level)
         return False
@@ -258,13 +261,13 @@ def subtree_nbytes(node: MemoryNode) -> int:
 
 
 def every_node(roots: Sequence[MemoryNode]) -> list[MemoryNode]:
-    """The nodes of a forest, in no order."""
+    """The nodes of a forest in time order, a parent before its children."""
     found: list[MemoryNode] = []
-    waiting = list(roots)
+    waiting = list(reversed(roots))
     while waiting:
         node = waiting.pop()
         found.append(node)
-        waiting += node.children
+        waiting += reversed(node.children)
     return found
 
 

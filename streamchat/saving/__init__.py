@@ -33,6 +33,7 @@ SUFFIX = ".streamchat"
 # What a session may take beside its tree: the newest frames with their tokens, and the pictures that wait for captions.
 ALLOWANCE_BYTES = 2 * 2**30
 MEMORY_BYTES = Options().memory_bytes
+MOST_REASON = 500  # characters of what was found, which may quote the file
 REMEDY = "the file is damaged, or no session of StreamChat: save the session again, or open another file"
 
 
@@ -107,7 +108,7 @@ def load_session(
     except UnsuitableError as error:
         raise InputError(f"cannot open the session {name}: {error}") from error
     except ValueError as error:
-        raise InputError(f"cannot open the session {name}: {error}; {REMEDY}") from error
+        raise InputError(f"cannot open the session {name}: {str(error)[:MOST_REASON]}; {REMEDY}") from error
     except OSError as error:
         raise InputError(f"cannot read the session {name}: {error.strerror or error}; check the path") from error
     return chat, session.extra

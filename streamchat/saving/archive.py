@@ -20,7 +20,7 @@ from typing import BinaryIO
 SESSION, TENSORS = "session.json", "tensors.safetensors"
 PICTURE = "pictures/{}.jpg"
 PICTURE_NAME = re.compile(r"pictures/(0|[1-9][0-9]{0,8})\.jpg")
-MOST_SESSION_BYTES = 128 * 2**20  # parsing takes some twenty times as much memory
+MOST_SESSION_BYTES = 128 * 2**20  # parsing takes many times as much memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ def _opened_to_write(file: Path | BinaryIO) -> Iterator[BinaryIO]:
             os.fsync(target.fileno())  # the new file must be on the disk before it takes the old one's name
         os.replace(name, file)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink(missing_ok=True)
         raise
 
 

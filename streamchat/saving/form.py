@@ -9,7 +9,8 @@ from dataclasses import fields
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
+from pydantic_core import from_json
 
 from streamchat.config import Options
 
@@ -17,12 +18,14 @@ FORMAT = "streamchat session"
 VERSION = 1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
+MOST_PARTS = 3_000_000  # objects and lists in the text, which take some hundred times the memory of their brackets
+
 T = TypeVar("T")
 Number = Annotated[int, Field(ge=0, lt=2**53)]
 Count = Annotated[int, Field(ge=1, lt=2**53)]
 Seconds = Annotated[float, Field(ge=0)]
-SpanForm = tuple[Seconds, Seconds]
-Many = Annotated[tuple[T, ...], FailFast()]  # one error is enough: a hostile file may hold millions
+SpanForm = Annotated[list[Seconds], Field(min_length=2, max_length=2)]
+Many = Annotated[list[T], FailFast()]  # one error is enough: a hostile file may hold millions
 
 
 class Form(BaseModel):
@@ -129,7 +132,7 @@ class RoundForm(Form):
     question: str
     answer: str
     asked_at_seconds: Seconds
-    embedding: Number  # of a tensor [E]
+    vectors: Number  # of a tensor [L, E]
     rounds: Count
     level: Number
 
@@ -153,14 +156,7 @@ class SessionForm(Form):
     next_id: Number
     clips: Many[ClipForm]
     dialogue: Many[RoundForm]
-    extra: dict[str, JsonValue]  # the caller's own
-
-
-class _Head(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    format: str
-    version: int
+    extra: dict[str, Any]  # the caller's own
 
 
 class UnsuitableError(ValueError):
@@ -169,16 +165,23 @@ class UnsuitableError(ValueError):
 
 def parsed(text: bytes) -> SessionForm:
     """The session of a JSON text; raises UnsuitableError for a newer version's, and ValueError for what is none."""
+    parts = text.count(b"{") + text.count(b"[")
+    if parts > MOST_PARTS:
+        raise ValueError(f"session.json has {parts} parts, of at most {MOST_PARTS}")
     try:
-        head = _Head.model_validate_json(text)
-        if head.format != FORMAT:
-            raise ValueError(f"its format is {head.format!r}, not {FORMAT!r}")
-        if head.version > VERSION:
-            raise UnsuitableError(
-                f"it has version {head.version} of the format, and this StreamChat reads up to {VERSION}: "
-                "install a newer StreamChat"
-            )
-        return SessionForm.model_validate_json(text)
+        found = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise ValueError(f"session.json is no JSON ({error})") from error
+    head = found if isinstance(found, dict) else {}
+    if head.get("format") != FORMAT:
+        raise ValueError(f"session.json has not the format {FORMAT!r}, but {head.get('format')!r}")
+    if isinstance(head.get("version"), int) and head["version"] > VERSION:
+        raise UnsuitableError(
+            f"it has version {head['version']} of the format, and this StreamChat reads up to {VERSION}: "
+            "install a newer StreamChat"
+        )
+    try:
+        return SessionForm.model_validate(found)
     except ValidationError as error:
         raise ValueError(said(error)) from error
 

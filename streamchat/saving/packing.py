@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from safetensors.torch import save as save_tensors
 
 from streamchat.engine import ChatState, Progress
 from streamchat.images import jpeg, jpeg_size, picture
-from streamchat.memory.dialogue import Remembered
+from streamchat.memory.dialogue import Remembered, middle_of
 from streamchat.memory.long_term import every_node
 from streamchat.memory.store import MemoryState
 from streamchat.saving import form
@@ -60,14 +59,14 @@ class Packer:
             "frames_seen": progress.frames_seen,
             "frames_kept": progress.frames_kept,
             "newest": None if newest is None else self._frames.number(newest),
-            "kept": tuple(self._kept(frame) for frame in memory.kept),
+            "kept": [self._kept(frame) for frame in memory.kept],
             "open_frames": memory.open_frames,
-            "nodes": tuple(self._node(node) for node in every_node(memory.roots)),
-            "roots": tuple(root.id for root in memory.roots),
+            "nodes": [self._node(node) for node in every_node(memory.roots)],
+            "roots": [root.id for root in memory.roots],
             "next_id": memory.next_id,
-            "clips": tuple(self._clip(clip) for clip in memory.clips),
-            "dialogue": tuple(self._round(entry) for entry in memory.dialogue),
-            "frames": tuple(self._frame(frame) for frame in self._frames.things),  # the last, when all have come
+            "clips": [self._clip(clip) for clip in memory.clips],
+            "dialogue": [self._round(entry) for entry in memory.dialogue],
+            "frames": [self._frame(frame) for frame in self._frames.things],  # the last, when all have come
         }
 
     def tensors(self) -> bytes:
@@ -90,30 +89,30 @@ class Packer:
 
     def _clip(self, clip: Clip) -> form.ClipForm:
         return form.ClipForm(
-            span=clip.span,
+            span=list(clip.span),
             tokens=self._tensors.number(clip.tokens),
-            keyframes=tuple(self._frames.number(frame) for frame in clip.keyframes),
+            keyframes=[self._frames.number(frame) for frame in clip.keyframes],
             starts_scene=clip.starts_scene,
         )
 
     def _node(self, node: MemoryNode) -> form.NodeForm:
         return form.NodeForm(
             id=node.id,
-            span=node.span,
+            span=list(node.span),
             level=node.level,
             mass=node.mass,
-            weights=node.weights,
+            weights=list(node.weights),
             tokens=None if node.tokens is None else self._tensors.number(node.tokens),
             keyframe=None if node.keyframe is None else self._pictures.number(node.keyframe),
             caption=None if node.caption is None else self._caption(node.caption),
-            children=tuple(child.id for child in node.children),
+            children=[child.id for child in node.children],
         )
 
     def _caption(self, caption: Caption) -> form.CaptionForm:
         assert caption.embedding is not None  # the engine sees to it
         return form.CaptionForm(
             text=caption.text,
-            observations=tuple(form.ObservationForm(**asdict(one)) for one in caption.observations),
+            observations=[_observation_form(one) for one in caption.observations],
             embedding=self._vector(caption.embedding),
         )
 
@@ -123,7 +122,7 @@ class Packer:
             question=turn.question,
             answer=turn.answer,
             asked_at_seconds=turn.asked_at_seconds,
-            embedding=self._vector(turn.embedding),
+            vectors=self._vector(entry.vectors),
             rounds=entry.rounds,
             level=entry.level,
         )
@@ -256,7 +255,7 @@ class Unpacker:
             span=Span(*one.span),
             level=one.level,
             mass=one.mass,
-            weights=one.weights,
+            weights=tuple(one.weights),
             tokens=None if one.tokens is None else self._tensor(one.tokens, self._dtype, shape),
             keyframe=None if one.keyframe is None else self._picture(one.keyframe),
             caption=None if one.caption is None else self._caption(one.caption),
@@ -268,12 +267,18 @@ class Unpacker:
         return Caption(one.text, observations, self._vector(one.embedding))
 
     def _round(self, one: form.RoundForm) -> Remembered:
-        turn = DialogueTurn(one.question, one.answer, one.asked_at_seconds, self._vector(one.embedding))
-        return Remembered(turn=turn, number=0, rounds=one.rounds, level=one.level)
+        vectors = self._tensor(one.vectors, torch.float32, (None, self._text_width)).numpy()
+        turn = DialogueTurn(one.question, one.answer, one.asked_at_seconds, middle_of(vectors))
+        return Remembered(turn=turn, vectors=vectors, number=0, rounds=one.rounds, level=one.level)
+
+
+def _observation_form(one: Observation) -> form.ObservationForm:
+    values = {name: getattr(one, name) for name in form.ObservationForm.model_fields}
+    return form.ObservationForm(**values | {"span": list(one.span), "colours": list(one.colours)})
 
 
 def _observation(one: form.ObservationForm) -> Observation:
-    return Observation(**{**dict(one), "span": Span(*one.span)})
+    return Observation(**dict(one) | {"span": Span(*one.span), "colours": tuple(one.colours)})
 
 
 def _loaded(tensors: bytes) -> Mapping[str, torch.Tensor]:
