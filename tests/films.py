@@ -12,6 +12,8 @@ import av
 import numpy as np
 import pytest
 
+from streamchat.types import Frame
+
 BITS = 10  # of a frame's number, shown as black and white stripes
 TICKS = 1000  # a second, of the made films
 
@@ -169,3 +171,18 @@ def has_encoder(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def until(film: Iterable[Frame], from_seconds: float, count: int) -> list[np.ndarray]:
+    """The pictures of a film from a time on, at most so many."""
+    return [frame.data for frame in film if frame.pts_seconds >= from_seconds][:count]
+
+
+def write_y4m(path: Path, pictures: Sequence[np.ndarray], *, rate: int) -> None:
+    """Write pictures, uint8 [H, W, 3], as the uncompressed film that Chromium takes for a camera."""
+    height, width = (side - side % 2 for side in pictures[0].shape[:2])
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{width} H{height} F{rate}:1 Ip A1:1 C420jpeg\n".encode())
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), "rgb24")
+            file.write(b"FRAME\n" + frame.reformat(format="yuv420p").to_ndarray().tobytes())

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
@@ -67,19 +67,22 @@ class App:
         return self.process.returncode
 
 
-@contextmanager
-def chromium(*flags: str) -> Iterator[Browser]:
-    """A browser of its own, with more flags."""
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=[*FLAGS, *flags])
-        yield browser
-        browser.close()
+        yield playwright
+
+
+def chromium(playwright: Playwright, *flags: str) -> Browser:
+    """A browser, with more flags."""
+    return playwright.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=[*FLAGS, *flags])
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = chromium(playwright)
+    yield browser
+    browser.close()
 
 
 @contextmanager

@@ -13,10 +13,23 @@ import films
 import hub_server
 import pytest
 import tiny_checkpoints
-from in_browser import ROOT, START_SECONDS, WAIT_MS, App, ask, browser, in_browser, opened, position, running, upload
+from in_browser import (
+    ROOT,
+    START_SECONDS,
+    WAIT_MS,
+    App,
+    ask,
+    browser,
+    in_browser,
+    opened,
+    playwright,
+    position,
+    running,
+    upload,
+)
 from playwright.sync_api import Browser, Page, expect
 
-__all__ = ["App", "ask", "browser", "upload"]
+__all__ = ["App", "ask", "browser", "playwright", "upload"]
 
 pytestmark = in_browser
 

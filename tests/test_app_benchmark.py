@@ -9,12 +9,14 @@ from pathlib import Path
 import benchmark_roots
 import films
 import pytest
+from in_browser import WAIT_MS, App, ask, browser, in_browser, playwright, upload
 from playwright.sync_api import Browser, Page, expect
-from test_app import WAIT_MS, App, ask, browser, pytestmark, upload
 
 from evaluation.records import RunFolder
 
-__all__ = ["browser", "pytestmark"]
+__all__ = ["browser", "playwright"]
+
+pytestmark = in_browser
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from pathlib import Path
 import films
 import openai_server
 import pytest
-from in_browser import App, ask, browser, in_browser, opened, running, upload
+from in_browser import App, ask, browser, in_browser, opened, playwright, running, upload
 from playwright.sync_api import Browser, Page, expect
 
-__all__ = ["browser"]
+__all__ = ["browser", "playwright"]
 
 pytestmark = in_browser
 
