@@ -1,0 +1,122 @@
+"""What the page is told of a session: only what changed, in plain values that JSON has."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterator
+
+import films
+import pytest
+
+from streamchat.config import Options
+from streamchat.ui.live import CameraPanel, LivePanel
+from streamchat.ui.sessions import SharedModel, Visit, Visitors
+from streamchat.ui.view import View, flattened
+
+WAIT_SECONDS = 60.0
+FROM_THE_START = {"motion_after": -1.0, "preview_after": -1.0}
+
+
+@pytest.fixture
+def visitors() -> Iterator[Visitors]:
+    visitors = Visitors(SharedModel("fake"), Options(chunk_frames=2, group_nodes=3))
+    yield visitors
+    visitors.close_all()
+
+
+@pytest.fixture
+def visit(visitors: Visitors) -> Visit:
+    """A film that was taken in up to 5 s."""
+    visitors.open("one", films.bikes())
+    visit = visitors.watching("one", None)
+    visit.session.play_until(5.0)
+    assert visit.session.wait_until(
+        lambda stats: stats.position_seconds > 4.9 and not stats.captions_waiting and not stats.frames_waiting,
+        WAIT_SECONDS,
+    )
+    return visit
+
+
+def all_taken_in(visit: Visit) -> None:
+    visit.take_in_the_rest()
+    assert visit.session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+
+
+def test_the_first_look_tells_all_and_the_next_only_what_changed(visit: Visit) -> None:
+    view = View()
+    first = view.look(visit, serial=0, **FROM_THE_START)
+    assert first["all"]
+    nodes = {node.id: node for node, _ in flattened(visit.session.snapshot().roots)}
+    assert {row[0] for row in first["nodes"]} == set(nodes)
+    quiet = view.look(visit, serial=first["serial"], **FROM_THE_START)
+    assert (quiet["nodes"], quiet["gone"], quiet["all"]) == ([], [], False)
+    all_taken_in(visit)
+    later = view.look(visit, serial=first["serial"], **FROM_THE_START)
+    assert 0 < len(later["nodes"]) < len(flattened(visit.session.snapshot().roots))
+    assert json.loads(json.dumps(later, allow_nan=False))["serial"] == later["serial"]
+
+
+def test_a_page_that_missed_a_change_is_told_all(visit: Visit) -> None:
+    view = View()
+    first = view.look(visit, serial=0, **FROM_THE_START)
+    all_taken_in(visit)
+    view.look(visit, serial=first["serial"], **FROM_THE_START)
+    again = view.look(visit, serial=first["serial"], **FROM_THE_START)
+    assert again["all"]
+    assert len(again["nodes"]) == len(flattened(visit.session.snapshot().roots))
+
+
+def test_the_motion_and_the_preview_are_told_from_where_the_page_is(visit: Visit) -> None:
+    visit.unplayable = True
+    first = visit.view.look(visit, serial=0, **FROM_THE_START)
+    assert first["preview"]["seconds"] == pytest.approx(4.96, abs=0.06)
+    last = first["motion"][-1][0]
+    again = visit.view.look(visit, serial=0, motion_after=last, preview_after=first["preview"]["seconds"])
+    assert again["motion"] == []
+    assert again["preview"] is None
+
+
+class TestThePage:
+    """The functions that the page's scripts call."""
+
+    def test_they_answer_only_to_the_page_of_the_session(self, visitors: Visitors, visit: Visit) -> None:
+        live = LivePanel.__new__(LivePanel)
+        live._visitors = visitors
+        key = visitors.key_of("one")
+        assert live.look({"key": key, "serial": 0})["gauges"][1][0].endswith(f"of {visit.session.stats().frames_seen}")
+        for stranger in ({"key": "guessed"}, {"key": None}, {}, [], None, "text", {"key": ["a"]}):
+            assert live.look(stranger) is None
+            assert live.memory(stranger) is None
+
+    def test_a_node_is_told_with_its_caption_and_picture(self, visitors: Visitors, visit: Visit) -> None:
+        live = LivePanel.__new__(LivePanel)
+        live._visitors = visitors
+        key, leaf = visitors.key_of("one"), flattened(visit.session.snapshot().roots)[-1][0]
+        told = live.node({"key": key, "id": leaf.id})
+        assert told["caption"] == leaf.caption.text
+        assert base64.b64decode(told["keyframe"]).startswith(b"\xff\xd8")
+        for junk in (10**9, -1, None, "1", math.nan, True):
+            assert live.node({"key": key, "id": junk}) is None
+
+    @pytest.mark.parametrize(
+        "junk",
+        [
+            {"seconds": 1.0, "jpeg": "not base64!"},
+            {"seconds": 1.0, "jpeg": base64.b64encode(b"\xff\xd8 no picture").decode()},
+            {"seconds": 1.0, "jpeg": base64.b64encode(b"GIF89a").decode()},
+            {"seconds": 1.0, "jpeg": "A" * 400_000},
+            {"seconds": None, "jpeg": ""},
+            {"seconds": -1.0, "jpeg": ""},
+            {},
+        ],
+    )
+    def test_a_camera_sends_pictures_or_is_refused(self, visitors: Visitors, junk: dict[str, object]) -> None:
+        camera = CameraPanel.__new__(CameraPanel)
+        camera._visitors = visitors
+        visitors.open_camera("one")
+        answer = camera.push({"key": visitors.key_of("one"), **junk})
+        assert answer["listening"]
+        assert answer["refused"]
+        assert visitors.watching("one", None).session.stats().frames_seen == 0
