@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--host", default=None, help="address to listen at (default: 127.0.0.1)")
     arguments.add_argument("--port", type=int, default=None, help="port to listen at (default: 7860)")
+    arguments.add_argument("--mcp", action="store_true", help="serve the calls of the API as MCP tools as well")
     return arguments
 
 
@@ -49,6 +50,7 @@ def build(visitors: Visitors, preset: str) -> gr.Blocks:
     import gradio as gr
 
     from evaluation.tab import EvaluationTab
+    from streamchat.ui.api import Api
     from streamchat.ui.settings import SettingsPanel
     from streamchat.ui.tab import WatchTab
     from streamchat.ui.theme import TITLE
@@ -63,6 +65,7 @@ def build(visitors: Visitors, preset: str) -> gr.Blocks:
             with gr.Tab("Benchmark"):
                 EvaluationTab(visitors.model)
         SettingsPanel(visitors, preset, watch.model)
+        Api(visitors)
         blocks.unload(visitors.leave)
     return blocks
 
@@ -105,6 +108,7 @@ def serve(arguments: argparse.Namespace) -> int:
             head=HEAD,
             allowed_paths=[str(data_folder())],
             run_history=False,
+            mcp_server=arguments.mcp,
             footer_links=[],
             prevent_thread_lock=True,
             quiet=True,

@@ -61,6 +61,11 @@ class TestEveryModel:
         for moment in (piece for piece in pieces if isinstance(piece, Evidence)):
             assert moment.span.end <= 9.0
 
+    def test_a_standing_question_gets_a_reason_or_nothing(self, model: Model) -> None:
+        shown = clip(model)
+        reason = model.notice("a dog appears", shown, model.caption(shown))
+        assert reason is None or reason.strip()
+
 
 class TestLoading:
     def test_an_unknown_model_lists_the_choices(self) -> None:

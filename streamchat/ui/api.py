@@ -1,0 +1,190 @@
+"""The app for programs: what the page does, as named calls of `gradio.Client`, and as tools over MCP."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gradio as gr
+from gradio.events import api
+
+from streamchat.engine import AnswerStream, check_question
+from streamchat.errors import InputError, StreamChatError
+from streamchat.types import Evidence
+from streamchat.ui.sessions import Visit, Visitors
+from streamchat.ui.view import memory_json
+
+IDLE_SECONDS = 1800.0  # a session of which nothing was asked for so long is ended
+WAIT_SECONDS = 600.0  # a question waits this long for the film to come to its time
+PREFIX = "api-"  # of sessions that no page holds
+
+T = TypeVar("T")
+
+
+class Api:
+    """The calls; made inside a `gr.Blocks`. A session is a name that only its owner knows."""
+
+    def __init__(self, visitors: Visitors) -> None:
+        self._visitors = visitors
+        self._lock = threading.Lock()
+        self._used: dict[str, float] = {}  # by session: when it was called last
+        for call in (self.open_session, self.ask, self.session_memory, self.close_session):
+            api(call, api_name=call.__name__, concurrency_limit=None)
+        # A file that comes over the network is checked by a component; nobody sees these.
+        session = gr.Textbox(visible=False, label="session")
+        video = gr.File(visible=False, label="video", type="filepath")
+        gr.Button(visible=False).click(
+            self.add_video,
+            [session, video],
+            gr.JSON(visible=False, label="video"),
+            api_name="add_video",
+            concurrency_limit=None,
+        )
+
+    def open_session(self) -> str:
+        """Begin a session. Give the name that is returned to every other call; close it when you are done.
+
+        Returns:
+            The session's name.
+        """
+        self._end_idle()
+        session = PREFIX + secrets.token_urlsafe(16)
+        with self._lock:
+            self._used[session] = time.monotonic()
+        return session
+
+    def add_video(self, session: str, video: str) -> dict[str, Any]:
+        """Give a session a film, in place of what it had; it is taken in at full speed.
+
+        Args:
+            session: The name that open_session returned.
+            video: The film: MP4, WebM, MKV, MOV or AVI.
+
+        Returns:
+            Title and length in seconds.
+        """
+
+        def add() -> dict[str, Any]:
+            visitor = self._visitor(session)
+            if not video:
+                raise InputError("there is no video: give the film as a file")
+            self._visitors.open(visitor, Path(video))
+            visit = self._visitors.watching(visitor, None)
+            visit.take_in_the_rest()
+            return {"title": visit.title, "duration_seconds": visit.duration_seconds}
+
+        return _told(add)
+
+    def ask(self, session: str, question: str, at_seconds: float = -1.0) -> dict[str, Any]:
+        """Ask about what a session's film showed up to a moment; nothing later is used.
+
+        Args:
+            session: The name that open_session returned.
+            question: What you want to know.
+            at_seconds: The moment in seconds; below 0 is the end of the film.
+
+        Returns:
+            The answer, the moments that it rests on (start, end, caption, JPEG in base64), and how long it took.
+        """
+
+        def answer() -> dict[str, Any]:
+            visit = self._visitors.watching(self._visitor(session), None)
+            check_question(question)
+            stream = _asked(visit, question, at_seconds)
+            for _ in stream:
+                pass
+            return _answer_json(stream)
+
+        return _told(answer)
+
+    def session_memory(self, session: str) -> dict[str, Any]:
+        """The long-term memory of a session in words: its nodes with their spans and captions.
+
+        Args:
+            session: The name that open_session returned.
+
+        Returns:
+            Nodes in time order, parents before their children.
+        """
+        return _told(lambda: memory_json(self._visitors.watching(self._visitor(session), None).session.snapshot()))
+
+    def close_session(self, session: str) -> str:
+        """End a session and forget all that it saw.
+
+        Args:
+            session: The name that open_session returned.
+
+        Returns:
+            The name of the session that was ended.
+        """
+        visitor = _told(lambda: self._visitor(session))
+        self._visitors.close(visitor)
+        with self._lock:
+            self._used.pop(visitor, None)
+        return session
+
+    def _visitor(self, session: str) -> str:
+        """The visitor of a session, who was there just now; InputError if it was never opened, or has ended."""
+        with self._lock:
+            if session not in self._used:
+                raise InputError("this session is not open: call open_session first, and use the name it returns")
+            self._used[session] = time.monotonic()
+        return session
+
+    def _end_idle(self) -> None:
+        """Give back the places of those who went without closing."""
+        now = time.monotonic()
+        with self._lock:
+            idle = [session for session, used in self._used.items() if now - used > IDLE_SECONDS]
+            for session in idle:
+                del self._used[session]
+        for session in idle:
+            self._visitors.close(session)
+
+
+def _asked(visit: Visit, question: str, at_seconds: float) -> AnswerStream:
+    """The answer of a question that waits until the film has come to its time."""
+    end = at_seconds < 0
+    reached = visit.session.wait_until(
+        lambda stats: stats.finished or (not end and stats.position_seconds >= at_seconds), WAIT_SECONDS
+    )
+    if visit.session.error is not None:
+        raise visit.session.error
+    if not reached:
+        raise StreamChatError(f"the film was not taken in within {WAIT_SECONDS:.0f} s: ask again later")
+    return visit.session.ask(question, None if end else at_seconds)
+
+
+def _answer_json(stream: AnswerStream) -> dict[str, Any]:
+    answer = stream.answer
+    return {
+        "answer": answer.text,
+        "asked_at_seconds": answer.asked_at_seconds,
+        "evidence": [_evidence_json(one) for one in answer.evidence],
+        "retrieval_seconds": answer.timing.retrieval_seconds,
+        "first_token_seconds": answer.timing.first_token_seconds,
+        "total_seconds": answer.timing.total_seconds,
+        "memory_nodes": list(stream.context.visited),
+    }
+
+
+def _evidence_json(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "start_seconds": evidence.span.start,
+        "end_seconds": evidence.span.end,
+        "caption": evidence.caption,
+        "keyframe_jpeg": None if evidence.keyframe is None else base64.b64encode(evidence.keyframe).decode(),
+    }
+
+
+def _told(work: Callable[[], T]) -> T:
+    """What it gives; its errors go to the caller in words."""
+    try:
+        return work()
+    except StreamChatError as error:
+        raise gr.Error(str(error), print_exception=False) from None
