@@ -186,3 +186,15 @@ def write_y4m(path: Path, pictures: Sequence[np.ndarray], *, rate: int) -> None:
         for picture in pictures:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), "rgb24")
             file.write(b"FRAME\n" + frame.reformat(format="yuv420p").to_ndarray().tobytes())
+
+
+def write_like(path: Path, film: Path, *, codec: str) -> Path:
+    """Write a film's pictures again with another codec; returns the path."""
+    with av.open(str(film)) as source, av.open(str(path), "w") as container:
+        shown = source.streams.video[0]
+        stream = container.add_stream(codec, round(shown.average_rate or 25))
+        stream.width, stream.height, stream.pix_fmt = shown.width, shown.height, "yuv420p"
+        for frame in source.decode(shown):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), "rgb24")))
+        container.mux(stream.encode())
+    return path

@@ -164,6 +164,16 @@ def test_a_phone_needs_no_sideways_scrolling(app: App, browser: Browser) -> None
     page.close()
 
 
+def test_a_film_that_the_browser_cannot_play_is_taken_in_with_a_picture_for_it(page: Page, tmp_path: Path) -> None:
+    upload(page, films.write_like(tmp_path / "old.avi", films.bikes(), codec="mpeg4"))
+    expect(page.locator(".sc-status")).to_contain_text("This browser cannot play the film; all of it was taken in")
+    expect(page.locator("#film .sc-preview")).to_be_visible()
+    ask(page, "What was shown?")
+    expect(page.locator(".sc-footnote")).to_contain_text("at 0:09")
+    page.locator(".sc-chip").first.click()
+    expect(page.locator(".sc-shown img")).to_be_visible()
+
+
 def test_the_built_in_model_reads_what_is_on_the_screen(browser: Browser) -> None:
     app = App("--model", "embedded")
     page = browser.new_page()

@@ -71,11 +71,15 @@ const showHint = () => {
     texts[state.about] || 'A question is about what was shown up to the moment you ask it.');
 };
 
-const showPreview = (preview) => {
-  const image = document.querySelector('#preview img');
-  if (!image) return;
-  if (preview) { image.src = 'data:image/jpeg;base64,' + preview.jpeg; state.preview = preview.seconds; }
-  image.hidden = state.preview < 0;
+const showPreview = (preview) => { // over the player, which has nothing to show
+  const player = document.querySelector('#film');
+  let image = document.querySelector('.sc-preview');
+  if (preview) {
+    if (!image) image = made('img', { className: 'sc-preview', alt: 'The newest frame that was taken in' });
+    if (player && image.parentElement !== player) player.append(image);
+    image.src = 'data:image/jpeg;base64,' + preview.jpeg;
+    state.preview = preview.seconds;
+  } else if (state.preview < 0 && image) image.remove();
 };
 
 // Drawing

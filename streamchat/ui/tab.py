@@ -52,7 +52,6 @@ class WatchTab:
 
     def _film_layout(self) -> None:
         self.video = gr.Video(label="Video", elem_id="film", sources=["upload"], height=400, buttons=[])
-        gr.HTML('<img hidden alt="The newest frame that was taken in">', elem_id="preview")
         gr.HTML('<p class="sc-hint">Or begin with one of these</p>', elem_id="sc-or")
         with gr.Row(elem_id="sc-examples"):
             self.examples = [
