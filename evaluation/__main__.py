@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from evaluation import speed
 from streamchat import plugin
 from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError, exit_code
@@ -70,6 +71,8 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="tables and plots of one or more runs")
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
     report.add_argument("--out", type=Path, required=True, help="folder for report.md, report.html and report.csv")
+
+    speed.add_arguments(commands.add_parser("speed", help="measure how fast StreamChat is on this machine"))
     return arguments
 
 
@@ -87,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "run": _run,
         "judge": _judge,
         "report": _report,
+        "speed": speed.run,
     }
     return exit_code(
         lambda: commands[arguments.command](arguments), stopped="stopped; the same command goes on from here"

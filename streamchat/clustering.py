@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 MAX_ITERATIONS = 20
-RESTARTS = 4  # of which the best is taken; cheap, as the Gram matrix is shared
+RESTARTS = 16  # of which the best is taken; all run at once, over one Gram matrix
+MOST_MERGED = 256  # points from which one start more is made by merging, at a cost that grows with their cube
+BLOCK_NUMBERS = 2**19  # of all points together that are worked on at once, so that they stay in the processor's cache
 
 
 class Clusters(NamedTuple):
@@ -20,8 +23,9 @@ class Clusters(NamedTuple):
 
 
 def kmeans(points: torch.Tensor, k: int, *, weights: torch.Tensor | None = None, seed: int = 0) -> Clusters:
-    """Cluster n points [n, ...] into at most k weighted means (Lloyd's algorithm with k-means++ starts).
+    """Cluster n points [n, ...] into at most k weighted means.
 
+    Lloyd's algorithm, from starts by k-means++ and one by Ward's method; the best is taken.
     All distances come from the n x n Gram matrix of the centred points, so an iteration costs the same however long
     the vectors are (a frame of 144 tokens of width 3584 is one vector of half a million numbers). Meant for n up to a
     few thousand. Clusters are numbered in the order of their first point. Deterministic for one seed.
@@ -29,55 +33,111 @@ def kmeans(points: torch.Tensor, k: int, *, weights: torch.Tensor | None = None,
     if points.ndim < 2 or len(points) == 0 or k < 1:
         raise ValueError(f"kmeans needs at least one point [n, ...] and k >= 1, got {list(points.shape)} and k={k}")
     n = len(points)
-    flat = points.reshape(n, -1).float()
-    mass = torch.ones(n, dtype=torch.float64) if weights is None else weights.double()
-    centred = flat - flat.mean(0)
-    gram = (centred @ centred.T).double()
-    generator = torch.Generator().manual_seed(seed)
-    runs = (_lloyd(gram, mass, _spread(gram, mass, min(k, n), generator)) for _ in range(RESTARTS))
-    labels, inertia = min(runs, key=lambda run: run[1])
-    labels = _in_order_of_appearance(labels)
-    member = torch.nn.functional.one_hot(labels).double() * mass[:, None]
+    flat = points.reshape(n, -1)
+    mass = np.ones(n) if weights is None else weights.double().numpy()
+    gram = _gram(flat)
+    starts = _spread(gram, mass, min(k, n), np.random.default_rng(seed))
+    if n <= MOST_MERGED:
+        starts = np.concatenate([starts, _merged(gram, mass, min(k, n))[None]])
+    labels, inertia = _lloyd(gram, mass, starts)
+    best = int(inertia.argmin())
+    order, numbered = _in_order_of_appearance(labels[best])
+    member = (numbered[:, None] == np.arange(order)) * mass[:, None]
     totals = member.sum(0)
-    centroids = (member / totals).T.float() @ flat
-    return Clusters(centroids.reshape(-1, *points.shape[1:]).to(points.dtype), labels, totals, inertia)
+    centroids = _means(flat, torch.from_numpy((member / totals).T).float())
+    found = centroids.reshape(-1, *points.shape[1:])
+    return Clusters(found, torch.from_numpy(numbered), torch.from_numpy(totals), float(inertia[best]))
 
 
-def _distances_to_point(gram: torch.Tensor, index: int) -> torch.Tensor:
+def _blocks(flat: torch.Tensor) -> list[slice]:
+    """Stretches of the columns of points [n, length]."""
+    width = max(1, BLOCK_NUMBERS // len(flat))
+    return [slice(start, start + width) for start in range(0, flat.shape[1], width)]
+
+
+def _gram(flat: torch.Tensor) -> np.ndarray:
+    """Dot products of the centred points: float64 [n, n]."""
+    gram = torch.zeros(len(flat), len(flat), dtype=torch.float64)
+    for block in _blocks(flat):
+        part = flat[:, block].float()
+        part = part - part.mean(0)
+        gram += part @ part.T
+    return gram.numpy()
+
+
+def _means(flat: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Averages [K, length] of the points, in their dtype, by their shares [K, n]."""
+    means = torch.empty(len(share), flat.shape[1], dtype=flat.dtype)
+    for block in _blocks(flat):
+        means[:, block] = (share @ flat[:, block].float()).to(flat.dtype)
+    return means
+
+
+def _spread(gram: np.ndarray, mass: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
+    """k-means++: each next start is drawn in proportion to its squared distance from those there.
+
+    Gives, for each restart, the label of every point: int64 [R, n].
+    """
     diagonal = gram.diagonal()
-    return (diagonal + diagonal[index] - 2 * gram[index]).clamp_min(0)
+    between = (diagonal + diagonal[:, None] - 2 * gram).clip(min=0)  # squared distances [n, n]
+    from_start = [between[_draw(np.tile(mass, (RESTARTS, 1)), random)]]
+    nearest = from_start[0]
+    while len(from_start) < k and nearest.any():
+        from_start.append(between[_draw(nearest * mass, random)])
+        nearest = np.minimum(nearest, from_start[-1])
+    return np.stack(from_start, 2).argmin(2)
 
 
-def _spread(gram: torch.Tensor, mass: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:
-    """k-means++: each next start is drawn in proportion to its squared distance from those there; labels [n]."""
-    starts = [int(torch.multinomial(mass, 1, generator=generator))]
-    nearest = _distances_to_point(gram, starts[0])
-    while len(starts) < k and bool((nearest * mass).sum() > 0):
-        starts.append(int(torch.multinomial(nearest * mass, 1, generator=generator)))
-        nearest = torch.minimum(nearest, _distances_to_point(gram, starts[-1]))
-    return torch.stack([_distances_to_point(gram, start) for start in starts], 1).argmin(1)
+def _draw(chances: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A point for each restart, [R], drawn in proportion to its chance, [R, n]."""
+    sums = chances.cumsum(1)
+    return (sums <= random.random((len(chances), 1)) * sums[:, -1:]).sum(1).clip(max=chances.shape[1] - 1)
 
 
-def _lloyd(gram: torch.Tensor, mass: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Labels [n] and inertia after Lloyd's iterations; a cluster that runs empty is given up."""
+def _merged(gram: np.ndarray, mass: np.ndarray, k: int) -> np.ndarray:
+    """Ward's method: the two clusters whose union adds the least inertia are merged until k are left; labels [n]."""
+    n = len(mass)
+    diagonal, held = gram.diagonal(), mass.copy()
+    added = (diagonal + diagonal[:, None] - 2 * gram) * (mass * mass[:, None]) / (mass + mass[:, None])
+    np.fill_diagonal(added, np.inf)
+    labels = np.arange(n)
+    for _ in range(n - k):
+        one, other = divmod(int(added.argmin()), n)
+        both = (held[one] + held) * added[one] + (held[other] + held) * added[other] - held * added[one, other]
+        both /= held[one] + held[other] + held
+        added[one], added[:, one] = both, both
+        added[one, one], added[other], added[:, other] = np.inf, np.inf, np.inf
+        held[one] += held[other]
+        labels[labels == other] = one
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def _lloyd(gram: np.ndarray, mass: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [R, n] and inertia [R] after Lloyd's iterations; a cluster that runs empty is given up."""
+    numbers = np.arange(labels.max() + 1)
     for _ in range(MAX_ITERATIONS):
-        distances = _distances_to_means(gram, mass, labels)
-        moved = distances.argmin(1)
-        if torch.equal(moved, labels):
+        distances = _to_means(gram, mass, labels, numbers)
+        moved = distances.argmin(2)
+        if np.array_equal(moved, labels):
             break
-        labels = moved.unique(return_inverse=True)[1]
-    distances = _distances_to_means(gram, mass, labels)
-    return labels, float((distances.gather(1, labels[:, None])[:, 0] * mass).sum())
+        labels = moved
+    distances = _to_means(gram, mass, labels, numbers)
+    return labels, np.take_along_axis(distances, labels[..., None], 2)[..., 0] @ mass
 
 
-def _distances_to_means(gram: torch.Tensor, mass: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Squared distances [n, K] of every point to every cluster's weighted mean."""
-    share = torch.nn.functional.one_hot(labels).double() * mass[:, None]
-    share = share / share.sum(0)
+def _to_means(gram: np.ndarray, mass: np.ndarray, labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Squared distances [R, n, K] of every point to every cluster's weighted mean; infinite to one without points."""
+    share = (labels[..., None] == numbers) * mass[:, None]
+    totals = share.sum(1, keepdims=True)
+    share /= np.maximum(totals, np.finfo(float).tiny)
     cross = gram @ share
-    return (gram.diagonal()[:, None] - 2 * cross + (share * cross).sum(0)).clamp_min(0)
+    distances = gram.diagonal()[:, None] - 2 * cross + (share * cross).sum(1, keepdims=True)
+    return np.where(totals > 0, distances.clip(min=0), np.inf)
 
 
-def _in_order_of_appearance(labels: torch.Tensor) -> torch.Tensor:
-    order: dict[int, int] = {}
-    return torch.tensor([order.setdefault(int(label), len(order)) for label in labels])
+def _in_order_of_appearance(labels: np.ndarray) -> tuple[int, np.ndarray]:
+    """How many labels [n] there are, and the labels numbered in the order in which they come first."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[first.argsort()] = np.arange(len(first))
+    return len(first), rank[inverse]

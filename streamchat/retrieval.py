@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from streamchat.config import Options
-from streamchat.images import jpeg
 from streamchat.memory.short_term import draw
 from streamchat.memory.store import Snapshot, make_leaf
 from streamchat.types import Clip, Clue, Context, EncodedFrame, Frame, MemoryNode, Span, Visual
@@ -175,12 +174,11 @@ def _recent(
     )
     visuals = [_visual_of(frame) for frame in drawn if not _same(frame, newest)]
     if open_clip is not None:
-        keyframe = jpeg(open_clip.keyframes[-1].data)
-        visuals.append(Visual(tokens=open_clip.tokens, span=open_clip.span, keyframe=keyframe))
+        visuals.append(Visual(tokens=open_clip.tokens, span=open_clip.span, frame=open_clip.keyframes[-1]))
     kept = [frame.tokens for frame in snapshot.short_term if _same(frame, newest)]
     tokens = kept[0][None] if kept else encode([newest])
     now = Span(newest.pts_seconds, newest.pts_seconds)
-    visuals.append(Visual(tokens=tokens, span=now, keyframe=jpeg(newest.data), relevance=NOW))
+    visuals.append(Visual(tokens=tokens, span=now, frame=newest, relevance=NOW))
     return tuple(sorted(visuals, key=lambda visual: visual.span))
 
 
@@ -191,4 +189,4 @@ def _same(encoded: EncodedFrame, frame: Frame) -> bool:
 
 def _visual_of(frame: EncodedFrame) -> Visual:
     span = Span(frame.pts_seconds, frame.pts_seconds)
-    return Visual(tokens=frame.tokens[None], span=span, keyframe=jpeg(frame.frame.data))
+    return Visual(tokens=frame.tokens[None], span=span, frame=frame.frame)

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from streamchat.images import jpeg
+
 
 class Span(NamedTuple):
     """A stretch of the stream, `start` to `end`, in seconds."""
@@ -148,7 +150,12 @@ class Visual:
     tokens: torch.Tensor  # [K, P, D] on the CPU
     span: Span
     keyframe: bytes | None = None  # JPEG, for engines that take pictures
+    frame: Frame | None = None  # or what the keyframe would be made of: few engines want it
     relevance: float = 1.0  # the least related is dropped first when the context is full
+
+    def picture(self) -> bytes | None:
+        """The keyframe, made now if there is none yet."""
+        return jpeg(self.frame.data) if self.keyframe is None and self.frame is not None else self.keyframe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -136,7 +136,7 @@ class TestRandomWeights:
             for path in [random_weights.ARCHITECTURES / f"{name}.json"]
         }
         billions = {name: round(size / 1e9, 1) for name, size in sizes.items()}
-        assert billions == {"qwen3-vl-8b": 8.8, "llava-onevision-7b": 8.0, "longva-7b": 7.9}
+        assert billions == {"qwen3-vl-8b": 8.8, "llava-onevision-7b": 8.0, "longva-7b": 7.9, "tiny": 0.0}
 
     @pytest.mark.parametrize("name", ["qwen3-vl-8b", "llava-onevision-7b", "longva-7b"])
     def test_a_small_one_of_the_same_kind_speaks_and_says_that_it_means_nothing(

@@ -248,7 +248,7 @@ def retrieved_evidence(context: Context) -> tuple[Evidence, ...]:
     if now is not None:
         start = context.open_clip.span.start if context.open_clip else now.span.start
         moments.append(
-            Evidence(span=Span(start, now.span.end), caption="What was on the screen.", keyframe=now.keyframe)
+            Evidence(span=Span(start, now.span.end), caption="What was on the screen.", keyframe=now.picture())
         )
     return tuple(moments)
 

@@ -68,7 +68,7 @@ class OpenAIModel(ChatModel):
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
         """About how many tokens a whole prompt takes, rather too many: its text, and `PICTURE_TOKENS` a keyframe."""
         texts = [part["text"] for message in messages for part in parts_of(message) if part["type"] == "text"]
-        pictures = sum(visual.keyframe is not None for visual in visuals)
+        pictures = sum(visual.keyframe is not None or visual.frame is not None for visual in visuals)
         return sum(map(self.count_tokens, texts)) + PICTURE_TOKENS * pictures + MESSAGE_TOKENS * len(messages)
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
@@ -308,9 +308,10 @@ def _written(messages: Sequence[Message], visuals: Sequence[Visual]) -> list[Mes
 
 def _image(visual: Visual) -> dict[str, Any] | None:
     """The image part of a visual; None for one without a keyframe, which its moment alone must stand for."""
-    if visual.keyframe is None:
+    picture = visual.picture()
+    if picture is None:
         return None
-    data = base64.b64encode(visual.keyframe).decode()
+    data = base64.b64encode(picture).decode()
     return {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}}
 
 

@@ -1,0 +1,74 @@
+"""Frames a second: decoded alone, decoded and selected, and taken in with the model and all that belongs to it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from evaluation.speed import films
+from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio
+from streamchat import plugin
+from streamchat.config import Options
+from streamchat.engine import StreamChat
+from streamchat.models import load_model
+from streamchat.models.base import Model
+from streamchat.pipeline import LiveSession
+from streamchat.video import open_video
+
+HEIGHTS = (360, 720)
+SELECTORS = ("novelty", "optical_flow")
+REPEATS = 3
+POLL_SECONDS = 0.01
+
+
+def measure(settings: Settings) -> Part:
+    """Take in a film of each height, or the given film, several times in several ways, in turn."""
+    model = load_model(settings.model)
+    figures: dict[str, float] = {}
+    speeds: dict[str, list[tuple[float, float]]] = {}
+    for height in HEIGHTS:
+        settings.say(f"decoding: {height}p")
+        film = settings.video or films.make(settings.folder / f"moving-{height}.mp4", height=height)
+        frames = sum(1 for _ in open_video(film))
+        works: dict[str, Callable[[], object]] = {"decode": partial(decode, film)}
+        works |= {f"decode_and_{name}": partial(decode_and_select, film, name) for name in SELECTORS}
+        works["take_in"] = partial(take_in, film, model)
+        times = interleaved(works, REPEATS)
+        for name in works:
+            figures[f"{name}_fps_{height}p"] = frames / median(times[name])
+            speeds.setdefault(name, []).append((height, frames / median(times[name])))
+        figures |= {f"{name}_of_decode_{height}p": ratio(times, "decode", f"decode_and_{name}") for name in SELECTORS}
+    figures["selection_of_decode"] = figures[f"{Options().selector}_of_decode_720p"]
+    return Part(figures, [Series("Taking in", name, "lines", "frames a second", speeds[name]) for name in speeds])
+
+
+def decode(film: Path) -> None:
+    """Read a film as the product does, and do nothing with it."""
+    for _ in open_video(film, max_side=Options().max_side):
+        pass
+
+
+def decode_and_select(film: Path, selector: str) -> None:
+    """Read a film and decide about every frame."""
+    options = Options(selector=selector)
+    decides = plugin.load("streamchat.selectors", selector).build(options)
+    for frame in open_video(film, max_side=options.max_side):
+        decides.select(frame)
+
+
+def take_in(film: Path, model: Model) -> None:
+    """Read, select, encode and remember a film in a live session, which captions beside it."""
+    chat = StreamChat(model)
+    session = LiveSession(chat, open_video(film, max_side=chat.options.max_side))
+    session.start()
+    try:
+        session.play_until(math.inf)
+        while not session.stats().finished:  # seldom asked: `wait_until` would look at every frame
+            if session.error is not None:
+                raise session.error
+            time.sleep(POLL_SECONDS)
+    finally:
+        session.close()

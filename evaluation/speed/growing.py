@@ -1,0 +1,54 @@
+"""Memories with any number of nodes, grown through the front door from frames and captions that mean nothing."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+
+from streamchat.config import Options
+from streamchat.embedding import WIDTH
+from streamchat.memory.store import MemoryStore
+from streamchat.types import Caption, EncodedFrame, Frame
+
+FRAMES_A_LEAF = 2
+STEP_SECONDS = 1.0
+SHOWN = (432, 768)  # height, width of the newest frames, as the reader gives them
+SMALL = (36, 64)  # of the others, of which only a keyframe is left anyway
+QUESTION = "What was to be seen?"
+
+
+@functools.cache
+def grown(nodes: int) -> MemoryStore:
+    """A memory with at least so many nodes, all captioned, and a full short-term memory of real size."""
+    random = np.random.default_rng(nodes)
+    options = Options()
+    store = MemoryStore(options)
+    index = 0
+    while sum(store.nodes_by_level()) < nodes:
+        for _ in range(max(1, (nodes - sum(store.nodes_by_level())) // 2)):  # counted seldom
+            for number in range(FRAMES_A_LEAF):
+                store.remember(_frame(index, SMALL, random, cut=number == 0))
+                index += 1
+        _caption_all(store, random)
+    for number in range(options.short_term_frames):
+        store.remember(_frame(index + number, SHOWN, random, cut=False))
+    _caption_all(store, random)
+    return store
+
+
+def vector(random: np.random.Generator) -> np.ndarray:
+    """A text vector: float32 [E], unit norm."""
+    values = random.standard_normal(WIDTH).astype(np.float32)
+    return values / np.linalg.norm(values)
+
+
+def _frame(index: int, size: tuple[int, int], random: np.random.Generator, *, cut: bool) -> EncodedFrame:
+    picture = random.integers(0, 255, (*size, 3), np.uint8)
+    return EncodedFrame(Frame(picture, index * STEP_SECONDS, index), torch.from_numpy(vector(random))[None], cut)
+
+
+def _caption_all(store: MemoryStore, random: np.random.Generator) -> None:
+    while (node := store.next_uncaptioned()) is not None:
+        store.set_caption(node, Caption(f"Node {node.id}.", embedding=vector(random)))

@@ -1,0 +1,180 @@
+"""The figures as a table with their targets, and as a page with plots."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import operator
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from matplotlib.figure import Figure
+
+from evaluation.plots import COLOURS, HEIGHT, WIDTH
+from evaluation.report import Table, markdown, table_html
+from evaluation.speed.measuring import Series
+from streamchat.embedding import compute_threads
+
+PACKAGES = ("torch", "numpy", "opencv-python-headless", "av", "decord", "onnxruntime", "faiss-cpu", "transformers")
+
+
+class Line(NamedTuple):
+    """A line of the table."""
+
+    key: str
+    said: str
+    digits: int
+    target: str = ""  # such as ">= 40"
+
+
+LINES = (
+    Line("take_in_fps_720p", "taken in, 720p: frames a second, with the model and all else", 0, ">= 120"),
+    Line("take_in_fps_360p", "taken in, 360p", 0),
+    Line("decode_fps_720p", "decoded alone, 720p", 0),
+    Line("decode_fps_360p", "decoded alone, 360p", 0),
+    Line("selection_of_decode", "decoded and selected, 720p, in shares of decoded alone", 2, ">= 0.7"),
+    Line("optical_flow_of_decode_720p", "the same with the paper's selector", 2),
+    Line(
+        "selection_speedup",
+        "paper's flow: plain over fast (same formula, float64, both from the grey picture)",
+        1,
+        ">= 40",
+    ),
+    Line("selection_speedup_float32", "the same, the plain one in float32", 1),
+    Line("selection_speedup_with_scaling", "the same, scaling the picture included on both sides", 1),
+    Line("selection_agreement", "decisions alike, over the presets' thresholds", 3, ">= 0.99"),
+    Line("kmeans_speedup", "k-means of 40 x 144 x 3584 into 5: plain Lloyd over fast", 1, ">= 10"),
+    Line("kmeans_inertia_ratio", "inertia over the best of 20 plain restarts, worst of 20 chunks", 3, "<= 1.01"),
+    Line("retrieval_ms_100", "retrieval beyond the embedding, 100 nodes, ms", 1),
+    Line("retrieval_ms_1000", "1,000 nodes, ms", 1),
+    Line("retrieval_ms_10000", "10,000 nodes, ms", 1, "<= 5"),
+    Line("rpd_seconds_p95", "RPD while taking in and captioning, p95, s", 3, "<= 0.1"),
+    Line("rpd_seconds_idle_median", "RPD idle, median, s", 3),
+    Line("first_token_seconds_p95", "first token while taking in and captioning, p95, s", 3, "<= 0.2"),
+    Line("first_token_seconds_idle_median", "first token idle, median, s", 3),
+    Line("first_token_busy_over_idle", "first token of a small ChatModel, busy over idle", 2, "<= 1.2"),
+    Line("soak_last_hour_growth", "bytes of the memory, growth in the last hour of the stream", 4, "<= 0.01"),
+    Line("soak_bytes", "bytes of the memory at its end", 0),
+    Line("soak_timeline_gaps", "gaps in the timeline", 0, "<= 0"),
+    Line("soak_threads_more", "threads more than after the first hour", 0, "<= 0"),
+    Line("question_24h_over_10min", "a question at its end, over one after 10 minutes", 2, "<= 1.1"),
+    Line("snapshot_ms_10000", "snapshot, 10,000 nodes, ms", 2),
+)
+COMPARED = {">=": operator.ge, "<=": operator.le}
+
+
+def machine() -> dict[str, float | str]:
+    """What the figures were measured on."""
+    versions = {f"version_{name}": _version(name) for name in PACKAGES}
+    return {
+        "machine_cpu": _cpu(),
+        "machine_cores": float(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        ),
+        "machine_memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "machine_load": round(os.getloadavg()[0], 1),  # at the end; more than the cores: others work here too
+        "machine_system": platform.platform(),
+        "torch_threads": float(compute_threads()),
+        "version_python": platform.python_version(),
+        **versions,
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def write(figures: Mapping[str, float | str], series: Sequence[Series], out: Path) -> list[Path]:
+    """Write report.md, report.html and speed.json, and return their paths."""
+    tables = _tables(figures)
+    out.mkdir(parents=True, exist_ok=True)
+    whole = {
+        "report.md": markdown(tables),
+        "report.html": PAGE.format(body="".join(map(table_html, tables)) + "".join(_plots(series))),
+        "speed.json": json.dumps(figures, indent=2),
+    }
+    for name, text in whole.items():
+        (out / name).write_text(text, encoding="utf-8")
+    return [out / name for name in whole]
+
+
+def table_text(figures: Mapping[str, float | str]) -> str:
+    """The tables as Markdown."""
+    return markdown(_tables(figures))
+
+
+def _tables(figures: Mapping[str, float | str]) -> list[Table]:
+    known = [line for line in LINES if line.key in figures]
+    rows = [[line.said, _number(figures[line.key], line.digits), line.target, met(line, figures)] for line in known]
+    told = {line.key for line in known}
+    others = [[key, _number(value, 4)] for key, value in figures.items() if key not in told]
+    return [
+        Table(title="Speed", columns=["what", "measured", "target", "met"], rows=rows),
+        Table(title="Everything measured, and the machine", columns=["key", "value"], rows=others),
+    ]
+
+
+def met(line: Line, figures: Mapping[str, float | str]) -> str:
+    """Whether a figure reaches its target: "yes", "no", or "" if there is none."""
+    if not line.target:
+        return ""
+    sign, _, limit = line.target.partition(" ")
+    return "yes" if COMPARED[sign](float(figures[line.key]), float(limit)) else "no"
+
+
+def _number(value: float | str, digits: int) -> str:
+    return value if isinstance(value, str) else f"{value:,.{digits}f}"
+
+
+def _plots(series: Sequence[Series]) -> list[str]:
+    """A plot for each group of lines, as SVG in a figure."""
+    groups: dict[str, list[Series]] = {}
+    for one in series:
+        groups.setdefault(one.plot, []).append(one)
+    return [f"<figure>{_plot(title, lines)}</figure>" for title, lines in groups.items()]
+
+
+def _plot(title: str, lines: Sequence[Series]) -> str:
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes = figure.subplots()
+    for number, line in enumerate(lines):
+        axes.plot(*zip(*line.points, strict=True), "o-", label=line.line, color=COLOURS[number % len(COLOURS)], ms=3)
+    axes.set_title(title, loc="left")
+    axes.set_xlabel(lines[0].x_label)
+    axes.set_ylabel(lines[0].y_label)
+    if lines[0].log:
+        axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8)
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>StreamChat: speed</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #1e293b; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }}
+h2 {{ font-size: 1.1rem; margin: 2rem 0 .5rem; }} .wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }}
+th, td {{ text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #e2e8f0; }}
+figure {{ margin: 1rem 0; }} figure svg {{ max-width: 100%; height: auto; }}
+</style></head><body>{body}</body></html>
+"""

@@ -1,0 +1,44 @@
+"""What a question costs beyond its embedding, in memories of 100 to 10,000 nodes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from evaluation.speed.growing import QUESTION, grown, vector
+from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, p95
+from streamchat.config import Options
+from streamchat.memory.store import MemoryStore
+from streamchat.retrieval import retrieve
+from streamchat.types import Context
+
+NODES = (100, 1_000, 10_000)
+REPEATS = 40
+AFTER_ALL_SECONDS = 1e6
+
+
+def measure(settings: Settings) -> Part:
+    """Snapshot and retrieval in all the memories, in turn."""
+    settings.say("retrieving: growing memories")
+    stores = {nodes: grown(nodes) for nodes in NODES}
+    settings.say("retrieving: asking")
+    random = np.random.default_rng(0)
+    works = {str(nodes): partial(ask, store, vector(random)) for nodes, store in stores.items()}
+    times = interleaved(works, REPEATS)
+    figures = {f"retrieval_ms_{nodes}": 1000 * median(times[str(nodes)]) for nodes in NODES}
+    figures["retrieval_ms_10000_p95"] = 1000 * p95(times["10000"])
+    points = [(float(nodes), figures[f"retrieval_ms_{nodes}"]) for nodes in NODES]
+    return Part(figures, [Series("Retrieval", "beyond the embedding", "nodes", "milliseconds", points, log=True)])
+
+
+def ask(store: MemoryStore, embedding: np.ndarray) -> Context:
+    """All that lies between a question's embedding and its context; what is on the screen was kept, and is encoded."""
+    snapshot = store.snapshot(AFTER_ALL_SECONDS)
+    newest = snapshot.short_term[-1].frame
+    return retrieve(snapshot, QUESTION, embedding, newest, encode=_not_needed, options=Options(), seed=0)
+
+
+def _not_needed(_: object) -> torch.Tensor:
+    raise RuntimeError("what is on the screen was encoded when it was kept")

@@ -1,0 +1,182 @@
+"""A long stream in simulated time: what the memory holds, hour by hour, and what a question costs.
+
+Frames come once a second, as kept ones, with tokens and captions that are made up: the engine, its memory and its
+retrieval are the real ones, the model is the fake one. The budget is small enough to be reached within hours.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import psutil
+import torch
+
+from evaluation.speed.growing import vector
+from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio, seconds_of
+from streamchat.config import Options
+from streamchat.embedding import WIDTH, TextEmbedder, minilm
+from streamchat.engine import StreamChat
+from streamchat.models.fake import FakeModel
+from streamchat.types import Caption, Clip, EncodedFrame, Frame, MemoryNode
+
+HOUR_SECONDS = 3600
+STEP_SECONDS = 1  # between kept frames
+SCENE_FRAMES = 40  # from cut to cut
+BUDGET_BYTES = 32 * 2**20  # of the tree: filled within some six hours
+SHOWN = (72, 128)  # height, width of a picture
+PICTURES = 32  # shown in turn
+YOUNG_SECONDS = 600  # the other stream, with which the old one is compared at the end
+ROUND_SECONDS = 60  # between two rounds of the conversation
+TURN_BYTES = 2 * 4 * WIDTH + 128  # of a round: its vector, once in the index and once beside the words, and the words
+REPEATS = 5  # of an hour's question
+COMPARISONS = 25
+
+
+class MadeUpModel(FakeModel):
+    """Sees and says nothing: tokens, captions and their vectors follow from a seed."""
+
+    name = "Made up (for measuring)"
+    tokens_per_frame, dim = 16, 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._random = np.random.default_rng(0)
+        self._said = 0
+
+    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+        """Tokens [N, 16, 64]."""
+        shape = (len(frames), self.tokens_per_frame, self.dim)
+        return torch.from_numpy(self._random.standard_normal(shape, np.float32))
+
+    def caption(self, clip: Clip) -> Caption:  # noqa: ARG002 - it does not look
+        """A sentence, with a vector of its own."""
+        self._said += 1
+        text = f"Stretch {self._said} of the stream: people come and go, and something is carried from left to right."
+        return Caption(text, embedding=vector(self._random))
+
+    def summarize(self, captions: Sequence[Caption]) -> Caption:
+        """As long as a sentence, however much is summed up."""
+        self._said += 1
+        return Caption(
+            f"{len(captions)} stretches in which people come and go ({self._said}).", (), vector(self._random)
+        )
+
+
+@dataclass(slots=True)
+class Hour:
+    """How the stream stands after an hour of it."""
+
+    hour: float
+    parts: dict[str, int] = field(default_factory=dict)  # bytes
+    process_bytes: int = 0
+    threads: int = 0
+    question_seconds: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole memory."""
+        return sum(self.parts.values())
+
+
+class Soak:
+    """One stream, taken in as fast as it can be."""
+
+    def __init__(self, embedder: TextEmbedder, budget_bytes: int = BUDGET_BYTES) -> None:
+        self._model = MadeUpModel()
+        self.chat = StreamChat(self._model, Options(memory_bytes=budget_bytes), embedder)
+        random = np.random.default_rng(1)
+        self._pictures = [random.integers(0, 255, (*SHOWN, 3), np.uint8) for _ in range(PICTURES)]
+        self.seconds = 0
+
+    def play(self, seconds: int) -> None:
+        """Take in so much more of the stream, caption it, and talk once a minute."""
+        end = self.seconds + seconds
+        for now in range(self.seconds, end, STEP_SECONDS):
+            frame = Frame(self._pictures[now % PICTURES], float(now), now)
+            tokens = self._model.encode_frames([frame])[0]
+            self.chat.remember([EncodedFrame(frame, tokens, cut=now % SCENE_FRAMES == 0)])
+            while self.chat.describe_next():
+                pass
+            if now % ROUND_SECONDS == 0:
+                question, answer = f"What happened in minute {now // 60}?", "Someone came, and someone went."
+                self.chat.record(question, answer, float(now))
+        self.seconds = end
+
+    def ask(self, number: int) -> None:
+        """Ask one question about now."""
+        self.chat.ask(f"What was carried in stretch {number}?", float(self.seconds))
+
+    def roots(self) -> tuple[MemoryNode, ...]:
+        """Of the tree, as of now."""
+        return self.chat.memory.snapshot(float(self.seconds)).roots
+
+    def standing(self) -> Hour:
+        """How it stands now; asks a few questions."""
+        memory = self.chat.memory
+        times = [seconds_of(lambda: self.ask(number)) for number in range(REPEATS)]  # noqa: B023 - called at once
+        parts = {
+            "tree": memory.tree_nbytes,
+            "frames": memory.nbytes - memory.tree_nbytes,
+            "dialogue": len(memory.dialogue) * TURN_BYTES,
+        }
+        return Hour(
+            hour=self.seconds / HOUR_SECONDS,
+            parts=parts,
+            process_bytes=psutil.Process().memory_info().rss,
+            threads=threading.active_count(),
+            question_seconds=median(times),
+        )
+
+
+def measure(settings: Settings) -> Part:
+    """Play the stream; then ask it and a young one the same questions, in turn."""
+    embedder = minilm()
+    old, young = Soak(embedder), Soak(embedder)
+    young.play(YOUNG_SECONDS)
+    hours = []
+    for hour in range(1, max(1, round(settings.soak_hours)) + 1):
+        settings.say(f"soaking: hour {hour}")
+        old.play(HOUR_SECONDS)
+        hours.append(old.standing())
+    return Part({**_figures(hours), **compared(old, young)}, _series(hours))
+
+
+def _figures(hours: Sequence[Hour]) -> dict[str, float]:
+    before, last = hours[-2:] if len(hours) > 1 else (hours[0], hours[0])
+    figures = {f"soak_bytes_{name}": float(nbytes) for name, nbytes in last.parts.items()}
+    return figures | {
+        "soak_hours": last.hour,
+        "soak_bytes": float(last.nbytes),
+        "soak_last_hour_growth": last.nbytes / before.nbytes - 1,
+        "soak_process_last_hour_growth": last.process_bytes / before.process_bytes - 1,
+        "soak_threads_more": float(last.threads - hours[0].threads),
+    }
+
+
+def compared(old: Soak, young: Soak) -> dict[str, float]:
+    """What a question costs after all of the stream, in shares of what it costs after its first minutes."""
+    asked = {"old": iter(range(COMPARISONS)), "young": iter(range(COMPARISONS))}
+    times = interleaved(
+        {"old": lambda: old.ask(next(asked["old"])), "young": lambda: young.ask(next(asked["young"]))}, COMPARISONS
+    )
+    roots = old.roots()
+    return {
+        "question_24h_over_10min": ratio(times, "old", "young"),
+        "soak_question_ms": 1000 * median(times["old"]),
+        "soak_timeline_gaps": float(sum(one.span.end != other.span.start for one, other in pairwise(roots))),
+        "soak_roots": float(len(roots)),
+        "soak_levels": float(len(old.chat.counts().nodes_by_level)),
+    }
+
+
+def _series(hours: Sequence[Hour]) -> list[Series]:
+    series = [
+        Series("Memory", name, "hours", "MiB", [(one.hour, one.parts[name] / 2**20) for one in hours])
+        for name in hours[0].parts
+    ]
+    points = [(one.hour, 1000 * one.question_seconds) for one in hours]
+    return [*series, Series("A question", "embedding included", "hours", "milliseconds", points)]
