@@ -184,7 +184,8 @@ class SeenOnce:
         self.name, self.number_bytes = model.name, model.number_bytes
         self.tokens_per_frame, self.dim = model.tokens_per_frame, model.dim
         self.caption, self.summarize = model.caption, model.summarize
-        self.answer, self.notice = model.answer, model.notice
+        self.answer, self.notice, self.look_ahead = model.answer, model.notice, model.look_ahead
+        self.answers_from_tokens = model.answers_from_tokens
         self._seen: dict[int, tuple[weakref.ref[np.ndarray], torch.Tensor]] = {}
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:

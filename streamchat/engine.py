@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
+
+import torch
 
 from streamchat import plugin
 from streamchat.config import Options
@@ -24,6 +26,7 @@ from streamchat.selectors.base import FrameSelector, Selection
 from streamchat.standing import StandingQuestions
 from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Evidence, Frame, Span, Timing
 
+STAND_IN_SECONDS = 1.0  # the last kept frame, which was looked at ahead, stands for the screen for so long
 SMALLEST_BUDGET_LEAVES = 8  # the budget must hold this many leaves' tokens, or folding could not keep it
 
 
@@ -68,6 +71,7 @@ class StreamChat:
         self.memory = MemoryStore(self.options)
         self.standing = StandingQuestions()
         self._progress = Progress()
+        self._looked_at: Frame | None = None  # ahead of questions
         leaf = self.options.clusters * model.tokens_per_frame * model.dim * model.number_bytes
         if self.options.memory_bytes < SMALLEST_BUDGET_LEAVES * leaf:
             raise InputError(
@@ -127,6 +131,15 @@ class StreamChat:
             self.standing.check(self.model, clip, caption, node.keyframe)
         return True
 
+    def look_ahead(self) -> bool:
+        """Let the model look at the newest kept frame ahead of any question; False if it has."""
+        newest = self.memory.newest_kept
+        if newest is None or newest is self._looked_at:
+            return False
+        self.model.look_ahead(newest)
+        self._looked_at = newest
+        return True
+
     def check_rest(self) -> None:
         """At the end of a stream, check what is no leaf yet against the standing questions: no more will come of it."""
         chunk = self.memory.snapshot(math.inf).open_chunk
@@ -151,12 +164,14 @@ class StreamChat:
         newest: Frame | None = None,
         read_again: Sequence[Frame] = (),
         dropped_frames: int = 0,
+        patience_seconds: float | None = None,
     ) -> AnswerStream:
         """As `ask`, but the text comes in pieces.
 
         `newest` is what is on the screen at `at_seconds`, if the caller knows better than the memory; `read_again` are
         frames up to then, in time order, of which the memory holds no detail any more (see `MemoryStore.hole_before`).
-        Raises InputError for an empty question, and if there is no frame yet.
+        With `patience_seconds` the model may spend so long on looking at what it has not looked at; the answer is then
+        quicker, and not the same every time. Raises InputError for an empty question, and if there is no frame yet.
         """
         check_question(question)
         started = time.perf_counter()
@@ -174,17 +189,26 @@ class StreamChat:
             raise InputError("there is no frame yet: start the video before you ask")
         if newest is None:
             raise InputError(f"the memory holds no picture of {at_seconds:g} s or before: ask about a later moment")
+        if patience_seconds is not None and not self.model.answers_from_tokens:
+            newest = _stand_in(newest, snapshot)
         embedding = self._embedder.embed([question])[0]
         context = retrieve(
             snapshot,
             question.strip(),
             embedding,
             newest,
-            encode=self.model.encode_frames,
+            encode=self._encoder(snapshot),
             options=self.options,
             seed=self._seed_of(question, at_seconds),
         )
-        return AnswerStream(self, context, started, dropped_frames)
+        return AnswerStream(self, replace(context, patience_seconds=patience_seconds), started, dropped_frames)
+
+    def _encoder(self, snapshot: Snapshot) -> Callable[[Sequence[Frame]], torch.Tensor]:
+        """How what is on the screen gets its tokens, if it was not kept: anew only for a model that will use them."""
+        if self.model.answers_from_tokens or not snapshot.short_term:
+            return self.model.encode_frames
+        newest = snapshot.short_term[-1].tokens[None]
+        return lambda _: newest
 
     def record(self, question: str, answer: str, at_seconds: float) -> None:
         """Put a round into the dialogue memory, as if it had just been asked."""
@@ -269,6 +293,14 @@ def _check_progress(state: ChatState) -> None:
         raise ValueError(f"{progress.frames_seen} frames were seen, but the newest is not as it must be")
     if kept and progress.newest is not None and progress.newest.pts_seconds < kept[-1].pts_seconds:
         raise ValueError("the newest frame is older than one that was kept")
+
+
+def _stand_in(newest: Frame, snapshot: Snapshot) -> Frame:
+    """The picture of the last kept frame for one just after it, which showed nothing new, or it would be kept too."""
+    kept = snapshot.short_term[-1].frame if snapshot.short_term else None
+    if kept is None or newest.pts_seconds - kept.pts_seconds > STAND_IN_SECONDS:
+        return newest
+    return Frame(kept.data, newest.pts_seconds, newest.index)
 
 
 class Session(Protocol):

@@ -30,6 +30,8 @@ WAITING_FRAMES = 32  # kept frames that may wait to be encoded before taking in 
 ENCODE_BATCH = 8  # frames encoded at once when several wait
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # the memory's newest frame stands for the screen if it is no older than this
+SCREEN_STEP_SECONDS, SCREEN_SECONDS = 0.2, 3.0  # frames kept for what was just on the screen: the reader is ahead
+PATIENCE_SECONDS = 0.1  # that an answer may spend on looking at what was not looked at yet
 READ_AGAIN_FRAMES = 5  # frames read again where the memory of a past moment has a hole
 RATE_FRAMES = 64  # frames that the frame rate is taken over
 
@@ -68,6 +70,7 @@ class LiveSession:
         self._formed = False
         self._error: Exception | None = None
         self._times: deque[float] = deque(maxlen=RATE_FRAMES)
+        self._screen: deque[Frame] = deque(maxlen=round(SCREEN_SECONDS / SCREEN_STEP_SECONDS))
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=f"streamchat-{name}", daemon=True)
             for name, work in (
@@ -108,15 +111,26 @@ class LiveSession:
         May be called from any thread. Raises InputError for an empty question, and if a camera sent no frame yet.
         """
         if not isinstance(self._source, VideoFile):
-            return self._engine.stream_answer(question, at_seconds, dropped_frames=self._dropped)
+            return self._engine.stream_answer(
+                question, at_seconds, dropped_frames=self._dropped, patience_seconds=PATIENCE_SECONDS
+            )
         newest = self._engine.newest
         if at_seconds is None:
             at_seconds = 0.0 if newest is None else newest.pts_seconds
-        if newest is None or not 0 <= at_seconds - newest.pts_seconds <= SAME_FRAME_SECONDS:
-            newest = self._source.frame_at(at_seconds)
         return self._engine.stream_answer(
-            question, at_seconds, newest=newest, read_again=self._read_again(self._source, at_seconds)
+            question,
+            at_seconds,
+            newest=self._on_the_screen(at_seconds) or self._source.frame_at(at_seconds),
+            read_again=self._read_again(self._source, at_seconds),
+            patience_seconds=PATIENCE_SECONDS,
         )
+
+    def _on_the_screen(self, at_seconds: float) -> Frame | None:
+        """What is shown at a moment, if it was read just now."""
+        newest = self._engine.newest
+        candidates = [*self._screen, *(() if newest is None else (newest,))]
+        shown = [frame for frame in candidates if 0 <= at_seconds - frame.pts_seconds <= SAME_FRAME_SECONDS]
+        return shown[-1] if shown else None
 
     def _read_again(self, film: VideoFile, at_seconds: float) -> list[Frame]:
         """Frames of the stretch before a past moment, when the memory has a hole there."""
@@ -198,6 +212,8 @@ class LiveSession:
                 break
             selection = self._engine.select(frame)
             self._times.append(time.monotonic())
+            if not self._screen or frame.pts_seconds - self._screen[-1].pts_seconds >= SCREEN_STEP_SECONDS:
+                self._screen.append(frame)
             self.history.add(frame, kept=selection.kept, motion=selection.motion, threshold=selection.threshold)
             if selection.kept and not self._kept.put((frame, selection.cut)):
                 break
@@ -233,7 +249,7 @@ class LiveSession:
             with self._changed:
                 self._changed.wait_for(lambda done=done: self._ending or self._remembered > done)  # type: ignore[misc]
                 done, last = self._remembered, self._ending
-            while not self._stopping and self._engine.describe_next():
+            while not self._stopping and (self._engine.look_ahead() or self._engine.describe_next()):
                 self._tell()
             if self._stopping or last:
                 break

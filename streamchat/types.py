@@ -186,6 +186,7 @@ class Context:
     visited: tuple[int, ...] = ()  # ids of the tree's nodes that the question came by
     turns: tuple[DialogueTurn, ...] = ()  # related turns of the dialogue
     last_turn: DialogueTurn | None = None  # the one just before, for "and after that?"
+    patience_seconds: float | None = None  # for looking at what was not looked at yet; None: as long as it takes
     max_new_tokens: int = 256  # length of the answer at most
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0  # of sampling, this question's own

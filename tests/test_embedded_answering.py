@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from conftest import picture
 
 from streamchat.embedding import minilm
 from streamchat.models.embedded.answering import Answerer
-from streamchat.types import Caption, Clue, Context, DialogueTurn, Evidence, Frame, Observation, Span
+from streamchat.types import Caption, Clip, Clue, Context, DialogueTurn, Evidence, Frame, Observation, Span
 
 
 def seen(kind: str, label: str, start: float, end: float, **more: object) -> Observation:
@@ -77,10 +78,29 @@ def context(question: str, last: tuple[str, str] | None = None, **more: object) 
     return Context(**(settings | more))  # type: ignore[arg-type]
 
 
+class Told:
+    """Eyes that see what they are told, and count what they look at."""
+
+    def __init__(self, now: Sequence[Observation] = NOW, seen: Sequence[Frame] = ()) -> None:
+        self._now = now
+        self._seen = [frame.data for frame in seen]
+        self.looked: list[float] = []
+
+    def observe(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
+        del starts_scene, expected
+        fresh = [frame for frame in frames if not self.has_seen(frame)]
+        self.looked += [frame.pts_seconds for frame in fresh]
+        self._seen += [frame.data for frame in fresh]
+        return list(self._now)
+
+    def has_seen(self, frame: Frame) -> bool:
+        return any(frame.data is data for data in self._seen)
+
+
 def answer(
     question: str, last: tuple[str, str] | None = None, now: Sequence[Observation] = NOW, **more: object
 ) -> tuple[str, list[Evidence]]:
-    pieces = Answerer(minilm(), lambda *_: list(now)).answer(context(question, last, **more))
+    pieces = Answerer(minilm(), Told(now)).answer(context(question, last, **more))
     text = "".join(piece for piece in pieces if isinstance(piece, str))
     return text, [piece for piece in pieces if isinstance(piece, Evidence)]
 
@@ -219,3 +239,33 @@ def test_a_text_that_the_question_quotes_is_told_alone() -> None:
     assert "PIER 1234" in text
     assert "4827" not in text
     assert "4827" in answer("Which text is on the screen now?", now=now)[0]
+
+
+class TestPatience:
+    """How much is looked at for one question."""
+
+    kept = tuple(Frame(picture(level), seconds, level) for level, seconds in enumerate((16.0, 18.0, 19.5)))
+    waiting = tuple(
+        Clip(torch.zeros(1, 1, 3), (Frame(picture(level), start, level),), Span(start, start + 2))
+        for level, start in ((7, 12.0), (8, 14.0))
+    )
+
+    def looked(self, seen: Sequence[Frame], patience_seconds: float | None) -> list[float]:
+        eyes = Told(seen=seen)
+        open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
+        asked = context("What is shown?", open_clip=open_clip, waiting=self.waiting, patience_seconds=patience_seconds)
+        assert Answerer(minilm(), eyes).answer(asked)
+        return sorted(eyes.looked)
+
+    def test_without_a_limit_all_that_has_no_caption_is_looked_at(self) -> None:
+        assert self.looked([], None) == [12.0, 14.0, 16.0, 18.0, 19.5, 20.0]
+
+    def test_without_patience_only_what_is_on_the_screen_is(self) -> None:
+        assert self.looked([], 0.0) == [20.0]
+
+    def test_what_was_looked_at_just_before_stands_for_the_screen(self) -> None:
+        assert self.looked(self.kept[-1:], 0.0) == []
+        assert self.looked(self.kept[:1], 0.0) == [20.0]
+
+    def test_with_time_enough_all_is_looked_at(self) -> None:
+        assert self.looked(self.kept[-1:], 60.0) == [12.0, 14.0, 16.0, 18.0]

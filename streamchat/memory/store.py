@@ -125,6 +125,12 @@ class MemoryStore:
             turns=turns,
         )
 
+    @property
+    def newest_kept(self) -> Frame | None:
+        """The newest frame that was remembered."""
+        with self._lock:
+            return self._kept[-1].frame if self._kept else None
+
     def state(self) -> MemoryState:
         """All that the memory holds now; the lock is held only to copy references."""
         with self._lock:

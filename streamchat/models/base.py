@@ -32,6 +32,7 @@ class Model(Protocol):
     tokens_per_frame: int  # P
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
+    answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Visual tokens [N, P, D] of N frames, on the CPU; every frame is encoded by itself."""
@@ -47,6 +48,10 @@ class Model(Protocol):
 
     def answer(self, context: Context) -> Iterator[str | Evidence]:
         """Stream an answer in pieces, and the moments that it rests on as `Evidence`."""
+        ...
+
+    def look_ahead(self, frame: Frame) -> None:
+        """Look at the newest kept frame while there is time, so that a question need not wait for it."""
         ...
 
     def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:
@@ -65,6 +70,7 @@ class ChatModel(ABC):
     tokens_per_frame: int
     dim: int
     number_bytes: int = 4
+    answers_from_tokens = True
     max_context: int  # tokens that the language model can take, answer included
 
     def __init__(self) -> None:
@@ -138,6 +144,9 @@ class ChatModel(ABC):
             pieces.close()
             self.gates[Priority.QUESTION].let_go()
         yield from retrieved_evidence(context)
+
+    def look_ahead(self, frame: Frame) -> None:  # noqa: B027 - a model that notes has something to do
+        """Nothing: the tokens of a kept frame are there already."""
 
     def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:  # noqa: ARG002 - pictures tell more
         """Ask for yes or no with a reason; anything else is no."""

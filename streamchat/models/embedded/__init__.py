@@ -41,6 +41,7 @@ class EmbeddedModel:
     tokens_per_frame = PictureEncoder.tokens_per_frame
     dim = PictureEncoder.dim
     number_bytes = 4
+    answers_from_tokens = False
 
     def __init__(self, seer: Seer, embedder: TextEmbedder) -> None:
         self._seer = seer
@@ -49,7 +50,7 @@ class EmbeddedModel:
         self._pictures = PictureEncoder(seer.classifier, embedder)
         self._object_vectors = dict(zip(vocabulary.COCO, embedder.embed(vocabulary.COCO), strict=True))
         self._questions = _Questions()
-        self._answerer = Answerer(embedder, self._observe_now)
+        self._answerer = Answerer(embedder, self)
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Vectors of pictures in the space of text vectors: float32 [N, 1, 384], unit norm; see `PictureEncoder`."""
@@ -85,7 +86,16 @@ class EmbeddedModel:
         """By what the caption notes of the clip; see `noticing`."""
         return self._answerer.notice(question, clip, caption)
 
-    def _observe_now(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
+    def look_ahead(self, frame: Frame) -> None:
+        """Look at a frame, unless it was looked at, once no question is open."""
+        self._seer.look_at([frame], self._questions.let_go_first)
+
+    def has_seen(self, frame: Frame) -> bool:
+        """Whether a frame was looked at, so that observing it again costs little."""
+        return self._seer.has_seen(frame)
+
+    def observe(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
+        """Observations of frames, in time order, while a question waits for them."""
         return self._observe(frames, starts_scene, expected, between=lambda: None)[0]
 
     def _observe(

@@ -11,7 +11,7 @@ from streamchat.models.base import retrieved_evidence
 from streamchat.models.embedded import replies, stories
 from streamchat.models.embedded.choosing import Case, Reply
 from streamchat.models.embedded.lexicon import Kind
-from streamchat.models.embedded.notes import Observe, gather
+from streamchat.models.embedded.notes import Eyes, gather
 from streamchat.models.embedded.noticing import noticed
 from streamchat.models.embedded.questions import Question, parse
 from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Observation, Span
@@ -44,11 +44,11 @@ TALK = {Kind.ABILITIES: stories.ABILITIES, Kind.SMALL_TALK: stories.SMALL_TALK}
 
 
 class Answerer:
-    """Answers questions; `observe` looks at frames that no caption speaks of yet."""
+    """Answers questions; `eyes` look at frames that no caption speaks of yet."""
 
-    def __init__(self, embedder: TextEmbedder, observe: Observe) -> None:
+    def __init__(self, embedder: TextEmbedder, eyes: Eyes) -> None:
         self._embedder = embedder
-        self._observe = observe
+        self._eyes = eyes
 
     def answer(self, context: Context) -> list[str | Evidence]:
         """The pieces of the answer, word by word, and then the moments that it rests on."""
@@ -57,7 +57,7 @@ class Answerer:
             question = _with_subject_of(question, context.last_turn)
         if question.kind in TALK:
             return list(_words(TALK[question.kind]))
-        notes = gather(context, self._observe)
+        notes = gather(context, self._eyes)
         reply = HANDLERS[question.kind](Case(question, notes, self._similar))
         pieces: list[str | Evidence] = list(_words(reply.text))
         if not reply.rests_on:  # nothing was noticed: what was looked through

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from streamchat.images import jpeg
 from streamchat.models.embedded.seeing import UNNAMED
@@ -14,7 +16,19 @@ NOW_SECONDS = 1.0  # what was seen within this long before the question is there
 NEAR_RELEVANCE = 0.42  # cosine of a question with a caption, below which it is about something else
 ALL = 10**6
 
-Observe = Callable[[Sequence[Frame], bool, frozenset[str]], list[Observation]]
+AS_GOOD_AS_NOW_SECONDS = 1.0  # when time is short, what was seen this long ago stands for the screen
+
+
+class Eyes(Protocol):
+    """Who looks at frames that no caption speaks of yet."""
+
+    def observe(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
+        """Observations of frames, in time order; things with an `expected` label were seen just before."""
+        ...
+
+    def has_seen(self, frame: Frame) -> bool:
+        """Whether a frame was looked at before, so that observing it costs little."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,16 +82,22 @@ class Notes:
         return jpeg(later[0].data) if later else None
 
 
-def gather(context: Context, observe: Observe) -> Notes:
-    """Put together what is known at a question; `observe` looks at frames that no caption speaks of yet."""
+def gather(context: Context, eyes: Eyes) -> Notes:
+    """Put together what is known at a question; `eyes` look at frames that no caption speaks of yet.
+
+    If the context says how long that may take, what was not looked at in time is left out, the oldest first.
+    """
     asked = context.asked_at_seconds
     told = {clue.span: list(clue.caption.observations) for clue in context.clues if clue.level == 0}
-    told |= {clip.span: _glance(clip, observe) for clip in context.waiting if clip.span not in told}
+    waiting = [clip for clip in context.waiting if clip.span not in told]
+    looks = _Looks(eyes, context.patience_seconds)
+    frames = looks.in_time(_open_frames(context), newest=context.newest)
+    glimpses = {clip.span: glimpse for clip in reversed(waiting) if (glimpse := looks.glimpse(clip)) is not None}
+    told |= {clip.span: _glance(clip, glimpses[clip.span], eyes) for clip in waiting if clip.span in glimpses}
     groups = [told[span] for span in sorted(told)]
-    frames = _open_frames(context)
     expected = frozenset(one.label for one in (groups[-1] if groups else ()) if one.kind == "count")
     starts_scene = context.open_clip is not None and context.open_clip.starts_scene
-    groups.append(observe(frames, starts_scene, expected))
+    groups.append(eyes.observe(frames, starts_scene, expected))
     known = list(merged(groups, at_most=ALL))
     parents = sorted((clue for clue in context.clues if clue.level > 0), key=lambda clue: clue.level)
     for clue in parents:
@@ -87,9 +107,50 @@ def gather(context: Context, observe: Observe) -> Notes:
         observations=tuple(sorted(causal, key=lambda one: one.span)),
         newest_seconds=context.newest.pts_seconds,
         asked_at_seconds=asked,
-        frames=(*(_glimpse(clip) for clip in context.waiting), *frames),
+        frames=(*(glimpses[clip.span] for clip in waiting if clip.span in glimpses), *frames),
         clues=context.clues,
     )
+
+
+class _Looks:
+    """Which frames are looked at for one question: all of them, or as many as there is time for."""
+
+    def __init__(self, eyes: Eyes, patience_seconds: float | None) -> None:
+        self._eyes = eyes
+        self._deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
+
+    def _may_look(self, frame: Frame) -> bool:
+        """Whether a frame was looked at, or is now, as there is time left."""
+        if self._deadline is None or self._eyes.has_seen(frame):
+            return True
+        if time.monotonic() >= self._deadline:
+            return False
+        self._eyes.observe([frame], False, frozenset())
+        return True
+
+    def in_time(self, frames: Sequence[Frame], newest: Frame) -> list[Frame]:
+        """Those of some frames that can be observed, in time order; what is on the screen is the last of them.
+
+        When time is short, a frame that was seen just before stands for the screen: what was not kept since then
+        showed nothing new.
+        """
+        if self._deadline is None:
+            return list(frames)
+        before = [frame for frame in frames if frame is not newest]
+        near = [one for one in before if newest.pts_seconds - one.pts_seconds <= AS_GOOD_AS_NOW_SECONDS]
+        same = next((one for one in reversed(near) if self._eyes.has_seen(one)), None)
+        if same is not None and not self._eyes.has_seen(newest):
+            newest = Frame(same.data, newest.pts_seconds, newest.index)
+        return [*reversed([frame for frame in reversed(before) if self._may_look(frame)]), newest]
+
+    def glimpse(self, clip: Clip) -> Frame | None:
+        """The frame by which a clip that waits for its caption is told; None if there is no time for one."""
+        if self._deadline is None:
+            return _glimpse(clip)
+        seen = [frame for frame in clip.keyframes if self._eyes.has_seen(frame)]
+        if seen:
+            return seen[len(seen) // 2]
+        return _glimpse(clip) if self._may_look(_glimpse(clip)) else None
 
 
 def _open_frames(context: Context) -> list[Frame]:
@@ -99,9 +160,9 @@ def _open_frames(context: Context) -> list[Frame]:
     return [*before, context.newest]
 
 
-def _glance(clip: Clip, observe: Observe) -> list[Observation]:
+def _glance(clip: Clip, glimpse: Frame, eyes: Eyes) -> list[Observation]:
     """What one look at a clip that waits for its caption tells: less than the caption will, but at once."""
-    found = observe([_glimpse(clip)], clip.starts_scene, frozenset())
+    found = eyes.observe([glimpse], clip.starts_scene, frozenset())
     begins = Span(clip.span.start, clip.span.start)
     return [replace(one, span=begins) if one.kind == "view" else one for one in found]
 

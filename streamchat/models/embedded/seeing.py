@@ -100,6 +100,12 @@ class Seer:
             sights.append(self._sight(frame))
         return sights
 
+    def has_seen(self, frame: Frame) -> bool:
+        """Whether a frame was looked at."""
+        with self._lock:
+            known = self._sights.get(id(frame.data))
+        return known is not None and known[0]() is frame.data
+
     def find(self, picture: np.ndarray) -> list[Detection]:
         """What the detector sees in a picture or a crop, uint8 [H, W, 3] RGB."""
         return self._detector.find(picture)
