@@ -189,7 +189,8 @@ class StreamChat:
             raise InputError("there is no frame yet: start the video before you ask")
         if newest is None:
             raise InputError(f"the memory holds no picture of {at_seconds:g} s or before: ask about a later moment")
-        if patience_seconds is not None and not self.model.answers_from_tokens:
+        hurried = patience_seconds is not None and not self.model.answers_from_tokens and not read_again
+        if hurried:
             newest = _stand_in(newest, snapshot)
         embedding = self._embedder.embed([question])[0]
         context = retrieve(
@@ -201,7 +202,9 @@ class StreamChat:
             options=self.options,
             seed=self._seed_of(question, at_seconds),
         )
-        return AnswerStream(self, replace(context, patience_seconds=patience_seconds), started, dropped_frames)
+        if hurried:
+            context = replace(_with_all_frames(context, snapshot), patience_seconds=patience_seconds)
+        return AnswerStream(self, context, started, dropped_frames)
 
     def _encoder(self, snapshot: Snapshot) -> Callable[[Sequence[Frame]], torch.Tensor]:
         """How what is on the screen gets its tokens, if it was not kept: anew only for a model that will use them."""
@@ -301,6 +304,14 @@ def _stand_in(newest: Frame, snapshot: Snapshot) -> Frame:
     if kept is None or newest.pts_seconds - kept.pts_seconds > STAND_IN_SECONDS:
         return newest
     return Frame(kept.data, newest.pts_seconds, newest.index)
+
+
+def _with_all_frames(context: Context, snapshot: Snapshot) -> Context:
+    """The open clip with every frame of its chunk: the model takes those that it looked at."""
+    if context.open_clip is None:
+        return context
+    frames = tuple(encoded.frame for encoded in snapshot.open_chunk)
+    return replace(context, open_clip=replace(context.open_clip, keyframes=frames))
 
 
 class Session(Protocol):

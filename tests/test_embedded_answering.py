@@ -85,6 +85,7 @@ class Told:
         self._now = now
         self._seen = [frame.data for frame in seen]
         self.looked: list[float] = []
+        self.look_seconds = 0.1
 
     def observe(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
         del starts_scene, expected

@@ -90,6 +90,11 @@ class EmbeddedModel:
         """Look at a frame, unless it was looked at, once no question is open."""
         self._seer.look_at([frame], self._questions.let_go_first)
 
+    @property
+    def look_seconds(self) -> float:
+        """How long a look at a frame takes, by those before."""
+        return self._seer.look_seconds
+
     def has_seen(self, frame: Frame) -> bool:
         """Whether a frame was looked at, so that observing it again costs little."""
         return self._seer.has_seen(frame)

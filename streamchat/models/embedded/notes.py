@@ -15,12 +15,18 @@ from streamchat.types import Clip, Clue, Context, Evidence, Frame, Observation, 
 NOW_SECONDS = 1.0  # what was seen within this long before the question is there "now"
 NEAR_RELEVANCE = 0.42  # cosine of a question with a caption, below which it is about something else
 ALL = 10**6
+MOST_OPEN = 6  # frames of the open clip that an answer in a hurry takes, the newest
 
 AS_GOOD_AS_NOW_SECONDS = 1.0  # when time is short, what was seen this long ago stands for the screen
 
 
 class Eyes(Protocol):
     """Who looks at frames that no caption speaks of yet."""
+
+    @property
+    def look_seconds(self) -> float:
+        """How long a look takes, by those before."""
+        ...
 
     def observe(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
         """Observations of frames, in time order; things with an `expected` label were seen just before."""
@@ -123,7 +129,7 @@ class _Looks:
         """Whether a frame was looked at, or is now, as there is time left."""
         if self._deadline is None or self._eyes.has_seen(frame):
             return True
-        if time.monotonic() >= self._deadline:
+        if time.monotonic() + self._eyes.look_seconds >= self._deadline:
             return False
         self._eyes.observe([frame], False, frozenset())
         return True
@@ -141,7 +147,8 @@ class _Looks:
         same = next((one for one in reversed(near) if self._eyes.has_seen(one)), None)
         if same is not None and not self._eyes.has_seen(newest):
             newest = Frame(same.data, newest.pts_seconds, newest.index)
-        return [*reversed([frame for frame in reversed(before) if self._may_look(frame)]), newest]
+        taken = [frame for frame in reversed(before) if self._may_look(frame)][:MOST_OPEN]
+        return [*reversed(taken), newest]
 
     def glimpse(self, clip: Clip) -> Frame | None:
         """The frame by which a clip that waits for its caption is told; None if there is no time for one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from streamchat.types import Frame
 
 UNNAMED = "moving thing"  # label of what moves but cannot be named
 MAX_THINGS = 20
+LOOK_SHARE = 0.3  # of the newest look in the smoothed duration
 DOUBLE = 0.5  # overlap of two boxes, in shares of the smaller
 NAMED_SCORE = 0.4  # a thing is looked at more closely from this score on
 OTHER_ANIMAL = 0.5  # probability with which the classifier overrules the detector's kind of animal
@@ -90,6 +92,7 @@ class Seer:
         self._detector = detector
         self._reader = reader
         self._lock = threading.Lock()
+        self.look_seconds = 0.0  # that a look takes, smoothed over the last ones
         self._sights: dict[int, tuple[weakref.ref[np.ndarray], Sight]] = {}
 
     def look_at(self, frames: Sequence[Frame], between: Callable[[], None]) -> list[Sight]:
@@ -116,8 +119,11 @@ class Seer:
             known = self._sights.get(key)
         if known is not None and known[0]() is frame.data:
             return replace(known[1], pts_seconds=frame.pts_seconds)
+        started = time.perf_counter()
         sight = self._look(frame)
+        taken = time.perf_counter() - started
         with self._lock:
+            self.look_seconds += LOOK_SHARE * (taken - self.look_seconds)
             self._sights[key] = (weakref.ref(frame.data, lambda _: self._sights.pop(key, None)), sight)
         return sight
 
