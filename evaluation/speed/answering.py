@@ -29,9 +29,9 @@ QUESTIONS = (
     "Which colour is the background?",
     "Is there a dog?",
 )
-ROUNDS = 3
-ASKED = 8  # questions of each kind in a round
-BEGINNING_SECONDS = 40.0
+ROUNDS = 2
+ASKED = 10  # questions of each kind in a round
+BEGINNING_SECONDS = 16.0
 LOOPS = 15  # of the made film, so that it does not end while questions are asked
 PAUSE_SECONDS = 0.2  # between two questions
 TINY = "tiny"
@@ -75,19 +75,18 @@ def measure(settings: Settings) -> Part:
 def ask_around(model: Model, film: Path, *, rounds: int = ROUNDS, asked: int = ASKED) -> tuple[Waits, Waits, int]:
     """The waits of idle and of busy questions, and how many threads the sessions left behind."""
     idle, busy = Waits(), Waits()
-    before = threading.active_count()
-    for number in range(rounds + 1):
+    for number in range(rounds):
         session = LiveSession(StreamChat(model), open_video(film))
         session.start()
         try:
             _settle(session)
-            kept = (idle, busy) if number else (Waits(), Waits())  # the first round only warms up
-            _ask(session, _turned(number, asked), kept[0], until_finished=False)
+            _ask(session, _turned(number, 1), Waits(), until_finished=False)  # the first question only warms up
+            _ask(session, _turned(number, asked), idle, until_finished=False)
             session.play_until(math.inf)
-            _ask(session, _turned(number, asked), kept[1], until_finished=True)
+            _ask(session, _turned(number, asked), busy, until_finished=True)
         finally:
             session.close()
-    return idle, busy, threading.active_count() - before
+    return idle, busy, sum(thread.name.startswith("streamchat-") for thread in threading.enumerate())
 
 
 def _settle(session: LiveSession) -> None:

@@ -1,0 +1,210 @@
+"""The speed command: what it measures, counted and compared; no wall-clock time is asserted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import WordEmbedder
+
+from evaluation.__main__ import main
+from evaluation.speed import clustering, films, growing, plain, report, retrieving, selecting, soaking
+from evaluation.speed.measuring import interleaved, ratio
+from streamchat.embedding import WIDTH
+from streamchat.selectors import optical_flow
+from streamchat.types import Frame
+from streamchat.video import open_video
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return films.make(tmp_path_factory.mktemp("films") / "short.mp4", height=180, scene_seconds=0.5)
+
+
+class NarrowEmbedder(WordEmbedder):
+    """As wide as the product's."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        narrow = super().embed(texts)[:, :WIDTH]
+        return narrow / np.linalg.norm(narrow, axis=1, keepdims=True)
+
+
+# What is measured against
+
+
+def test_the_plain_flow_is_that_of_the_fast_one(film: Path) -> None:
+    frames = list(open_video(film))[:10]
+    fast, slow = optical_flow.FlowMeter(), plain.PlainFlowMeter()
+    motions = [(fast.motion(frame.data), slow.motion(frame.data)) for frame in frames]
+    assert motions[0] == (0, 0)
+    for one, other in motions:
+        assert one == pytest.approx(other, abs=3e-3)
+    assert selecting.agreement(frames) >= 0.99
+
+
+def test_strips_give_what_the_whole_picture_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = (np.random.default_rng(seed).random((90, 70)) for seed in (0, 1))
+    found = []
+    for rows in (1000, 31, 30, 7):
+        monkeypatch.setattr(optical_flow, "STRIP_ROWS", rows)
+        found.append(optical_flow.mean_flow(before, after))
+    assert found == pytest.approx([found[0]] * 4, rel=1e-9)
+
+
+def test_plain_lloyd_finds_what_lies_apart() -> None:
+    points = torch.cat([torch.randn(5, 2, 3) + 100 * number for number in range(2)])
+    centroids, inertia = plain.lloyd(points, 2, seed=0)
+    expected = sum(float((half - half.mean(0)).square().sum()) for half in points.split(5))
+    assert len(centroids) == 2
+    assert inertia == pytest.approx(expected, rel=1e-3)
+
+
+def test_kmeans_is_as_good_as_the_best_of_many_restarts() -> None:
+    ratios = clustering.inertia_ratios(range(8))
+    assert np.median(ratios) <= 1.001
+    assert max(ratios) <= 1.03
+
+
+# The film
+
+
+def test_the_film_moves_stands_still_and_cuts(film: Path) -> None:
+    frames = list(open_video(film))
+    assert len(frames) == len(films.SCENES) * films.RATE // 2
+    meter = optical_flow.FlowMeter()
+    motions = np.array([meter.motion(frame.data) for frame in frames]).reshape(len(films.SCENES), -1)[:, 2:]
+    by_scene = dict(zip(films.SCENES, np.median(motions, 1), strict=True))
+    assert by_scene["still"] < 0.05
+    assert min(by_scene["pan"], by_scene["shake"]) > 0.35
+
+
+def test_a_film_several_times_over_shows_the_same_again(tmp_path: Path) -> None:
+    path = films.make(tmp_path / "long.mp4", height=90, scene_seconds=0.2, loops=3)
+    frames = list(open_video(path))
+    once = len(films.SCENES) * round(0.2 * films.RATE)
+    assert len(frames) == 3 * once
+    assert all(one.pts_seconds < other.pts_seconds for one, other in pairwise(frames))
+    assert np.array_equal(frames[0].data, frames[once].data)
+
+
+# Counts that make speed
+
+
+def test_a_question_visits_as_few_nodes_of_a_large_memory_as_of_a_small_one() -> None:
+    """Three ways down a tree: what is visited grows with its depth, and not with its nodes."""
+    random = np.random.default_rng(0)
+    sizes, visited = [], []
+    for nodes in (50, 600):
+        store = growing.grown(nodes)
+        context = retrieving.ask(store, growing.vector(random))
+        sizes.append(sum(store.nodes_by_level()))
+        visited.append(sum(clue.visited for clue in context.clues))
+    assert sizes[1] >= 10 * sizes[0]
+    assert visited[1] <= visited[0] + 3 * 10
+
+
+def test_a_question_makes_no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only engines that send pictures want one: of frames, one is made when it is asked for."""
+    store = growing.grown(50)
+    made = []
+    monkeypatch.setattr("streamchat.types.jpeg", lambda data: made.append(data) or b"jpeg")
+    context = retrieving.ask(store, growing.vector(np.random.default_rng(0)))
+    assert not made
+    assert context.recent[-1].picture() == b"jpeg"
+    assert len(made) == 1
+
+
+# The soak
+
+
+def test_a_short_soak_stays_within_its_budget_and_covers_the_timeline() -> None:
+    budget = 2**20
+    soak = soaking.Soak(NarrowEmbedder(), budget_bytes=budget)
+    standings = []
+    for _ in range(6):
+        soak.play(600)
+        standings.append(soak.standing())
+    assert all(one.parts["tree"] <= budget for one in standings)
+    assert standings[-1].parts["tree"] <= 1.01 * standings[-2].parts["tree"]
+    assert len({one.threads for one in standings}) == 1
+    roots = soak.roots()
+    assert roots[0].span.start == 0
+    assert all(one.span.end == other.span.start for one, other in pairwise(roots))
+    assert len(soak.chat.counts().nodes_by_level) >= 3
+    oldest, newest = (
+        sum(node.tokens is not None for node in half) / len(half) for half in (_leaves(roots[:1]), _leaves(roots[-5:]))
+    )
+    assert oldest <= newest, "detail thins with age"
+
+
+def _leaves(nodes: tuple) -> list:
+    return [leaf for node in nodes for leaf in (_leaves(node.children) if node.children else [node])]
+
+
+def test_a_question_embeds_one_text_however_old_the_stream_is() -> None:
+    embedder = NarrowEmbedder()
+    soak = soaking.Soak(embedder)
+    made = []
+    for seconds in (60, 1800):
+        soak.play(seconds)
+        before = len(embedder.texts)
+        soak.ask(0)
+        made.append(len(embedder.texts) - before)
+    assert made == [2, 2], "the question, and the round that is remembered"
+
+
+# The command
+
+
+def test_the_json_is_one_flat_object_and_alone_on_stdout(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["speed", "--json", "--only", "clustering", "--out", str(tmp_path)]) == 0
+    said = json.loads(capfd.readouterr().out)
+    assert said["kmeans_speedup"] > 1
+    assert {type(value) for value in said.values()} <= {str, float, int}
+    assert said["machine_cores"] >= 1
+    assert json.loads((tmp_path / "speed.json").read_text()) == said
+    assert "<svg" in (tmp_path / "report.html").read_text()
+    assert "k-means" in (tmp_path / "report.md").read_text()
+
+
+def test_a_missing_film_is_said_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["speed", "--video", str(tmp_path / "none.mp4"), "--out", str(tmp_path)]) == 2
+    assert "there is no file" in capfd.readouterr().err
+
+
+def test_every_promised_figure_has_its_line() -> None:
+    promised = {
+        "take_in_fps_720p",
+        "selection_of_decode",
+        "selection_speedup",
+        "selection_agreement",
+        "kmeans_speedup",
+        "kmeans_inertia_ratio",
+        "retrieval_ms_10000",
+        "rpd_seconds_p95",
+        "first_token_busy_over_idle",
+        "soak_last_hour_growth",
+        "question_24h_over_10min",
+    }
+    lines = {line.key: line for line in report.LINES}
+    assert promised <= set(lines)
+    assert report.met(lines["kmeans_speedup"], {"kmeans_speedup": 10.0}) == "yes"
+    assert report.met(lines["kmeans_inertia_ratio"], {"kmeans_inertia_ratio": 1.02}) == "no"
+
+
+def test_works_are_timed_in_turn() -> None:
+    order: list[str] = []
+    times = interleaved({name: lambda name=name: order.append(name) for name in "ab"}, 3)  # type: ignore[misc]
+    assert order == ["a", "b"] * 3
+    assert {name: len(found) for name, found in times.items()} == {"a": 3, "b": 3}
+    assert ratio({"a": [2.0, 2.0], "b": [1.0, 4.0]}, "a", "b") == pytest.approx(1.25)
+
+
+def test_frames_of_the_plot_keep_their_times() -> None:
+    frames = [Frame(np.zeros((9, 16, 3), np.uint8), number / 30, number) for number in range(3)]
+    assert len(selecting._by_size("novelty", frames).points) == len(selecting.LONG_SIDES)
