@@ -106,6 +106,10 @@ class StreamChat:
         )
         return selection
 
+    def limit_kept(self, per_second: int) -> None:
+        """Keep at most so many frames in any second of the stream, fewer than the options allow: a model is behind."""
+        self._selector.limit(min(per_second, self.options.max_kept_per_second))
+
     def encode(self, kept: Sequence[tuple[Frame, bool]]) -> list[EncodedFrame]:
         """Encode kept frames, each with whether it begins a new scene, once and for all."""
         tokens = self.model.encode_frames([frame for frame, _ in kept])

@@ -27,6 +27,9 @@ from streamchat.video import VideoFile
 log = logging.getLogger(__name__)
 
 WAITING_FRAMES = 32  # kept frames that may wait to be encoded before taking in is held up
+MOST_CAPTIONS_WAITING = 24  # nodes without a caption; with more the model is behind
+BEHIND_SECONDS = 5.0  # that a reader may lag behind its player
+CEILING_STEP_SECONDS = 1.0  # between two changes of how many frames are kept
 ENCODE_BATCH = 8  # frames encoded at once when several wait
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # the memory's newest frame stands for the screen if it is no older than this
@@ -48,7 +51,8 @@ class Stats:
     position_seconds: float  # of the newest frame taken in
     nodes_by_level: tuple[int, ...]  # of the tree, leaves first
     memory_bytes: int
-    captions_waiting: bool  # some node of the tree has no caption yet
+    captions_waiting: int  # nodes of the tree without a caption
+    kept_ceiling: int  # frames kept in any second at most; lower than the options say while the model is behind
     finished: bool  # the whole film was taken in and remembered
 
 
@@ -70,6 +74,8 @@ class LiveSession:
         self._formed = False
         self._error: Exception | None = None
         self._times: deque[float] = deque(maxlen=RATE_FRAMES)
+        self._ceiling = engine.options.max_kept_per_second
+        self._ceiling_set = -math.inf  # when, on the monotonic clock
         self._screen: deque[Frame] = deque(maxlen=round(SCREEN_SECONDS / SCREEN_STEP_SECONDS))
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=f"streamchat-{name}", daemon=True)
@@ -157,7 +163,8 @@ class LiveSession:
             position_seconds=0.0 if newest is None else newest.pts_seconds,
             nodes_by_level=counts.nodes_by_level,
             memory_bytes=counts.memory_bytes,
-            captions_waiting=self._engine.memory.next_uncaptioned() is not None,
+            captions_waiting=self._engine.memory.uncaptioned,
+            kept_ceiling=self._ceiling,
             finished=finished,
         )
 
@@ -215,10 +222,33 @@ class LiveSession:
             if not self._screen or frame.pts_seconds - self._screen[-1].pts_seconds >= SCREEN_STEP_SECONDS:
                 self._screen.append(frame)
             self.history.add(frame, kept=selection.kept, motion=selection.motion, threshold=selection.threshold)
-            if selection.kept and not self._kept.put((frame, selection.cut)):
-                break
+            if selection.kept:
+                self._keep_up(frame.pts_seconds)
+                if not self._kept.put((frame, selection.cut)):
+                    break
             self._tell()
         self._kept.close()  # after an error `_guarded` does it, once the error is there to be seen
+
+    def _keep_up(self, seconds: float) -> None:
+        """Keep fewer frames while the model is behind a camera or a player, and more again once it has caught up.
+
+        A film that is taken in at full speed waits for the model instead.
+        """
+        now = time.monotonic()
+        if now - self._ceiling_set < CEILING_STEP_SECONDS:
+            return
+        waiting, captions = len(self._kept), self._engine.memory.uncaptioned
+        late = isinstance(self._source, PushSource) or BEHIND_SECONDS < self._limit_seconds - seconds < math.inf
+        most = self._engine.options.max_kept_per_second
+        if late and (waiting > WAITING_FRAMES // 2 or captions > MOST_CAPTIONS_WAITING):
+            ceiling = max(1, self._ceiling - 1)
+        elif not waiting and captions < MOST_CAPTIONS_WAITING // 2:
+            ceiling = min(most, self._ceiling + 1)
+        else:
+            return
+        if ceiling != self._ceiling:
+            self._ceiling, self._ceiling_set = ceiling, now
+            self._engine.limit_kept(ceiling)
 
     def _frames(self) -> Iterable[Frame]:
         """What the engine has not seen yet: it may have come out of a saved session, in the middle of a film."""

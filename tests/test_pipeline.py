@@ -251,3 +251,47 @@ def test_a_live_stream_that_is_too_fast_drops_and_counts() -> None:
     assert session.stats().frames_dropped > 0
     go_on.set()
     session.close()
+
+
+class Gated(FakeModel):
+    """Encodes only while it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+
+    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+        assert self.may.wait(WAIT_SECONDS)
+        return super().encode_frames(frames)
+
+
+def test_fewer_frames_are_kept_while_the_model_is_behind_a_camera_and_more_again_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamchat.pipeline.CEILING_STEP_SECONDS", 0.0)
+    model, source = Gated(), PushSource(capacity=10_000)
+    session = session_of(source, model)
+    session.start()
+    rng = np.random.default_rng(0)
+
+    def film(start: int, count: int) -> None:
+        for number in range(start, start + count):
+            source.push(rng.integers(0, 255, (36, 64, 3), np.uint8), number / 10)
+
+    film(0, 400)
+    assert session.wait_until(lambda stats: stats.kept_ceiling == 1, WAIT_SECONDS)
+    model.may.set()
+    film(400, 4000)
+    assert session.wait_until(lambda stats: stats.kept_ceiling == OPTIONS.max_kept_per_second, WAIT_SECONDS)
+    session.close()
+
+
+def test_a_film_at_full_speed_waits_for_the_model_and_loses_nothing(film: VideoFile) -> None:
+    model = Gated()
+    session = session_of(film, model)
+    session.start()
+    session.play_until(math.inf)
+    model.may.set()
+    assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
+    assert session.stats().kept_ceiling == OPTIONS.max_kept_per_second
+    session.close()

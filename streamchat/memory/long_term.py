@@ -94,6 +94,11 @@ class LongTermTree:
             self._uncaptioned.popleft()
         return None
 
+    @property
+    def uncaptioned(self) -> int:
+        """How many nodes wait for a caption, some of them perhaps folded away by now."""
+        return len(self._uncaptioned)
+
     def set_caption(self, node: MemoryNode, caption: Caption) -> None:
         """Give a node its caption; nothing happens if it was folded away in the meantime."""
         self._make_room(replace(node, tokens=None, weights=(), keyframe=None, caption=caption).nbytes)

@@ -171,6 +171,12 @@ class MemoryStore:
         with self._lock:
             return self._tree.next_uncaptioned()
 
+    @property
+    def uncaptioned(self) -> int:
+        """How many nodes wait for a caption."""
+        with self._lock:
+            return 0 if self._tree.next_uncaptioned() is None else self._tree.uncaptioned
+
     def clip_of(self, node: MemoryNode) -> Clip:
         """What a node without captioned children is captioned from; its tokens must still be there."""
         with self._lock:

@@ -45,6 +45,10 @@ class FrameSelector(Protocol):
         """Decide about the next frame; times increase, the size of pictures may change in mid-stream."""
         ...
 
+    def limit(self, per_second: int) -> None:
+        """Keep at most so many frames in any second from now on."""
+        ...
+
 
 class CutDetector:
     """Finds the first frame of a new scene, at a cost of well under a millisecond.
@@ -90,14 +94,14 @@ class TokenBucket:
     """At most `capacity` frames in any one second: a kept frame takes a token, which comes back a second later."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._taken: deque[float] = deque()
 
     def fraction_left(self, now: float) -> float:
         """The share of the tokens that is there at a time in seconds, 0 to 1."""
         while self._taken and now - self._taken[0] > BUCKET_SECONDS:
             self._taken.popleft()
-        return 1 - len(self._taken) / self._capacity
+        return max(0.0, 1 - len(self._taken) / self.capacity)
 
     def take(self, now: float) -> None:
         """Take a token for a frame kept at a time in seconds; there must be one."""
@@ -119,6 +123,10 @@ class Guards:
         self._cuts = CutDetector()
         self._cut_waits = False
         self._newest_kept_seconds: float | None = None
+
+    def limit(self, per_second: int) -> None:
+        """Set the ceiling of kept frames."""
+        self._bucket.capacity = per_second
 
     def decide(self, frame: Frame, motion: float, threshold: float) -> Selection:
         """Keep the frame if its motion exceeds the risen threshold, or for one of the reasons above."""

@@ -40,6 +40,10 @@ class NoveltySelector:
         self._guards = Guards(options, steepness=STEEPNESS)
         self._kept: np.ndarray | None = None  # float32 [36, 64, 3], the cells of the last kept frame
 
+    def limit(self, per_second: int) -> None:
+        """Set the ceiling of kept frames."""
+        self._guards.limit(per_second)
+
     def select(self, frame: Frame) -> Selection:
         """Decide about the next frame; `motion` is its novelty in grey levels, 0 for the first frame."""
         cells = cv2.resize(frame.data, CELLS, interpolation=cv2.INTER_AREA).astype(np.float32)

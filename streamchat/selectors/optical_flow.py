@@ -44,6 +44,10 @@ class OpticalFlowSelector:
         self._guards = Guards(options)
         self._flow = FlowMeter()
 
+    def limit(self, per_second: int) -> None:
+        """Set the ceiling of kept frames."""
+        self._guards.limit(per_second)
+
     def select(self, frame: Frame) -> Selection:
         """Decide about the next frame; `motion` is the mean flow, 0 for the first frame."""
         return self._guards.decide(frame, self._flow.motion(frame.data), self._threshold)

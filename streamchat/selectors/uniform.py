@@ -28,6 +28,10 @@ class UniformSelector:
         self._newest_kept_seconds = 0.0
         self._intervals = 0  # that have begun
 
+    def limit(self, per_second: int) -> None:
+        """Set the ceiling of kept frames."""
+        self._bucket.capacity = per_second
+
     def select(self, frame: Frame) -> Selection:
         """Decide about the next frame; `motion` is the time since the last kept one, in seconds."""
         now = frame.pts_seconds

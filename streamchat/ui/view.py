@@ -136,7 +136,7 @@ def gauges(visit: Visit, stats: Stats) -> list[tuple[str, str]]:
         (f"{stats.frames_waiting}", f"{stats.frames_dropped} dropped" if visit.camera else ""),
         (f"{sum(stats.nodes_by_level):,}", f"leaves first: {levels}" if levels else ""),
         (f"{stats.memory_bytes / MEGABYTE:.1f} MB", f"budget {budget:,.0f} MB"),
-        ("in the making" if stats.captions_waiting else "up to date", ""),
+        ("in the making", f"{stats.captions_waiting} to go") if stats.captions_waiting else ("up to date", ""),
         ("–", "")
         if timing is None
         else (f"{timing.retrieval_seconds:.2f} s", f"first word {timing.first_token_seconds:.2f} s"),
@@ -155,6 +155,11 @@ def status(visit: Visit, stats: Stats) -> dict[str, str] | None:
     if visit.unplayable:
         state = "all of it was taken in" if stats.finished else "it is taken in all the same, at full speed"
         return {"kind": "note", "text": f"This browser cannot play the film; {state}. A picture stands for it."}
+    if stats.kept_ceiling < visit.session.engine.options.max_kept_per_second:
+        return {
+            "kind": "note",
+            "text": f"The model is behind: for now at most {stats.kept_ceiling} frames a second are kept.",
+        }
     return None
 
 
