@@ -16,9 +16,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from streamchat.answering import AnswerStream
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder
-from streamchat.engine import AnswerStream, StreamChat
+from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.images import jpeg
 from streamchat.memory.dialogue import DialogueMemory

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 
 from streamchat import plugin
+from streamchat.answering import AnswerStream, check_question
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
@@ -24,7 +24,7 @@ from streamchat.models.base import Model
 from streamchat.retrieval import retrieve
 from streamchat.selectors.base import FrameSelector, Selection
 from streamchat.standing import StandingQuestions
-from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Evidence, Frame, Span, Timing
+from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Frame, Span
 
 STAND_IN_SECONDS = 1.0  # the last kept frame, which was looked at ahead, stands for the screen for so long
 SMALLEST_BUDGET_LEAVES = 8  # the budget must hold this many leaves' tokens, or folding could not keep it
@@ -193,22 +193,24 @@ class StreamChat:
             raise InputError("there is no frame yet: start the video before you ask")
         if newest is None:
             raise InputError(f"the memory holds no picture of {at_seconds:g} s or before: ask about a later moment")
-        hurried = patience_seconds is not None and not self.model.answers_from_tokens and not read_again
-        if hurried:
-            newest = _stand_in(newest, snapshot)
-        embedding = self._embedder.embed([question])[0]
-        context = retrieve(
+        if patience_seconds is None or self.model.answers_from_tokens or read_again:
+            context = self._context(question, snapshot, newest)
+        else:
+            context = self._context(question, snapshot, _stand_in(newest, snapshot))
+            context = replace(_with_all_frames(context, snapshot), patience_seconds=patience_seconds)
+        return AnswerStream(self, context, started, dropped_frames)
+
+    def _context(self, question: str, snapshot: Snapshot, newest: Frame) -> Context:
+        """What a question is answered from."""
+        return retrieve(
             snapshot,
             question.strip(),
-            embedding,
+            self._embedder.embed([question])[0],
             newest,
             encode=self._encoder(snapshot),
             options=self.options,
-            seed=self._seed_of(question, at_seconds),
+            seed=self._seed_of(question, snapshot.until_seconds),
         )
-        if hurried:
-            context = replace(_with_all_frames(context, snapshot), patience_seconds=patience_seconds)
-        return AnswerStream(self, context, started, dropped_frames)
 
     def _encoder(self, snapshot: Snapshot) -> Callable[[Sequence[Frame]], torch.Tensor]:
         """How what is on the screen gets its tokens, if it was not kept: anew only for a model that will use them."""
@@ -316,96 +318,3 @@ def _with_all_frames(context: Context, snapshot: Snapshot) -> Context:
         return context
     frames = tuple(encoded.frame for encoded in snapshot.open_chunk)
     return replace(context, open_clip=replace(context.open_clip, keyframes=frames))
-
-
-class Session(Protocol):
-    """What an answer belongs to."""
-
-    model: Model
-
-    def record(self, question: str, answer: str, at_seconds: float) -> None:
-        """Put a round into the dialogue memory."""
-        ...
-
-
-def check_question(question: str) -> None:
-    """Raise InputError for a question without words."""
-    if not question.strip():
-        raise InputError("the question is empty: write what you want to know about the video")
-
-
-class AnswerStream:
-    """An answer on its way: iterate for the pieces of its text; afterwards `answer` is the whole.
-
-    The round enters the dialogue memory when the text is complete, or with what was said until then when `close` stops
-    it.
-    """
-
-    def __init__(self, chat: Session, context: Context, started: float, dropped_frames: int) -> None:
-        self._chat = chat
-        self._context = context
-        self._started = started
-        self._retrieval_seconds = time.perf_counter() - started
-        self._first_token_seconds: float | None = None
-        self._dropped_frames = dropped_frames
-        self._texts: list[str] = []
-        self._evidence: list[Evidence] = []
-        self._answer: Answer | None = None
-        self._pieces: Generator[str, None, None] = self._run()
-
-    @property
-    def answer(self) -> Answer:
-        """The whole answer; RuntimeError while it is still on its way."""
-        if self._answer is None:
-            raise RuntimeError("the answer is not complete: iterate over it or close it first")
-        return self._answer
-
-    @property
-    def context(self) -> Context:
-        """What the question is answered from."""
-        return self._context
-
-    @property
-    def asked_at_seconds(self) -> float:
-        """The moment of the stream at which the question was asked."""
-        return self._context.asked_at_seconds
-
-    @property
-    def pictures(self) -> int:
-        """How many token maps, of frames or averages of them, the question is answered from."""
-        return sum(len(visual.tokens) for visual in (*self._context.recent, *self._context.recalled))
-
-    def __iter__(self) -> Iterator[str]:
-        return self._pieces
-
-    def close(self) -> None:
-        """Stop the answer; what was said so far is kept."""
-        self._pieces.close()
-        self._finish()
-
-    def _run(self) -> Generator[str, None, None]:
-        for piece in self._chat.model.answer(self._context):
-            if isinstance(piece, Evidence):
-                self._evidence.append(piece)
-                continue
-            if self._first_token_seconds is None:
-                self._first_token_seconds = time.perf_counter() - self._started
-            self._texts.append(piece)
-            yield piece
-        self._finish()
-
-    def _finish(self) -> None:
-        if self._answer is not None:
-            return
-        text = "".join(self._texts).strip()
-        total = time.perf_counter() - self._started
-        first = total if self._first_token_seconds is None else self._first_token_seconds
-        self._answer = Answer(
-            text=text,
-            asked_at_seconds=self._context.asked_at_seconds,
-            evidence=tuple(self._evidence),
-            timing=Timing(retrieval_seconds=self._retrieval_seconds, first_token_seconds=first, total_seconds=total),
-            dropped_frames=self._dropped_frames,
-        )
-        if text:
-            self._chat.record(self._context.question, text, self._context.asked_at_seconds)

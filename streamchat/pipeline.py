@@ -15,9 +15,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from streamchat.answering import AnswerStream
 from streamchat.camera import PushSource
 from streamchat.channel import Channel
-from streamchat.engine import AnswerStream, StreamChat
+from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
 from streamchat.history import History
 from streamchat.memory.store import Snapshot

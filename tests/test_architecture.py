@@ -27,6 +27,7 @@ FLOORS = {
     "streamchat.models": 2,
     "streamchat.memory": 2,
     "streamchat.retrieval": 3,
+    "streamchat.answering": 3,
     "streamchat.standing": 3,
     "streamchat.engine": 4,
     "streamchat.pipeline": 5,

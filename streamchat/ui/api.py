@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.events import api
 
-from streamchat.engine import AnswerStream, check_question
+from streamchat.answering import AnswerStream, check_question
 from streamchat.errors import InputError, StreamChatError
 from streamchat.types import Evidence
 from streamchat.ui.sessions import Visit, Visitors

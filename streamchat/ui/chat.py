@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from streamchat.engine import AnswerStream, check_question
+from streamchat.answering import AnswerStream, check_question
 from streamchat.errors import InputError, StreamChatError
 from streamchat.standing import MOST_STANDING
 from streamchat.types import Answer

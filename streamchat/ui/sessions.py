@@ -14,12 +14,13 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
+from streamchat.answering import AnswerStream
 from streamchat.camera import PushSource
 from streamchat.checkpoints.choosing import Choice, Entry
 from streamchat.checkpoints.stored import download
 from streamchat.config import Options
 from streamchat.embedding import minilm
-from streamchat.engine import AnswerStream, StreamChat
+from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.history import FIRST_BIN_SECONDS, STRIP_BINS, History, Strip
 from streamchat.models import AUTO, load_best, load_model
