@@ -155,6 +155,7 @@ const drawTree = ({ all, nodes, gone }) => {
     svg.style.height = Math.max(levels, 3) * ROW + 'px';
     for (const row of state.rows.values()) layer(row);
   } else nodes.forEach(layer);
+  svg.classList.toggle('dense', state.rows.size > svg.clientWidth / 5);
   svg.setAttribute('viewBox', `0 0 ${Math.max(state.end, 1e-3)} ${Math.max(levels, 3) * ROW}`);
 };
 

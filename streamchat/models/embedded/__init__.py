@@ -59,7 +59,7 @@ class EmbeddedModel:
     def caption(self, clip: Clip) -> Caption:
         """What is to be seen in a clip's keyframes: text, typed observations, and a vector for retrieval.
 
-        Between keyframes it lets questions go first.
+        Again and again it lets questions go first.
         """
         observations, image = self._observe(
             clip.keyframes, clip.starts_scene, frozenset(), between=self._questions.let_go_first

@@ -96,12 +96,8 @@ class Seer:
         self._sights: dict[int, tuple[weakref.ref[np.ndarray], Sight]] = {}
 
     def look_at(self, frames: Sequence[Frame], between: Callable[[], None]) -> list[Sight]:
-        """What is to be seen in frames, in time order; `between` is called before each is looked at."""
-        sights = []
-        for frame in frames:
-            between()
-            sights.append(self._sight(frame))
-        return sights
+        """What is to be seen in frames, in time order; `between` is called again and again while they are looked at."""
+        return [self._sight(frame, between) for frame in frames]
 
     def has_seen(self, frame: Frame) -> bool:
         """Whether a frame was looked at."""
@@ -113,25 +109,28 @@ class Seer:
         """What the detector sees in a picture or a crop, uint8 [H, W, 3] RGB."""
         return self._detector.find(picture)
 
-    def _sight(self, frame: Frame) -> Sight:
+    def _sight(self, frame: Frame, between: Callable[[], None]) -> Sight:
         key = id(frame.data)
         with self._lock:
             known = self._sights.get(key)
         if known is not None and known[0]() is frame.data:
             return replace(known[1], pts_seconds=frame.pts_seconds)
         started = time.perf_counter()
-        sight = self._look(frame)
+        sight = self._look(frame, between)
         taken = time.perf_counter() - started
         with self._lock:
             self.look_seconds += LOOK_SHARE * (taken - self.look_seconds)
             self._sights[key] = (weakref.ref(frame.data, lambda _: self._sights.pop(key, None)), sight)
         return sight
 
-    def _look(self, frame: Frame) -> Sight:
+    def _look(self, frame: Frame, between: Callable[[], None]) -> Sight:
         view = without_bars(frame.data)
         picture = view.crop(frame.data)
+        between()
         things = self._things(picture)
+        between()
         lines = self._reader.read(picture)
+        between()
         hsv = cv2.cvtColor(picture[::4, ::4], cv2.COLOR_RGB2HSV)
         return Sight(
             pts_seconds=frame.pts_seconds,
