@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import films
 import pytest
+from conftest import picture
 
 from streamchat.config import Options
 from streamchat.errors import InputError
 from streamchat.ui import components, examples
-from streamchat.ui.sessions import SharedModel, Visitors
+from streamchat.ui.sessions import SharedModel, Visit, Visitors
 from streamchat.video import open_video
 
 WAIT_SECONDS = 60.0
@@ -82,6 +84,105 @@ def test_a_question_waits_for_the_end_only_when_it_is_about_it_and_can_be_stoppe
     assert next(waiting) < 1.0
     visitors.close("one")
     assert list(waiting) == []
+
+
+def test_only_so_many_visitors_at_once_and_a_place_that_is_left_is_free() -> None:
+    visitors = Visitors(SharedModel("fake"), Options(), most=1)
+    visitors.open("one", films.bikes())
+    visitors.open("one", films.bikes())  # who has a place may open another film
+    with pytest.raises(InputError, match="all 1 places are taken by other visitors: try again"):
+        visitors.open("two", films.bikes())
+    visitors.close("one")
+    visitors.open("two", films.bikes())
+    visitors.close_all()
+
+
+def test_a_page_is_known_by_a_secret_that_is_forgotten_with_it(visitors: Visitors) -> None:
+    visitors.open("one", films.bikes())
+    key = visitors.key_of("one")
+    assert key == visitors.key_of("one") != visitors.key_of("two")
+    assert visitors.by_key(key) is visitors.get("one")
+    assert visitors.by_key("one") is None
+    visitors.leave(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
+    assert visitors.by_key(key) is None
+    assert session_threads() == []
+
+
+def push(visit: Visit, start: float, count: int) -> None:
+    seen = visit.session.stats().frames_seen
+    for number in range(count):
+        visit.push(picture(10 * number, 90, 160), start + number / 10)
+    assert visit.session.wait_until(lambda stats: stats.frames_seen == seen + count, WAIT_SECONDS)
+
+
+def test_a_camera_that_was_stopped_goes_on_in_the_same_memory(visitors: Visitors) -> None:
+    visitors.open_camera("one")
+    push(visitors.watching("one", None), 0.0, 20)
+    assert "".join(visitors.watching("one", None).ask("What is shown?", 0.0))
+    visitors.open_camera("one")
+    visit = visitors.watching("one", None)
+    push(visit, 0.0, 5)
+    assert visit.session.stats().position_seconds == pytest.approx(1.9 + 1.0 + 0.4)
+    assert len(visit.session.engine.memory.dialogue) == 1
+
+
+def test_a_saved_session_goes_on_in_its_own_film_and_not_in_another(visitors: Visitors, tmp_path: Path) -> None:
+    file = tmp_path / "a.streamchat"
+    visitors.open("one", films.bikes())
+    visit = visitors.watching("one", None)
+    visit.session.play_until(5.0)
+    assert visit.session.wait_until(lambda stats: stats.position_seconds > 4.9, WAIT_SECONDS)
+    visitors.save("one", file)
+    visitors.load("two", file)
+    loaded = visitors.watching("two", None)
+    assert loaded.ask("What was shown?", 0.0).asked_at_seconds <= 4.97
+    visitors.open("two", films.bikes())
+    visit = visitors.watching("two", None)
+    visit.take_in_the_rest()
+    assert visit.session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
+    spans = [root.span for root in visit.session.snapshot().roots]
+    assert spans[0].start == 0.0
+    assert [span.end for span in spans[:-1]] == [span.start for span in spans[1:]]
+    assert visit.session.stats().position_seconds == pytest.approx(9.96, abs=0.01)
+    visitors.load("two", file)
+    visitors.open("two", films.bigbuckbunny())
+    assert visitors.watching("two", None).session.snapshot().roots == ()
+
+
+def test_a_file_that_cannot_be_loaded_leaves_what_there_was(visitors: Visitors, tmp_path: Path) -> None:
+    visitors.open("one", films.bikes())
+    (tmp_path / "a.streamchat").write_text("junk")
+    with pytest.raises(InputError, match="cannot open the session"):
+        visitors.load("one", tmp_path / "a.streamchat")
+    assert visitors.watching("one", None).film == films.bikes()
+
+
+def test_what_is_chosen_is_for_the_next_session_of_that_visitor(visitors: Visitors) -> None:
+    visitors.open("one", films.bikes())
+    visitors.choose("one", Options(memory_bytes=2**24))
+    assert visitors.watching("one", None).session.engine.options.memory_bytes == Options().memory_bytes
+    visitors.open("one", films.bikes())
+    visitors.open("two", films.bikes())
+    assert visitors.watching("one", None).session.engine.options.memory_bytes == 2**24
+    assert visitors.watching("two", None).session.engine.options.memory_bytes == Options().memory_bytes
+
+
+def test_standing_questions_hold_for_the_sessions_to_come(visitors: Visitors) -> None:
+    visitors.wait_for("one", ["a dog appears"])
+    visitors.open("one", films.bikes())
+    assert visitors.watching("one", None).session.engine.standing.questions == ("a dog appears",)
+    with pytest.raises(InputError, match="at most 8"):
+        visitors.wait_for("one", [str(number) for number in range(9)])
+    assert visitors.watching("one", None).session.engine.standing.questions == ("a dog appears",)
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_one_there_is() -> None:
+    model = SharedModel("fake")
+    before = model.get()
+    with pytest.raises(InputError, match="unknown model 'nope'"):
+        model.switch("nope")
+    assert model.get() is before
+    assert model.spec == "fake"
 
 
 def test_what_comes_from_outside_is_escaped_on_the_page() -> None:
