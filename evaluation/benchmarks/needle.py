@@ -46,6 +46,7 @@ class Needle:
 
     name = "needle"
     repeats_pictures = True
+    problems = ()  # it is made on the spot
 
     def __init__(self, choice: Choice) -> None:
         self._seed = choice.seed
