@@ -68,50 +68,50 @@ def read(path: Path) -> Annotations:
     reader = _Reader()
     try:
         text = path.read_text(encoding="utf-8")
-        entries = reader.lines(text) if path.suffix == ".jsonl" else _entries(json.loads(text))
+        entries = reader.lines(text) if path.suffix == ".jsonl" else reader.listed(json.loads(text))
     except FileNotFoundError:
         raise InputError(f"there is no file {str(path)!r}: give --root a folder that holds it") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from None
-    if not entries:
+    if not reader.entries:
         raise InputError(
             f"{path} is not a file of questions: it must hold a list of entries "
             '{"info": {"video_path", "class_1", "class_2"}, "breakpoint": [{"time", "question", "answer", "class"}]}'
         )
-    rows = [row for number, (where, entry) in enumerate(entries) for row in reader.rows(number, where, entry)]
+    rows = [row for number, where, entry in entries for row in reader.rows(number, where, entry)]
     table = Dataset.from_dict({name: [row[name] for row in rows] for name in FEATURES}, features=FEATURES)
-    return Annotations(table, len(entries), tuple(reader.problems), tuple(reader.remarks))
-
-
-def _entries(content: Any) -> list[tuple[str, Any]]:
-    """The entries of a list, each with what it is called; none if it is no list."""
-    return [(f"entry {number}", entry) for number, entry in enumerate(content)] if isinstance(content, list) else []
+    return Annotations(table, reader.entries, tuple(reader.problems), tuple(reader.remarks))
 
 
 @dataclass(slots=True)
 class _Reader:
     """Checks entries one by one and notes what is wrong."""
 
+    entries: int = 0  # met so far
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
-    def lines(self, text: str) -> list[tuple[str, Any]]:
-        """The entries of a file that has one on each line; a line that is no JSON keeps its number, and is a problem."""
-        entries: list[tuple[str, Any]] = []
-        for number, line in enumerate(text.split("\n"), 1):
+    def listed(self, content: Any) -> list[tuple[int, str, Any]]:
+        """The entries of a list, each with its number and what it is called; none if it is no list."""
+        entries = content if isinstance(content, list) else []
+        self.entries = len(entries)
+        return [(number, f"entry {number}", entry) for number, entry in enumerate(entries)]
+
+    def lines(self, text: str) -> list[tuple[int, str, Any]]:
+        """The entries of a file that has one on each line; one that is no JSON is a problem, and keeps its number."""
+        entries: list[tuple[int, str, Any]] = []
+        for line_number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
                 continue
             try:
-                entries.append((f"line {number}", json.loads(line)))
+                entries.append((self.entries, f"line {line_number}", json.loads(line)))
             except ValueError as error:
-                self.problems.append(f"line {number}: cannot be read as JSON: {error}")
-                entries.append((f"line {number}", None))
+                self.problems.append(f"line {line_number}: cannot be read as JSON: {error}")
+            self.entries += 1
         return entries
 
     def rows(self, number: int, where: str, entry: Any) -> Iterator[dict[str, Any]]:
         """The sound questions of an entry, whose place in the file is `where`."""
-        if entry is None and self.problems and self.problems[-1].startswith(f"{where}: "):
-            return
         info = entry.get("info") if isinstance(entry, dict) else None
         points = entry.get("breakpoint") if isinstance(entry, dict) else None
         if not isinstance(info, dict) or not isinstance(points, list):
