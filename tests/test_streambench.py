@@ -17,7 +17,7 @@ import hub_server
 import pytest
 from benchmark_roots import FILE, entries, point
 
-from evaluation import annotations
+from evaluation import annotations, tab
 from evaluation.__main__ import main
 from evaluation.benchmarks.jsonl import OwnVideos
 from evaluation.benchmarks.streambench import REPO, StreamBench, validate
@@ -220,6 +220,33 @@ class TestFolder:
         (tmp_path / "empty").mkdir()
         assert main(["validate", "streambench", "--root", str(tmp_path / folder)]) == 2
         assert said in capsys.readouterr().err
+
+
+class TestTab:
+    """What the app's tab finds in a folder before it runs anything."""
+
+    def settings(self, root: Path, subset: int = 0) -> tab.Settings:
+        return tab.Settings(
+            benchmark="streambench",
+            root=str(root),
+            model="fake",
+            preset="base",
+            methods=["memory"],
+            judge="exact",
+            subset=subset,
+            seed=0,
+        )
+
+    def test_data_is_there_when_the_videos_of_what_was_chosen_are(self, root: Path, tmp_path: Path) -> None:
+        assert tab.lacks_data(self.settings(tmp_path / "nowhere"))
+        assert not tab.lacks_data(self.settings(root))
+        assert not tab.lacks_data(self.settings(root / FILE))
+        chosen = StreamBench(Choice(root=root, subset=2)).samples()
+        for video in root.rglob("*.mp4"):
+            if video.name not in {Path(sample.video).name for sample in chosen}:
+                video.unlink()  # as after a download for these only, or one that was cut
+        assert not tab.lacks_data(self.settings(root, subset=2))
+        assert tab.lacks_data(self.settings(root))
 
 
 class TestUnpacking:
