@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
 
     judge = commands.add_parser("judge", help="grade a run's answers")
     judge.add_argument("run", type=Path, help="folder of the run")
-    judge.add_argument("--judge", default="semantic", help="exact, semantic, llama3[:MODEL], openai:URL#NAME")
+    judge.add_argument("--judge", default="semantic", help="exact, semantic, llama3[:FOLDER], openai:URL#NAME")
 
     report = commands.add_parser("report", help="tables and plots of one or more runs")
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
@@ -194,7 +194,7 @@ def _prepared(arguments: argparse.Namespace, team: processes.Alone | processes.T
     team.together(prepare)
     run, benchmark = prepared[0]
     if first and benchmark.problems:
-        print(f"{len(benchmark.problems)} problems in the questions; `validate` lists them", file=sys.stderr)
+        print(f"problems in the questions: {len(benchmark.problems)}; `validate` lists them", file=sys.stderr)
     return run, benchmark
 
 

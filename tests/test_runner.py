@@ -92,6 +92,7 @@ class TestRun:
         assert set(rows) == {"0-0", "0-1", "0-2", "0-3", "1-0", "1-1", "2-0"}
         assert "gone.mp4 is not below" in rows["2-0"]["error"]
         assert rows["1-1"]["past_the_end"]
+        assert not rows["1-0"]["past_the_end"]
         assert rows["1-1"]["asked_at_seconds"] < 6
         assert rows["0-2"]["answer"]
         pictures = {row["pictures"] for row in rows.values() if row["error"] is None}
@@ -360,10 +361,20 @@ class TestBaselines:
         assert times[-1] == pytest.approx(399.8)
         assert times == sorted(times)
 
+    @pytest.mark.parametrize("method", [Recent, Uniform])
+    def test_a_short_film_fills_the_pictures_too(self, method: Any, fake_model: Model) -> None:
+        session = method(fake_model, Options(max_pictures=32), WordEmbedder())
+        for frame in self.frames(10):
+            session.push(frame)
+        times = self.times(session)
+        assert len(times) == 32
+        assert times == sorted(set(times))
+        assert times[0] < 0.5
+        assert times[-1] == 9.8
+
     def test_blind_sees_nothing(self, fake_model: Model) -> None:
         session = Blind(fake_model, Options(), WordEmbedder())
-        for frame in self.frames(3):
-            session.push(frame)
+        assert not any(map(session.push, list(self.frames(3))))
         stream = session.stream_answer("What?", 2.0)
         assert stream.pictures == 0
         assert int(stream._context.newest.data.max()) == 0
@@ -435,6 +446,11 @@ class TestCommandLine:
             ),
             (["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--subset", "99"], "from 1 to 6 questions"),
             (["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--model", "nope"], "unknown model 'nope'"),
+            (
+                ["run", "streambench", "--root", "{root}", "--model", "fake", "--out", "{root}/Ego/bikes.mp4"],
+                "a folder",
+            ),
+            (["run", "needle", "--model", "fake", "--subset", "0", "--out", "{tmp}/r"], "from 24 to 144, got 0"),
             (["judge", "{tmp}/r"], "is not the folder of a run"),
             (["report", "{tmp}/r", "--out", "{tmp}/o"], "is not the folder of a run"),
         ],
@@ -444,6 +460,27 @@ class TestCommandLine:
     ) -> None:
         assert main([argument.format(root=root, tmp=tmp_path) for argument in arguments]) == 2
         assert said in capsys.readouterr().err
+
+    def test_an_error_that_nobody_foresaw_says_what_it_is(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("evaluation.report.write", lambda *_: {}["judge"])
+        assert main(["report", str(tmp_path), "--out", str(tmp_path)]) == 1
+        assert "error: KeyError: 'judge' (STREAMCHAT_LOG=debug shows where)" in capsys.readouterr().err
+
+    def test_judging_a_run_without_answers_says_so(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        runner.begin_folder(config(fake_model), bench, RunFolder(tmp_path / "run"))
+        assert main(["judge", str(tmp_path / "run"), "--judge", "exact"]) == 2
+        assert "has no answers yet" in capsys.readouterr().err
+
+    def test_questions_that_are_left_out_are_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        root = benchmark_roots.write(tmp_path / "root", [*benchmark_roots.entries(), "none"])
+        run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", "blind"]
+        assert main([*run, "--out", str(tmp_path / "run")]) == 0
+        assert "problems in the questions: 1; `validate` lists them" in capsys.readouterr().err
+        assert RunFolder(tmp_path / "run").described()["problems"] == 1
 
     def test_from_data_to_a_report(self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for method in ("memory", "recent"):
