@@ -63,7 +63,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1")
     run.add_argument("--method", default="memory", help=f"{', '.join(METHODS)} (default: memory)")
     run.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
-    run.add_argument("--no-repeats", action="store_true", help="leave out questions that stand there twice")
+    run.add_argument(
+        "--no-repeats", action="store_true", help="leave out questions that stand there twice; needles do not"
+    )
     _choice(run)
 
     judge = commands.add_parser("judge", help="grade a run's answers")
@@ -77,7 +79,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _choice(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--subset", type=int, default=None, metavar="N", help="only N questions, shared out by type")
+    command.add_argument(
+        "--subset", type=int, default=None, metavar="N", help="only N questions (and their repeats), shared out by type"
+    )
     command.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
 
 

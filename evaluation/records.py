@@ -84,7 +84,7 @@ class RunFolder:
         identity = found.get(IDENTITY) if isinstance(found, dict) else None
         wrong = [*_lacking(found, DESCRIBED), *_lacking(identity, IDENTIFIED)]
         if wrong:
-            raise InputError(f"{self.path} is not the folder of a run: its {RUN} has no sound {' and '.join(wrong)}")
+            raise InputError(f"{self.path} is not the folder of a run: its {RUN} lacks {', '.join(wrong)}")
         return dict(found)
 
     @contextmanager
@@ -160,9 +160,7 @@ def read_rows(file: Path, keys: Iterable[str] = ()) -> list[Row]:
             raise InputError(f"line {number} of {file} is damaged: delete that line and start again")
         wanted = [*keys, *(ANSWERED if "error" in keys and row.get("error") is None else ())]
         if missing := [key for key in wanted if key not in row]:
-            raise InputError(
-                f"line {number} of {file} has no {' and '.join(missing)}: delete that line and start again"
-            )
+            raise InputError(f"line {number} of {file} lacks {', '.join(missing)}: delete that line and start again")
         rows.append(row)
     return rows
 

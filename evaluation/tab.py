@@ -169,7 +169,8 @@ class EvaluationTab:
                 tables, files = _written(folders) if judged else (None, None)
                 yield _shown(status=_status(line, busy=True), live=live, tables=tables, files=files, running=True)
             if not self._stop.is_set():
-                text = "Done."
+                failed = sum(row["error"] is not None for folder in folders for row in folder.rows())
+                text = f"Done. {failed} questions failed; Run tries them again." if failed else "Done."
         except Exception as error:
             log.error("evaluation failed", exc_info=None if isinstance(error, StreamChatError) else error)
             text = f"It stopped: {error}. What was answered is kept."
