@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -17,6 +15,10 @@ from streamchat import plugin
 from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError, exit_code
 from streamchat.prompts import clock
+
+if TYPE_CHECKING:
+    from evaluation import processes, runner
+    from evaluation.samples import Benchmark
 
 METHODS = ("memory", "recent", "uniform", "blind")
 EPILOG = """\
@@ -27,7 +29,8 @@ from nothing to a report:
   python -m evaluation judge runs/memory --judge semantic      (and runs/recent)
   python -m evaluation report runs/memory runs/recent --out report
 
-A run that was ended goes on where it was with the same command. Many processes share one run:
+A run that was ended goes on where it was with the same command, which also asks again what failed. Many processes
+share one run, each with a GPU of its own, or on CPUs (where `accelerate launch` would start only one):
   torchrun --nproc-per-node 4 -m evaluation run ...
 Exit codes: 0 done, 1 done with recorded failures, or failed on the way, 2 bad input.
 """
@@ -61,12 +64,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1")
     run.add_argument("--method", default="memory", help=f"{', '.join(METHODS)} (default: memory)")
     run.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
-    run.add_argument("--no-repeats", action="store_true", help="leave out questions that stand there twice")
+    run.add_argument(
+        "--no-repeats", action="store_true", help="leave out questions that stand there twice; needles do not"
+    )
     _choice(run)
 
     judge = commands.add_parser("judge", help="grade a run's answers")
     judge.add_argument("run", type=Path, help="folder of the run")
-    judge.add_argument("--judge", default="semantic", help="exact, semantic, llama3[:MODEL], openai:URL#NAME")
+    judge.add_argument("--judge", default="semantic", help="exact, semantic, llama3[:FOLDER], openai:URL#NAME")
 
     report = commands.add_parser("report", help="tables and plots of one or more runs")
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
@@ -77,7 +82,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _choice(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--subset", type=int, default=None, metavar="N", help="only N questions, shared out by type")
+    command.add_argument(
+        "--subset", type=int, default=None, metavar="N", help="only N questions (and their repeats), shared out by type"
+    )
     command.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
 
 
@@ -136,6 +143,35 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from evaluation import processes, runner
+    from evaluation.records import RunFolder
+
+    team, folder = processes.join(), RunFolder(arguments.out)
+    run, benchmark = _prepared(arguments, team)
+
+    def work() -> int:
+        failed = 0
+        with tqdm(unit="question", disable=not sys.stderr.isatty()) as bar:
+            for progress in runner.answers(run, benchmark, folder, share=team.share):
+                failed = progress.failed
+                bar.total = progress.questions
+                bar.set_description(f"{Path(progress.video).name[:24]} {clock(progress.seconds)}", refresh=False)
+                bar.update(progress.answered - bar.n)
+        return failed
+
+    failed = sum(team.together(work))
+    team.leave()
+    if failed:
+        print(
+            f"{failed} questions failed; {arguments.out} says why, and the same command tries them again",
+            file=sys.stderr,
+        )
+    print(arguments.out)
+    return 1 if failed else 0
+
+
+def _prepared(arguments: argparse.Namespace, team: processes.Alone | processes.Team) -> tuple[runner.Run, Benchmark]:
+    """What is run over what, the same in all processes; the first has made the folder, or found it to be this run's."""
     from evaluation import runner
     from evaluation.methods import check_method
     from evaluation.records import RunFolder
@@ -143,52 +179,31 @@ def _run(arguments: argparse.Namespace) -> int:
     from streamchat.embedding import minilm
     from streamchat.models import load_model
 
-    check_method(arguments.method)
-    options = Options.preset(arguments.preset, seed=arguments.seed)
+    first = team.share.rank == 0
     choice = Choice(root=arguments.root, subset=arguments.subset, repeats=not arguments.no_repeats, seed=arguments.seed)
-    benchmark = plugin.load("evaluation.benchmarks", arguments.benchmark).build(choice)
-    share, device, first = _share(arguments.device)
-    run = runner.Run(
-        model=load_model(arguments.model, device=device),
-        model_spec=arguments.model,
-        method=arguments.method,
-        preset=arguments.preset,
-        options=options,
-        embedder=minilm(),
-    )
-    folder = RunFolder(arguments.out)
-    with first:
-        folder.begin(run.identity(benchmark), runner.about(benchmark))
-    failed = 0
-    with tqdm(unit="question", disable=not sys.stderr.isatty()) as bar:
-        for progress in runner.answers(run, benchmark, folder, share=share):
-            failed = progress.failed
-            bar.total = progress.questions
-            bar.set_description(f"{Path(progress.video).name[:24]} {clock(progress.seconds)}", refresh=False)
-            bar.update(progress.answered - bar.n)
-    if failed:
-        print(f"{failed} questions failed; {arguments.out} says why", file=sys.stderr)
-    print(arguments.out)
-    return 1 if failed else 0
+    prepared: list[tuple[runner.Run, Benchmark]] = []
 
+    def prepare() -> None:
+        check_method(arguments.method)
+        options = Options.preset(arguments.preset, seed=arguments.seed)
+        benchmark = plugin.load("evaluation.benchmarks", arguments.benchmark).build(choice)
+        run = runner.Run(
+            model=load_model(arguments.model, device=team.device(arguments.device)),
+            model_spec=arguments.model,
+            method=arguments.method,
+            preset=arguments.preset,
+            options=options,
+            embedder=minilm(),
+        )
+        if first:
+            runner.begin_folder(run, benchmark, RunFolder(arguments.out))
+        prepared.append((run, benchmark))
 
-def _share(device: str | None) -> tuple[Any, str | None, AbstractContextManager[Any]]:
-    """This process's part of the work, its device, and a context in which the first process goes before the others.
-
-    Started by torchrun or `accelerate launch`, each process has its own GPU, if there are any.
-    """
-    from evaluation.runner import Share
-
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Share(), device, nullcontext()
-    import torch
-    from accelerate import PartialState
-
-    state = PartialState(cpu=not torch.cuda.is_available())
-    if device is None and torch.cuda.is_available():
-        device = f"cuda:{state.local_process_index}"
-    share = Share(rank=state.process_index, of=state.num_processes)
-    return share, device, state.main_process_first()
+    team.together(prepare)
+    run, benchmark = prepared[0]
+    if first and benchmark.problems:
+        print(f"problems in the questions: {len(benchmark.problems)}; `validate` lists them", file=sys.stderr)
+    return run, benchmark
 
 
 def _judge(arguments: argparse.Namespace) -> int:

@@ -48,7 +48,8 @@ class Annotations:
     """The questions of a file, one row each, in the order of the file; and what is wrong with it."""
 
     table: Dataset
-    problems: tuple[str, ...]  # each names the file's entry; what it speaks of was left out
+    entries: int  # of the file, sound or not
+    problems: tuple[str, ...]  # each names the file's entry or line; what it speaks of was left out
     remarks: tuple[str, ...]  # what is odd, and runs all the same
 
     def samples(self) -> list[Sample]:
@@ -64,35 +65,53 @@ def read(path: Path) -> Annotations:
 
     Raises InputError if it is not JSON, or has no entries at all.
     """
+    reader = _Reader()
     try:
         text = path.read_text(encoding="utf-8")
-        lines = path.suffix == ".jsonl"
-        entries = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+        entries = reader.lines(text) if path.suffix == ".jsonl" else reader.listed(json.loads(text))
     except FileNotFoundError:
         raise InputError(f"there is no file {str(path)!r}: give --root a folder that holds it") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(entries, list) or not entries:
+    if not reader.entries:
         raise InputError(
             f"{path} is not a file of questions: it must hold a list of entries "
             '{"info": {"video_path", "class_1", "class_2"}, "breakpoint": [{"time", "question", "answer", "class"}]}'
         )
-    reader = _Reader()
-    rows = [row for number, entry in enumerate(entries) for row in reader.rows(number, entry)]
-    table = Dataset.from_list(rows, features=FEATURES)
-    return Annotations(table, tuple(reader.problems), tuple(reader.remarks))
+    rows = [row for number, where, entry in entries for row in reader.rows(number, where, entry)]
+    table = Dataset.from_dict({name: [row[name] for row in rows] for name in FEATURES}, features=FEATURES)
+    return Annotations(table, reader.entries, tuple(reader.problems), tuple(reader.remarks))
 
 
 @dataclass(slots=True)
 class _Reader:
     """Checks entries one by one and notes what is wrong."""
 
+    entries: int = 0  # met so far
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
-    def rows(self, number: int, entry: Any) -> Iterator[dict[str, Any]]:
-        """The sound questions of an entry."""
-        where = f"entry {number}"
+    def listed(self, content: Any) -> list[tuple[int, str, Any]]:
+        """The entries of a list, each with its number and what it is called; none if it is no list."""
+        entries = content if isinstance(content, list) else []
+        self.entries = len(entries)
+        return [(number, f"entry {number}", entry) for number, entry in enumerate(entries)]
+
+    def lines(self, text: str) -> list[tuple[int, str, Any]]:
+        """The entries of a file that has one on each line; one that is no JSON is a problem, and keeps its number."""
+        entries: list[tuple[int, str, Any]] = []
+        for line_number, line in enumerate(text.split("\n"), 1):
+            if not line.strip():
+                continue
+            try:
+                entries.append((self.entries, f"line {line_number}", json.loads(line)))
+            except ValueError as error:
+                self.problems.append(f"line {line_number}: cannot be read as JSON: {error}")
+            self.entries += 1
+        return entries
+
+    def rows(self, number: int, where: str, entry: Any) -> Iterator[dict[str, Any]]:
+        """The sound questions of an entry, whose place in the file is `where`."""
         info = entry.get("info") if isinstance(entry, dict) else None
         points = entry.get("breakpoint") if isinstance(entry, dict) else None
         if not isinstance(info, dict) or not isinstance(points, list):
@@ -163,7 +182,7 @@ def repeats(table: Dataset) -> list[int]:
     """The rows that repeat an earlier (video, question, time)."""
     seen: set[tuple[Any, ...]] = set()
     found = []
-    for number, key in enumerate(zip(table["video"], table["question"], table["time_seconds"], strict=True)):
+    for number, key in enumerate(_asked(table)):
         if key in seen:
             found.append(number)
         seen.add(key)
@@ -174,6 +193,25 @@ def without_repeats(table: Dataset) -> Dataset:
     """The table less its repeats."""
     dropped = set(repeats(table))
     return table.select([number for number in range(len(table)) if number not in dropped])
+
+
+def chosen(table: Dataset, count: int | None, seed: int = 0, *, with_repeats: bool = True) -> Dataset:
+    """A sample of `count` questions (None: all), and with them their repeats, if those are wanted.
+
+    It is drawn from the table without repeats, so that with them it has the same videos as without. InputError if
+    `count` is not from 1 to the number of different questions.
+    """
+    once = without_repeats(table)
+    drawn = once if count is None else subset(once, count, seed)
+    if not with_repeats:
+        return drawn
+    keys = set(_asked(drawn))
+    return table.select([number for number, key in enumerate(_asked(table)) if key in keys])
+
+
+def _asked(table: Dataset) -> Iterator[tuple[Any, ...]]:
+    """What is the same in rows that repeat each other."""
+    return zip(table["video"], table["question"], table["time_seconds"], strict=True)
 
 
 def subset(table: Dataset, count: int, seed: int = 0) -> Dataset:

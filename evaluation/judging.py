@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from evaluation.judges.base import Grade, Item, Judge
-from evaluation.records import Row, RunFolder, Writer, read_rows
+from evaluation.records import Row, RunFolder, Writer, answer_digest, read_rows
+from streamchat.errors import InputError
 
 GRADES = "grades.{}.ndjson"  # not .jsonl: only answers are
+GRADE = ("id", "judge", "correct", "score", "ungraded")
 LONGEST_NAME = 80
 
 
 def grades_file(folder: RunFolder, judge_name: str) -> Path:
-    """Where the grades of a judge stand."""
-    return folder.path / GRADES.format(re.sub(r"[^\w.]+", "-", judge_name).strip("-")[:LONGEST_NAME])
+    """Where the grades of a judge stand; judges whose names differ only in signs have different files."""
+    name = re.sub(r"[^\w.]+", "-", judge_name).strip("-")[:LONGEST_NAME]
+    return folder.path / GRADES.format(f"{name}.{hashlib.sha256(judge_name.encode()).hexdigest()[:8]}")
 
 
 def judge(folder: RunFolder, judge: Judge) -> Iterator[tuple[int, int]]:
     """Grade what this judge has not graded yet; gives how many answers have been judged, and how many there are.
 
-    A question without an answer is ungraded.
+    A question without an answer is ungraded; when it is answered later, that answer is judged. Raises InputError if
+    nothing was asked yet.
     """
     rows = folder.rows()
+    if not rows:
+        raise InputError(f"{folder.path} has no answers yet: run it first")
     file = grades_file(folder, judge.name)
     with Writer(file) as writer:
-        done = {row["id"]: row for row in read_rows(file)}
+        digests = {row["id"]: answer_digest(row) for row in rows}
+        of_this = (grade for grade in read_rows(file, GRADE) if grade["judge"] == judge.name)
+        done = {grade["id"]: grade for grade in of_this if grade.get("answer_digest") == digests.get(grade["id"])}
         waiting = [row for row in rows if row["id"] not in done]
         yield len(done), len(rows)
         for start in range(0, len(waiting), judge.batch):
@@ -36,7 +45,8 @@ def judge(folder: RunFolder, judge: Judge) -> Iterator[tuple[int, int]]:
                 done[row["id"]] = {
                     "id": row["id"],
                     "judge": judge.name,
-                    "comparable": judge.comparable,
+                    "caveat": judge.caveat,
+                    "answer_digest": digests[row["id"]],
                     **asdict(grade),
                 }
                 writer.write(done[row["id"]])
@@ -54,6 +64,6 @@ def grades_of(folder: RunFolder) -> dict[str, dict[str, Row]]:
     """The grades of a run by judge and question."""
     found: dict[str, dict[str, Row]] = {}
     for file in sorted(folder.path.glob(GRADES.format("*"))):
-        for row in read_rows(file):
+        for row in read_rows(file, GRADE):
             found.setdefault(row["judge"], {})[row["id"]] = row
     return found

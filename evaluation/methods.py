@@ -1,7 +1,8 @@
 """What is compared: the product, and the plain baselines that it has to beat, with the same model and prompts.
 
-Every method is shown the frames in order, and answers from what it was shown so far. Its pictures are at most
-`Options.max_pictures`, so that all have the same visual budget; the dialogue goes on within a video for all of them.
+Every method is shown the frames in order, and answers from what it was shown so far, with at most
+`Options.max_pictures` pictures. A baseline that sees always has that many, once so many frames were shown, so that it
+never has fewer than the product; the dialogue goes on within a video for all of them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from streamchat.memory.dialogue import DialogueMemory
 from streamchat.models.base import Model
 from streamchat.types import Clip, Context, DialogueTurn, Frame, Span, Visual
 
-BASELINE_FPS = 1.0  # frames a second of the stream that a baseline takes, as is usual
+RECENT_FPS = 1.0  # frames a second of the stream that `recent` takes, as is usual
 
 
 class Baseline(ABC):
@@ -39,11 +40,10 @@ class Baseline(ABC):
         self._dialogue = DialogueMemory()
         self._tokens: dict[int, torch.Tensor] = {}  # by the frame's index, of the frames that are held
         self._newest: Frame | None = None
-        self._next_seconds = 0.0
 
     @abstractmethod
-    def hold(self, frame: Frame) -> None:
-        """Take one frame of each second."""
+    def hold(self, frame: Frame) -> bool:
+        """Take a frame, or not; whether it was taken."""
 
     @abstractmethod
     def chosen(self, most: int) -> Sequence[Frame]:
@@ -52,11 +52,7 @@ class Baseline(ABC):
     def push(self, frame: Frame) -> bool:
         """Show the next frame; True if it was held."""
         self._newest = frame
-        if frame.pts_seconds < self._next_seconds:
-            return False
-        self._next_seconds = frame.pts_seconds + 1 / BASELINE_FPS
-        self.hold(frame)
-        return True
+        return self.hold(frame)
 
     def stream_answer(self, question: str, at_seconds: float) -> AnswerStream:
         """Answer from the frames chosen and the newest one; InputError if there is none yet."""
@@ -107,38 +103,24 @@ class Baseline(ABC):
         return torch.stack(list(self._tokens.values()))
 
 
-class Recent(Baseline):
-    """The newest frames, one a second."""
+class Spread:
+    """Frames spread evenly over all that was shown, at least `count` of them and at most twice as many."""
 
-    def __init__(self, model: Model, options: Options, embedder: TextEmbedder) -> None:
-        super().__init__(model, options, embedder)
-        self._frames: list[Frame] = []
-
-    def hold(self, frame: Frame) -> None:
-        """Keep the newest, as many as are shown at most."""
-        self._frames = [*self._frames, frame][-self.options.max_pictures :]
-
-    def chosen(self, most: int) -> Sequence[Frame]:
-        """The newest."""
-        return self._frames[-most:]
-
-
-class Uniform(Baseline):
-    """Frames spread evenly over all that was shown so far."""
-
-    def __init__(self, model: Model, options: Options, embedder: TextEmbedder) -> None:
-        super().__init__(model, options, embedder)
+    def __init__(self, count: int) -> None:
+        self._count = count
         self._frames: list[Frame] = []
         self._stride, self._seen = 1, 0
 
-    def hold(self, frame: Frame) -> None:
+    def add(self, frame: Frame) -> bool:
         """Keep every n-th; n doubles whenever there are twice as many as are needed, so that memory stays bounded."""
-        if self._seen % self._stride == 0:
-            self._frames.append(frame)
+        kept = self._seen % self._stride == 0
         self._seen += 1
-        if len(self._frames) > 2 * self.options.max_pictures:
+        if kept:
+            self._frames.append(frame)
+        if len(self._frames) > 2 * self._count:
             self._frames = self._frames[::2]
             self._stride *= 2
+        return kept
 
     def chosen(self, most: int) -> Sequence[Frame]:
         """Evenly spread ones."""
@@ -146,11 +128,52 @@ class Uniform(Baseline):
         return [self._frames[place] for place in places]
 
 
+class Recent(Baseline):
+    """The newest frames, one a second; before so many seconds were shown, as many spread over all of them."""
+
+    def __init__(self, model: Model, options: Options, embedder: TextEmbedder) -> None:
+        super().__init__(model, options, embedder)
+        self._frames: list[Frame] = []
+        self._beginning = Spread(options.max_pictures)
+        self._next_seconds = 0.0
+
+    def hold(self, frame: Frame) -> bool:
+        """Keep the newest of each second, as many as are shown at most, and until there are so many the beginning."""
+        most = self.options.max_pictures
+        begins = len(self._frames) < most and self._beginning.add(frame)
+        if frame.pts_seconds < self._next_seconds:
+            return begins
+        self._next_seconds = frame.pts_seconds + 1 / RECENT_FPS
+        self._frames = [*self._frames, frame][-most:]
+        return True
+
+    def chosen(self, most: int) -> Sequence[Frame]:
+        """The newest."""
+        return self._frames[-most:] if len(self._frames) >= most else self._beginning.chosen(most)
+
+
+class Uniform(Baseline):
+    """Frames spread evenly over all that was shown so far."""
+
+    def __init__(self, model: Model, options: Options, embedder: TextEmbedder) -> None:
+        super().__init__(model, options, embedder)
+        self._spread = Spread(options.max_pictures)
+
+    def hold(self, frame: Frame) -> bool:
+        """Keep it if its turn has come."""
+        return self._spread.add(frame)
+
+    def chosen(self, most: int) -> Sequence[Frame]:
+        """Evenly spread ones."""
+        return self._spread.chosen(most)
+
+
 class Blind(Baseline):
     """No video at all: what the question alone gives away. A model that must look looks at black."""
 
-    def hold(self, frame: Frame) -> None:
+    def hold(self, frame: Frame) -> bool:  # noqa: ARG002
         """Keep nothing."""
+        return False
 
     def chosen(self, most: int) -> Sequence[Frame]:  # noqa: ARG002
         """None."""

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.records import Row
+from evaluation.records import Row, answer_digest
 
 RESAMPLES = 1000
+FEWEST_VIDEOS = 5  # that an interval is taken of: drawing fewer anew says next to nothing
 LEVEL = (2.5, 97.5)  # percentiles of a 95% interval
 LENGTHS = (
     (60, "under 1 min"),
@@ -37,9 +38,10 @@ class Graded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A mean and its interval; None where there is nothing to take it of."""
+    """A mean and its interval; None where there is nothing, or too little, to take it of."""
 
     value: float | None
+    videos: int  # that it was taken of
     low: float | None = None
     high: float | None = None
 
@@ -64,10 +66,10 @@ class Scores:
 class Speed:
     """What was measured beside, idle: nothing was taken in while an answer was made."""
 
-    rpd_median: float | None  # request processing delay: seconds from the question to the start of generation
+    rpd_median: float | None  # request processing delay: seconds from the question to the first piece of the answer
     rpd_p95: float | None
-    first_token_median: float | None
-    first_token_p95: float | None
+    retrieval_median: float | None  # the part of it until the context is put together
+    retrieval_p95: float | None
     fps: float | None  # frames of the stream taken in a second, everything included
     pictures_median: float | None  # token maps that a question was answered from
 
@@ -77,6 +79,8 @@ def join(rows: Iterable[Row], grades: dict[str, Row]) -> list[Graded]:
     joined = []
     for row in rows:
         grade = grades.get(row["id"], {})
+        if grade.get("answer_digest") != answer_digest(row):
+            grade = {}  # of an answer, or of none, that this one has replaced
         joined.append(Graded(row=row, correct=grade.get("correct"), score=grade.get("score")))
     return joined
 
@@ -96,7 +100,7 @@ def scores(graded: Sequence[Graded]) -> Scores:
 def changes(graded: Sequence[Graded]) -> list[tuple[str, float]]:
     """Every |score(i+1) - score(i)| of rounds that follow each other in one sample, both graded, with its video."""
     samples: dict[int, list[Graded]] = {}
-    for one in sorted(graded, key=lambda one: (one.row["asked_at_seconds"], one.row["index"])):
+    for one in sorted(graded, key=lambda one: (one.row["time_seconds"], one.row["index"])):
         samples.setdefault(one.row["entry"], []).append(one)
     return [
         (before.row["video"], abs(after.score - before.score))
@@ -131,15 +135,15 @@ def without_repeats(graded: Sequence[Graded]) -> list[Graded]:
 def speed(rows: Sequence[Row]) -> Speed:
     """Delays and frames a second of the answers that came."""
     answered = [row for row in rows if row["error"] is None]
-    rpd = [row["timing"]["retrieval_seconds"] for row in answered]
-    first = [row["timing"]["first_token_seconds"] for row in answered]
+    rpd = [row["timing"]["first_token_seconds"] for row in answered]
+    retrieval = [row["timing"]["retrieval_seconds"] for row in answered]
     last = {row["entry"]: row for row in sorted(answered, key=lambda row: row["frames_seen"])}.values()
     seconds = sum(row["take_in_seconds"] for row in last)
     return Speed(
         rpd_median=_percentile(rpd, 50),
         rpd_p95=_percentile(rpd, 95),
-        first_token_median=_percentile(first, 50),
-        first_token_p95=_percentile(first, 95),
+        retrieval_median=_percentile(retrieval, 50),
+        retrieval_p95=_percentile(retrieval, 95),
         fps=sum(row["frames_seen"] for row in last) / seconds if seconds else None,
         pictures_median=_percentile([row["pictures"] for row in answered], 50),
     )
@@ -159,16 +163,19 @@ def difference(run: Sequence[Graded], baseline: Sequence[Graded]) -> Figure:
 def _figure(values: Sequence[tuple[str, float]], seed: int = 0) -> Figure:
     """The mean of values with their videos, and the interval of the mean when videos are drawn anew."""
     if not values:
-        return Figure(value=None)
+        return Figure(value=None, videos=0)
     videos: dict[str, list[float]] = {}
     for video, value in values:
         videos.setdefault(video, []).append(value)
     sums = np.array([sum(of) for of in videos.values()])
     counts = np.array([len(of) for of in videos.values()])
+    mean = float(sums.sum() / counts.sum())
+    if len(sums) < FEWEST_VIDEOS:
+        return Figure(value=mean, videos=len(sums))
     drawn = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.percentile(means, LEVEL)
-    return Figure(value=float(sums.sum() / counts.sum()), low=float(low), high=float(high))
+    return Figure(value=mean, videos=len(sums), low=float(low), high=float(high))
 
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from evaluation import metrics
 from evaluation.records import Row
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
 
 COLOURS = ("#4f46e5", "#94a3b8", "#0ea5e9", "#f59e0b", "#10b981", "#ef4444")
 WIDTH, HEIGHT = 9.0, 3.2  # inches
+LIVE_HEIGHT = 1.8
 
 matplotlib.rcParams.update({"svg.hashsalt": "streamchat", "svg.fonttype": "none", "font.size": 9})
 
 
 def natural(name: str) -> tuple[bool, float, str]:
-    """A key that sorts names that begin with a number by it, before the others."""
-    number = re.match(r"\d+(\.\d+)?", name)
-    unit = 60.0 if " min" in name else 1.0
-    return (number is None, float(number[0]) * unit if number else 0.0, name)
+    """A key that sorts names that begin with a number by it, those under a number first, before the others."""
+    found = re.match(r"(under )?(\d+(?:\.\d+)?)", name)
+    if found is None:
+        return (True, 0.0, name)
+    number = float(found[2]) * (60.0 if " min" in name else 1.0)
+    return (False, -number if found[1] else number, name)
 
 
 def of(runs: Sequence[Loaded], judges: Sequence[str]) -> list[str]:
@@ -46,9 +50,10 @@ def _accuracy(runs: Sequence[Loaded], judge: str, key: Callable[[Row], str]) -> 
         values = [metrics.scores(found.get(name, [])).accuracy for name in names]
         places = [place + number * width for place in range(len(names))]
         heights = [figure.value or 0.0 for figure in values]
+        known = [one if one.low is not None else None for one in values]
         spread = [
-            [(one.value or 0) - (one.low or 0) for one in values],
-            [(one.high or 0) - (one.value or 0) for one in values],
+            [(one.value or 0) - (one.low or 0) if one else 0.0 for one in known],
+            [(one.high or 0) - (one.value or 0) if one else 0.0 for one in known],
         ]
         axes.bar(places, heights, width, label=run.label, color=COLOURS[number % len(COLOURS)])
         axes.errorbar(places, heights, yerr=spread, fmt="none", ecolor="#334155", elinewidth=0.8)
@@ -67,11 +72,26 @@ def _delay(runs: Sequence[Loaded]) -> str:
     for number, run in enumerate(runs):
         speed = metrics.speed(run.rows)
         colour = COLOURS[number % len(COLOURS)]
-        axes.barh(number, speed.first_token_p95 or 0.0, color=colour, alpha=0.35)
-        axes.barh(number, speed.first_token_median or 0.0, color=colour)
+        axes.barh(number, speed.rpd_p95 or 0.0, color=colour, alpha=0.35)
+        axes.barh(number, speed.rpd_median or 0.0, color=colour)
     axes.set_yticks(range(len(runs)), [run.label for run in runs])
     axes.invert_yaxis()
-    axes.set_xlabel("seconds to the first token, idle: median, and 95th percentile (pale)")
+    axes.set_xlabel("RPD: seconds to the first token, idle: median, and 95th percentile (pale)")
+    return _svg(figure)
+
+
+def live(delays: Mapping[str, Sequence[float]]) -> str:
+    """The delay of every answer so far, in the order in which they came, a line for each method."""
+    figure = Figure(figsize=(WIDTH, LIVE_HEIGHT), layout="constrained")
+    axes = figure.subplots()
+    for number, (method, seconds) in enumerate(delays.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(range(1, len(seconds) + 1), seconds, ".-", label=method, color=colour, linewidth=0.8, markersize=3)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("answers")
+    axes.set_ylabel("RPD s")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=8)
     return _svg(figure)
 
 

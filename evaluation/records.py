@@ -1,7 +1,7 @@
 """A run's folder: `run.json` says what was run, `answers.N.jsonl` has one row a question, written as it comes.
 
-Every process writes its own file, which it holds by a lock; all are read together. A line that was torn by a crash is
-cut off, so that its question is asked again.
+The processes of one start hold the folder together, and each writes its own file; all are read together. A line that
+was torn by a crash is cut off, so that its question is asked again.
 """
 
 from __future__ import annotations
@@ -10,19 +10,34 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
-from streamchat.errors import InputError
+from streamchat.errors import InputError, StreamChatError
 
 RUN = "run.json"
+LOCK = "run.lock"  # held by the processes of one start, whose name it has
 ANSWERS = "answers.*.jsonl"
 PARTIAL = ".partial"  # a file that a crash may leave behind
 IDENTITY = "identity"  # of run.json: what must be the same for a run to go on
+STARTS = "starts"  # of run.json: when and with what the run was begun and gone on with
+
+DESCRIBED = {IDENTITY: dict, "hash": str, "questions": int}
+IDENTIFIED = {"benchmark": str, "data": dict, "model": str, "model_name": str, "method": str, "preset": str}
+ROW = (
+    *("id", "entry", "index", "video", "domain", "kind", "time_seconds", "asked_at_seconds", "past_the_end"),
+    *("question", "reference", "answer", "error"),
+)
+ANSWERED = ("timing", "pictures", "frames_seen", "frames_kept", "take_in_seconds")  # of a row without an error
 
 Row = dict[str, Any]
+
+
+class RunError(StreamChatError):
+    """What ends a run, and would end it again for the next question: the model's server, or the disk."""
 
 
 def digest(identity: Mapping[str, Any]) -> str:
@@ -39,11 +54,10 @@ class RunFolder:
     def begin(self, identity: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Make the folder for a configuration, or go on in it.
 
-        `about` is written too, and may differ when the run goes on. Raises InputError if the folder holds another
-        configuration, or something that is no run.
+        `about` is written too when the folder is made. Raises InputError if the folder holds another configuration or
+        something that is no run, or if it cannot be made.
         """
-        file = self.path / RUN
-        if file.exists():
+        if (self.path / RUN).exists():
             before = self.described()[IDENTITY]
             if before != json.loads(json.dumps(identity)):
                 changed = sorted(key for key in {*before, *identity} if before.get(key) != identity.get(key))
@@ -51,48 +65,102 @@ class RunFolder:
                     f"{self.path} holds another run, which differs in {', '.join(changed)}: give --out another folder"
                 )
             return
-        if self.path.exists() and any(entry.suffix != PARTIAL for entry in self.path.iterdir()):
+        make_folder(self.path)
+        if any(entry.suffix != PARTIAL for entry in self.path.iterdir()):
             raise InputError(f"{self.path} is not empty and holds no run: give --out a new folder")
-        self.path.mkdir(parents=True, exist_ok=True)
-        whole = {IDENTITY: dict(identity), "hash": digest(identity), **about}
-        partial = file.with_suffix(f".{os.getpid()}{PARTIAL}")
-        partial.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(file)
+        self._write({IDENTITY: dict(identity), "hash": digest(identity), **about, STARTS: []})
+
+    def add_start(self, facts: Mapping[str, Any]) -> None:
+        """Note when and with what the run was begun or gone on with; only the first process of a start does."""
+        described = self.described()
+        self._write({**described, STARTS: [*described.get(STARTS, []), dict(facts)]})
 
     def described(self) -> dict[str, Any]:
         """What `run.json` says; InputError if it is not there or not whole."""
         try:
             found = json.loads((self.path / RUN).read_text(encoding="utf-8"))
-            if IDENTITY in found:
-                return dict(found)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise InputError(f"{self.path} is not the folder of a run: {RUN} cannot be read ({error})") from None
-        raise InputError(f"{self.path} is not the folder of a run: its {RUN} has no {IDENTITY}")
+        identity = found.get(IDENTITY) if isinstance(found, dict) else None
+        wrong = [*_lacking(found, DESCRIBED), *_lacking(identity, IDENTIFIED)]
+        if wrong:
+            raise InputError(f"{self.path} is not the folder of a run: its {RUN} lacks {', '.join(wrong)}")
+        return dict(found)
+
+    @contextmanager
+    def held(self, start: str) -> Iterator[None]:
+        """Hold the folder for a start of this name, together with its other processes.
+
+        Raises InputError if another start holds it. Only who finds nobody there writes the name; all others read it.
+        """
+        with _opened(self.path / LOCK) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock.truncate(0)
+                lock.write(start.encode())
+            except BlockingIOError:
+                pass
+            fcntl.flock(lock, fcntl.LOCK_SH)  # alone it is held only for as long as a name takes to write
+            lock.seek(0)
+            if lock.read() != start.encode():
+                raise _busy(self.path)
+            yield
 
     def rows(self) -> list[Row]:
-        """Every answer, in the order of the benchmark; InputError names a line that is not one."""
-        rows = [row for file in sorted(self.path.glob(ANSWERS)) for row in read_rows(file)]
-        return sorted(rows, key=lambda row: (row["entry"], row["asked_at_seconds"], row["index"]))
+        """One row a question, in the order of the benchmark; InputError names a line that is none.
+
+        Of several rows of a question an answer counts before an error, and then the last.
+        """
+        found: dict[str, Row] = {}
+        for file in sorted(self.path.glob(ANSWERS)):
+            for row in read_rows(file, ROW):
+                if row["error"] is None or found.get(row["id"], row)["error"] is not None:
+                    found[row["id"]] = row
+        return sorted(found.values(), key=lambda row: (row["entry"], row["time_seconds"], row["index"]))
 
     def writer(self, rank: int) -> Writer:
         """The file of one process, held by it alone; InputError if another process holds it."""
         return Writer(self.path / ANSWERS.replace("*", str(rank)))
 
+    def _write(self, described: Mapping[str, Any]) -> None:
+        """Replace run.json as a whole."""
+        partial = (self.path / RUN).with_suffix(f".{os.getpid()}{PARTIAL}")
+        try:
+            partial.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            partial.replace(self.path / RUN)
+        except OSError as error:
+            raise _unwritten(self.path / RUN, error) from error
 
-def read_rows(file: Path) -> list[Row]:
+
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it; InputError if it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be made a folder ({error.strerror}): give --out another one") from None
+
+
+def answer_digest(row: Row) -> str:
+    """What tells the answer of a row from another answer to the same question, or from none."""
+    return digest({"answer": row["answer"], "error": row["error"]})
+
+
+def read_rows(file: Path, keys: Iterable[str] = ()) -> list[Row]:
     """The whole lines of a file of JSON lines; one that was torn at the end does not count.
 
-    Raises InputError for any other line that is not a JSON object.
+    Raises InputError for any other line that is not a JSON object with these keys.
     """
     rows = []
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
-    for number, line in enumerate(lines[:-1], 1):
+    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
         try:
             row = json.loads(line)
         except ValueError:
             row = None
         if not isinstance(row, dict):
             raise InputError(f"line {number} of {file} is damaged: delete that line and start again")
+        wanted = [*keys, *(ANSWERED if "error" in keys and row.get("error") is None else ())]
+        if missing := [key for key in wanted if key not in row]:
+            raise InputError(f"line {number} of {file} lacks {', '.join(missing)}: delete that line and start again")
         rows.append(row)
     return rows
 
@@ -102,33 +170,58 @@ class Writer:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._open: TextIO | None = None
+        self._open: BinaryIO | None = None
 
     def __enter__(self) -> Writer:
-        opened = self._file.open("a+", encoding="utf-8")
+        opened = _opened(self._file)
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             opened.close()
-            raise InputError(
-                f"{self._file} is being written by another process: wait for it, or give --out another folder"
-            ) from None
+            raise _busy(self._file) from None
         opened.seek(0)
-        whole = opened.read().rpartition("\n")
-        opened.truncate(len((whole[0] + whole[1]).encode()))
+        opened.truncate(opened.read().rfind(b"\n") + 1)
         self._open = opened
         return self
 
     def write(self, row: Row) -> None:
-        """Append a row."""
+        """Append a row; RunError if the disk does not take it, and what it took of it is cut off later."""
         if self._open is None:
             raise RuntimeError("the writer is not open")
-        self._open.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._open.flush()
-        os.fsync(self._open.fileno())
+        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        try:
+            if self._open.write(line) != len(line):
+                raise OSError("the disk is full")
+            os.fsync(self._open.fileno())
+        except OSError as error:
+            raise _unwritten(self._file, error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._open is not None:
             self._open.close()  # which also gives the lock back
+
+
+def _opened(file: Path) -> BinaryIO:
+    """A file to read and append to, whose writes are in no buffer of this process."""
+    try:
+        return file.open("a+b", buffering=0)
+    except OSError as error:
+        raise InputError(f"{file} cannot be written ({error.strerror}): give --out another folder") from None
+
+
+def _busy(path: Path) -> InputError:
+    return InputError(f"{path} is being written by another process: wait for it, or give --out another folder")
+
+
+def _unwritten(file: Path, error: OSError) -> RunError:
+    said = error.strerror or str(error)
+    return RunError(f"{file} cannot be written ({said}): mend that, and the same command goes on from here")
+
+
+def _lacking(found: Any, wanted: Mapping[str, type]) -> list[str]:
+    """The names that a JSON object does not have, or not of their type."""
+    return [
+        name for name, kind in wanted.items() if not (isinstance(found, dict) and isinstance(found.get(name), kind))
+    ]

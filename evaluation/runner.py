@@ -1,36 +1,35 @@
 """The online protocol: frames in order, each question at its time, nothing later; the dialogue goes on within a video.
 
 A run that is started again goes on where it was: recorded answers are put back into the dialogue without asking the
-model again. What is drawn is keyed by seed, entry and question, so that a resumed run equals an unbroken one.
+model again, and what failed is asked again. What is drawn is keyed by seed, entry and question, so that a resumed run
+equals an unbroken one.
 """
 
 from __future__ import annotations
 
 import logging
-import platform
 import time
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import distributions
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from evaluation import tracing
 from evaluation.methods import Baseline, SeenOnce, begin, check_method
-from evaluation.records import Row, RunFolder, Writer
+from evaluation.records import Row, RunError, RunFolder, Writer
 from evaluation.samples import Benchmark, Question, Sample
-from streamchat.checkpoints.stored import cached
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder
 from streamchat.engine import StreamChat
-from streamchat.errors import StreamChatError
-from streamchat.models import HUB_NAME
+from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Model
+from streamchat.types import Frame
 
 log = logging.getLogger(__name__)
 
 TELL_SECONDS = 1.0  # between two positions in a stream
-PACKAGES = {"torch", "transformers", "gradio", "av", "decord", "decord2", "opencv-python-headless", "onnxruntime"}
+MOST_FAILURES = 3  # of the model in a row: then its server is down, or it cannot answer at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ class Run:
             "benchmark": benchmark.name,
             "data": dict(benchmark.provenance),
             "model": self.model_spec,
-            "model_revision": revision_of(self.model_spec),
+            "model_revision": tracing.revision_of(self.model_spec),
             "model_name": self.model.name,
             "method": self.method,
             "preset": self.preset,
@@ -76,6 +75,7 @@ class Share:
 
     rank: int = 0
     of: int = 1
+    start: str = field(default_factory=lambda: uuid.uuid4().hex)  # the same for all processes of one start
 
 
 def answers(
@@ -83,23 +83,30 @@ def answers(
     benchmark: Benchmark,
     folder: RunFolder,
     *,
-    share: Share = Share(),
+    share: Share | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
     """Answer what is not answered yet; recorded answers come too. Work is done while the next progress is asked for.
 
-    Ends when all is answered, or after `stopped`. Raises InputError if the folder holds another run, or another process
-    writes to it.
+    Ends when all is answered, or after `stopped`. Videos of which a question failed before come last, so that they do
+    not keep others waiting. Raises InputError if there is nothing to ask, or if the folder holds another run or another
+    start writes to it; StreamChatError if the model failed several times in a row, or the disk takes no more.
     """
     check_method(run.method)
-    folder.begin(run.identity(benchmark), about(benchmark))
+    share = share or Share()
+    begin_folder(run, benchmark, folder)
     samples = [sample for number, sample in enumerate(benchmark.samples()) if number % share.of == share.rank]
     total = sum(len(sample.questions) for sample in samples)
-    with folder.writer(share.rank) as writer:
-        done = {row["id"]: row for row in folder.rows()}
+    with folder.held(share.start), folder.writer(share.rank) as writer:
+        if share.rank == 0:
+            folder.add_start(tracing.start(share.of))
+        recorded = {row["id"]: row for row in folder.rows()}
+        failed_before = {row["entry"] for row in recorded.values() if row["error"] is not None}
+        done = {name: row for name, row in recorded.items() if row["error"] is None}
+        player = _Player(run, benchmark, done, writer, stopped)
         answered = failed = 0
-        for sample in samples:
-            for found in _answers(run, benchmark, sample, done, writer, stopped):
+        for sample in sorted(samples, key=lambda sample: sample.entry in failed_before):
+            for found in player.play(sample):
                 if isinstance(found, dict):
                     answered += 1
                     failed += found["error"] is not None
@@ -111,21 +118,11 @@ def answers(
                 return
 
 
-def revision_of(spec: str) -> str | None:
-    """The commit of a model that was downloaded from the Hub; None for every other one."""
-    folder = None if Path(spec).is_dir() or not HUB_NAME.fullmatch(spec) else cached(spec)
-    return folder.name if folder else None
-
-
-def about(benchmark: Benchmark) -> dict[str, Any]:
-    """Where and with what a run was made."""
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "python": platform.python_version(),
-        "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
-        "versions": {one.name: one.version for one in distributions() if one.name in PACKAGES},
-        "questions": sum(len(sample.questions) for sample in benchmark.samples()),
-    }
+def begin_folder(run: Run, benchmark: Benchmark, folder: RunFolder) -> None:
+    """Make a run's folder, or check that it is this run's; InputError if it is not, or if there is nothing to ask."""
+    if not any(sample.questions for sample in benchmark.samples()):
+        raise InputError(f"{benchmark.name} has no sound question to ask: `validate` lists what is wrong with its file")
+    folder.begin(run.identity(benchmark), tracing.about(benchmark))
 
 
 def question_id(sample: Sample, question: Question) -> str:
@@ -133,67 +130,108 @@ def question_id(sample: Sample, question: Question) -> str:
     return f"{sample.entry}-{question.index}"
 
 
-def _answers(
-    run: Run,
-    benchmark: Benchmark,
-    sample: Sample,
-    done: Mapping[str, Row],
-    writer: Writer,
-    stopped: Callable[[], bool],
-) -> Iterator[Row | float]:
-    """The rows of a sample in time order, those recorded and those written now; and now and then the position."""
-    recorded = {question.index: done.get(question_id(sample, question)) for question in sample.questions}
-    if all(recorded.values()):
-        yield from (row for row in recorded.values() if row)
-        return
-    try:
-        for found in _played(run, benchmark, sample, recorded, stopped):
-            if isinstance(found, dict) and recorded[found["index"]] is None:
-                writer.write(found)
-                recorded[found["index"]] = found
-            yield found
-    except Exception as error:  # a video that cannot be read, or a model that fails, must not end the run
-        if not isinstance(error, StreamChatError):
-            log.error("entry %d (%s) failed", sample.entry, sample.video, exc_info=True)
-        for question in sample.questions:
-            if recorded[question.index] is None:
-                row = _row(sample, question, question.time_seconds, error=_said(error))
-                writer.write(row)
-                yield row
+class _Player:
+    """Plays samples one after the other, and writes what comes of them."""
 
+    def __init__(
+        self, run: Run, benchmark: Benchmark, done: Mapping[str, Row], writer: Writer, stopped: Callable[[], bool]
+    ) -> None:
+        self._run = run
+        self._benchmark = benchmark
+        self._done = done
+        self._writer = writer
+        self._stopped = stopped
+        self._failures = 0  # of the model in a row
 
-def _played(
-    run: Run,
-    benchmark: Benchmark,
-    sample: Sample,
-    recorded: Mapping[int, Row | None],
-    stopped: Callable[[], bool],
-) -> Iterator[Row | float]:
-    """Play a sample's video and ask its questions at their times, or put back the answers that were recorded.
-
-    Gives the rows, and about once a second the position in the stream.
-    """
-    options = replace(run.options, seed=zlib.crc32(f"{run.options.seed} {sample.entry}".encode()))
-    model = SeenOnce(run.model) if benchmark.repeats_pictures else run.model
-    session = begin(run.method, model, options, run.embedder)
-    waiting = list(sample.questions)
-    video = benchmark.open(sample, max_side=options.max_side)
-    meter = _Meter(video.duration_seconds)
-    for frame in video:
-        while waiting and waiting[0].time_seconds < frame.pts_seconds:
-            question = waiting.pop(0)
-            yield _asked(session, sample, question, question.time_seconds, recorded[question.index], meter)
-        if stopped():
+    def play(self, sample: Sample) -> Iterator[Row | float]:
+        """The rows of a sample in time order, those recorded and those written now; and now and then the position."""
+        known = {question.index: self._done.get(question_id(sample, question)) for question in sample.questions}
+        if all(known.values()):
+            yield from (row for row in known.values() if row)
             return
-        if not waiting:
-            break  # nothing later can matter
-        meter.take_in(session, frame)
-        if meter.is_time_to_tell():
-            yield frame.pts_seconds
+        left = list(sample.questions)
+        try:
+            yield from self._played(sample, known, left)
+        except RunError:
+            raise
+        except Exception as error:  # a video that cannot be read, or a frame that the model cannot take in
+            _log(sample, error)
+            for question in left:
+                row = known[question.index] or _row(sample, question, question.time_seconds, error=_said(error))
+                if known[question.index] is None:
+                    self._writer.write(row)
+                yield row
+            if isinstance(error, _TakingInError):
+                self._count(error.__cause__)
+
+    def _played(self, sample: Sample, known: Mapping[int, Row | None], left: list[Question]) -> Iterator[Row | float]:
+        """Play a sample's video and ask its questions at their times, or put back the answers that were recorded.
+
+        Gives the rows, and about once a second the position in the stream; takes from `left` what was asked.
+        """
+        run = self._run
+        options = replace(run.options, seed=zlib.crc32(f"{run.options.seed} {sample.entry}".encode()))
+        model = SeenOnce(run.model) if self._benchmark.repeats_pictures else run.model
+        session = begin(run.method, model, options, run.embedder)
+        video = self._benchmark.open(sample, max_side=options.max_side)
+        meter = _Meter(video.duration_seconds)
+        for frame in video:
+            while left and left[0].time_seconds < frame.pts_seconds:
+                question = left.pop(0)
+                yield self._row_of(session, sample, question, question.time_seconds, known[question.index], meter)
+            if self._stopped():
+                return
+            if not left:
+                break  # nothing later can matter
+            meter.take_in(session, frame)
+            if meter.is_time_to_tell():
+                yield frame.pts_seconds
+                meter.skip()
+        while left:
+            question = left.pop(0)
+            at_seconds = min(question.time_seconds, meter.end_seconds)
+            yield self._row_of(session, sample, question, at_seconds, known[question.index], meter)
+
+    def _row_of(
+        self,
+        session: StreamChat | Baseline,
+        sample: Sample,
+        question: Question,
+        at_seconds: float,
+        recorded: Row | None,
+        meter: _Meter,
+    ) -> Row:
+        """The recorded row, put back into the dialogue; or a new one, of an answer or of the model's failure."""
+        if recorded is not None:
+            if recorded["answer"]:
+                session.record(question.text, recorded["answer"], recorded["asked_at_seconds"])
             meter.skip()
-    for question in waiting:
-        at_seconds = min(question.time_seconds, meter.end_seconds)
-        yield _asked(session, sample, question, at_seconds, recorded[question.index], meter)
+            return recorded
+        failure: Exception | None = None
+        try:
+            row = _asked(session, sample, question, at_seconds, meter)
+        except Exception as error:  # this question only: the next one may be answered
+            _log(sample, error)
+            failure = error
+            row = _row(sample, question, at_seconds, error=_said(error))
+        meter.skip()
+        self._writer.write(row)
+        if not isinstance(failure, InputError):  # such as a question before the first frame: not the model's fault
+            self._count(failure)
+        return row
+
+    def _count(self, failure: BaseException | None) -> None:
+        """Note whether the model failed or answered; RunError if it failed too often in a row."""
+        self._failures = self._failures + 1 if failure else 0
+        if failure and self._failures >= MOST_FAILURES:
+            raise RunError(
+                f"the model failed {MOST_FAILURES} times in a row, lastly: {_said(failure)}. What was answered is "
+                "kept; mend that, and the same command goes on from here"
+            )
+
+
+class _TakingInError(Exception):
+    """The model failed at a frame, by what is the cause of this."""
 
 
 class _Meter:
@@ -207,9 +245,12 @@ class _Meter:
         self.seconds = 0.0
         self._since = self._told = time.perf_counter()
 
-    def take_in(self, session: StreamChat | Baseline, frame: Any) -> None:
-        """Show a frame to a session."""
-        self.kept += session.push(frame)
+    def take_in(self, session: StreamChat | Baseline, frame: Frame) -> None:
+        """Show a frame to a session; _TakingInError if it fails."""
+        try:
+            self.kept += session.push(frame)
+        except Exception as error:
+            raise _TakingInError from error
         self.seen += 1
         self.end_seconds = frame.pts_seconds
         now = time.perf_counter()
@@ -228,24 +269,12 @@ class _Meter:
         self._since = time.perf_counter()
 
 
-def _asked(
-    session: StreamChat | Baseline,
-    sample: Sample,
-    question: Question,
-    at_seconds: float,
-    recorded: Row | None,
-    meter: _Meter,
-) -> Row:
-    if recorded is not None:
-        if recorded["answer"]:
-            session.record(question.text, recorded["answer"], recorded["asked_at_seconds"])
-        meter.skip()
-        return recorded
+def _asked(session: StreamChat | Baseline, sample: Sample, question: Question, at_seconds: float, meter: _Meter) -> Row:
+    """The row of an answer; raises whatever the model raises."""
     stream = session.stream_answer(question.text, at_seconds)
     for _ in stream:
         pass
     answer = stream.answer
-    meter.skip()
     return _row(
         sample,
         question,
@@ -258,10 +287,20 @@ def _asked(
         frames_kept=meter.kept,
         take_in_seconds=round(meter.seconds, 3),
         video_seconds=meter.video_seconds,
+        past_the_end=question.time_seconds > (meter.video_seconds or meter.end_seconds),
     )
 
 
-def _said(error: Exception) -> str:
+def _log(sample: Sample, error: Exception) -> None:
+    """Show where a failure came from that no one has foreseen; the others say what they are in their row."""
+    cause = error.__cause__ if isinstance(error, _TakingInError) else error
+    if not isinstance(cause, StreamChatError):
+        log.error("entry %d (%s) failed", sample.entry, sample.video, exc_info=cause)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, _TakingInError) and error.__cause__ is not None:
+        error = error.__cause__
     return str(error) if isinstance(error, StreamChatError) else f"{type(error).__name__}: {error}"
 
 
@@ -277,7 +316,7 @@ def _row(sample: Sample, question: Question, at_seconds: float, **more: Any) -> 
         "kind": question.kind,
         "time_seconds": question.time_seconds,
         "asked_at_seconds": at_seconds,
-        "past_the_end": at_seconds < question.time_seconds,
+        "past_the_end": False,
         "question": question.text,
         "reference": question.reference,
         "answer": "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +49,7 @@ class Benchmark(Protocol):
     name: str
     repeats_pictures: bool  # the same arrays come again, so that a model need not encode them twice
     provenance: Mapping[str, Any]  # what tells this data from another: revision, digest, what was chosen of it
+    problems: Sequence[str]  # what is wrong with the data, and was left out
 
     def samples(self) -> list[Sample]:
         """The samples that are sound, in the order of the file."""

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from evaluation import judges, judging, metrics, report, runner
+from evaluation import judges, judging, metrics, plots, report, runner
 from evaluation.benchmarks import streambench
 from evaluation.methods import METHODS
 from evaluation.records import RUN, RunFolder, digest
 from evaluation.samples import Benchmark, Choice
+from evaluation.tables import Cell, Number, Table, table_html
 from streamchat import plugin
 from streamchat.checkpoints.hub import size_text
 from streamchat.config import PRESETS, Options
@@ -32,9 +33,9 @@ log = logging.getLogger(__name__)
 
 RUNS = Path("runs")  # below the folder that the app was started in
 DATA = Path("data")
-SPACE_SUBSET = 20  # questions, on a Space, whose machine belongs to all its visitors
+SPACE_SUBSET = 24  # questions, on a Space, whose machine belongs to all its visitors
 YIELD_SECONDS = 1.0
-LIVE_COLUMNS = ("method", "answered", "failed", "RPD s", "first token s", "FPS")
+LIVE_COLUMNS = ("method", "answered", "failed", "RPD s (to the first token)", "retrieval s", "FPS")
 IDLE = "Choose a benchmark and press Run. What was answered is kept, and the same settings go on from there."
 
 
@@ -82,7 +83,7 @@ class EvaluationTab:
                 self.root = gr.Textbox(
                     value=str(DATA),
                     label="Folder of the data",
-                    info="StreamBench is fetched into it if it is not there. Needles need none.",
+                    info="What StreamBench lacks in it is fetched. Needles need none.",
                     elem_id="root",
                 )
                 self.methods = gr.CheckboxGroup(
@@ -168,7 +169,8 @@ class EvaluationTab:
                 tables, files = _written(folders) if judged else (None, None)
                 yield _shown(status=_status(line, busy=True), live=live, tables=tables, files=files, running=True)
             if not self._stop.is_set():
-                text = "Done."
+                failed = sum(row["error"] is not None for folder in folders for row in folder.rows())
+                text = f"Done. {failed} questions failed; Run tries them again." if failed else "Done."
         except Exception as error:
             log.error("evaluation failed", exc_info=None if isinstance(error, StreamChatError) else error)
             text = f"It stopped: {error}. What was answered is kept."
@@ -195,19 +197,20 @@ class EvaluationTab:
             folders.append(folder)
             for progress in runner.answers(run, benchmark, folder, stopped=self._stop.is_set):
                 if work.note(method, progress):
-                    yield f"{method}: {work.line(progress, time.monotonic() - begun)}", work.table(), False
+                    yield f"{method}: {work.line(progress, time.monotonic() - begun)}", work.shown(), False
             if self._stop.is_set():
                 return
             for done, total in judging.judge(folder, judge):
-                yield f"{method}: judged {done} of {total}", work.table(), done == total
+                yield f"{method}: judged {done} of {total}", work.shown(), done == total
                 if self._stop.is_set():
                     return
 
     def _fetched(self, settings: Settings) -> Iterator[tuple[str, str | None, bool]]:
-        """Fetch StreamBench if its folder has no questions."""
-        root = Path(settings.root)
-        if settings.benchmark != "streambench" or any(root.glob(streambench.QUESTIONS)):
+        """Fetch StreamBench if its questions are not there, or any video of those that were chosen."""
+        if settings.benchmark != "streambench" or not lacks_data(settings):
             return
+        root = Path(settings.root)
+        root = root.parent if root.is_file() else root
         remote = streambench.look_up(root)
         yield f"Fetching StreamBench into {root}: {size_text(remote.bytes_missing)} …", None, False
         streambench.download(root, self._or_stop, settings.subset or None, settings.seed)
@@ -233,6 +236,8 @@ class _Work:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._last: dict[str, runner.Progress] = {}
         self._told = 0.0
+        self._plotted = 0  # answers
+        self._plot = ""
 
     def note(self, method: str, progress: runner.Progress) -> bool:
         """Take in how far a method is; True if the page should be told, at most once a second and at the end."""
@@ -253,15 +258,34 @@ class _Work:
         where = f"{progress.video} at {clock(progress.seconds)}"
         return f"{progress.answered} of {progress.questions} answered, {where}{left}"
 
-    def table(self) -> str:
-        """The live table."""
-        rows = []
+    def shown(self) -> str:
+        """The live table, and the delays of the answers so far, which are drawn anew only when others have come."""
+        rows: list[list[Cell]] = []
         for method, last in self._last.items():
             speed = metrics.speed(self._rows.get(method, []))
-            values = (speed.rpd_median, speed.first_token_median, speed.fps)
-            numbers = [report.number(value, 3) for value in values[:2]] + [report.number(values[2], 1)]
+            values = ((speed.rpd_median, 3), (speed.retrieval_median, 3), (speed.fps, 1))
+            numbers = [Number(value=value, digits=digits) for value, digits in values]
             rows.append([method, f"{last.answered} of {last.questions}", str(last.failed), *numbers])
-        return report.table_html(report.Table(title="So far", columns=LIVE_COLUMNS, rows=rows))
+        table = Table(title="So far", columns=LIVE_COLUMNS, rows=rows, note="Medians, idle.")
+        return table_html(table) + self._drawn()
+
+    def _drawn(self) -> str:
+        delays = {
+            method: [row["timing"]["first_token_seconds"] for row in rows if row["error"] is None]
+            for method, rows in self._rows.items()
+        }
+        answers = sum(map(len, delays.values()))
+        if answers != self._plotted:
+            self._plotted, self._plot = answers, f"<figure>{plots.live(delays)}</figure>"
+        return self._plot
+
+
+def lacks_data(settings: Settings) -> bool:
+    """Whether a folder lacks StreamBench's questions, or videos of those chosen: it was cut, or fetched for fewer."""
+    root = Path(settings.root)
+    if not root.is_file() and not any(root.glob(streambench.QUESTIONS)):
+        return True
+    return bool(streambench.StreamBench(_choice(settings)).missing())
 
 
 def _choice(settings: Settings) -> Choice:

@@ -12,7 +12,7 @@ from streamchat.checkpoints.hub import SPARE_BYTES, size_text
 from streamchat.errors import InputError, StreamChatError
 
 PART = re.compile(r"(?P<whole>.+\.zip)[._-]?(part)?[._-]?(?P<number>\d+|[a-z]{2})$", re.IGNORECASE)
-DONE = ".unpacked"  # beside an archive: it was unpacked to its end
+DONE = ".unpacked"  # beside an archive: that it was unpacked to its end, and as what
 BLOCK = 2**20
 
 
@@ -30,10 +30,23 @@ def unpack(folder: Path) -> None:
         elif path.suffix.lower() == ".zip":
             parts.setdefault(path, []).append(path)
     for archive, pieces in parts.items():
-        done = archive.with_name(archive.name + DONE)
-        if not done.exists():
-            _unpack_one(archive, pieces)
-            done.touch()
+        done, state = archive.with_name(archive.name + DONE), _state(pieces)
+        if not done.exists() or done.read_text(encoding="utf-8") != state:
+            _unpack_one(archive, sorted(pieces, key=_number))
+            done.write_text(state, encoding="utf-8")
+
+
+def _state(pieces: list[Path]) -> str:
+    """What tells an archive from one that was put into its place later."""
+    stats = [(piece.name, piece.stat()) for piece in pieces]
+    return "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
+
+
+def _number(piece: Path) -> tuple[int, str]:
+    """The place of a part among the others: by its number, or by its letters."""
+    found = PART.fullmatch(piece.name)
+    part = found["number"] if found else ""
+    return (int(part), "") if part.isdigit() else (0, part)
 
 
 def _unpack_one(archive: Path, pieces: list[Path]) -> None:

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
+LOG_LEVEL = "STREAMCHAT_LOG"  # environment variable: debug, info, warning or error
+
 
 class StreamChatError(Exception):
     """Something failed; the message says what happened and what to do, and is shown without a traceback."""
@@ -19,9 +21,12 @@ class InputError(StreamChatError, ValueError):
 def exit_code(work: Callable[[], int], *, stopped: str) -> int:
     """The exit code of a command: what `work` returns, 1 after an error, 2 after bad input, 130 after Ctrl-C.
 
-    Errors are said on standard error, without a traceback; `stopped` is what is said after Ctrl-C.
+    Errors are said on standard error, without a traceback, which STREAMCHAT_LOG=debug shows; `stopped` is what is said
+    after Ctrl-C.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    wanted = logging.getLevelName(os.environ.get(LOG_LEVEL, "").upper())
+    level = wanted if isinstance(wanted, int) else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
         return work()
     except InputError as error:
@@ -33,8 +38,10 @@ def exit_code(work: Callable[[], int], *, stopped: str) -> int:
     except BrokenPipeError:  # the reader of the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except StreamChatError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except Exception as error:
-        if not isinstance(error, StreamChatError):
-            logging.getLogger(__name__).debug("unexpected error", exc_info=True)
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        logging.getLogger(__name__).debug("unexpected error", exc_info=True)
+        print(f"error: {type(error).__name__}: {error} ({LOG_LEVEL}=debug shows where)", file=sys.stderr)
         return 1

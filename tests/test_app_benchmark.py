@@ -57,6 +57,7 @@ def test_one_button_goes_from_the_data_to_the_report(page: Page, folder: Path, t
     status = page.locator("#eval-status")
     expect(status).to_contain_text("Done.")
     expect(page.locator("#eval-live")).to_contain_text("6 of 6")
+    expect(page.locator("#eval-live svg")).to_be_visible()
     report = page.locator("#eval-report")
     expect(report).to_contain_text("Memory against the baselines, judged by exact")
     expect(report.locator("svg").first).to_be_visible()

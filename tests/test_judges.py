@@ -19,7 +19,7 @@ from evaluation import judges, judging
 from evaluation.judges.base import Grade, Item, Messages, PromptedJudge, parse
 from evaluation.judges.exact import ExactJudge
 from evaluation.judges.semantic import SemanticJudge, token_f1
-from evaluation.records import RunFolder
+from evaluation.records import ANSWERED, RunFolder
 from streamchat.errors import InputError, StreamChatError
 
 GOOD = '{"correct": "yes", "score": 4}'
@@ -109,6 +109,10 @@ class TestStandIns:
         (grade,) = ExactJudge().grade([item(answer, "4827")])
         assert (grade.correct, grade.score) == (correct, 5.0 if correct else 0.0)
 
+    @pytest.mark.parametrize(("answer", "correct"), [("nothing at all", False), ("it is +", True), ("C++", False)])
+    def test_exact_wants_a_reference_of_signs_to_stand_alone(self, answer: str, correct: bool) -> None:
+        assert ExactJudge().grade([item(answer, "+")])[0].correct == correct
+
     def test_semantic_is_higher_for_what_is_nearer(self) -> None:
         judge = SemanticJudge(WordEmbedder())
         same, near, far, none = judge.grade(
@@ -121,7 +125,7 @@ class TestStandIns:
         )
         assert (same.correct, same.score) == (True, 5)
         assert 5 > (near.score or 0) > (far.score or 0) >= (none.score or 0) == 0
-        assert not judge.comparable
+        assert judge.caveat == "a stand-in"
         assert "stand-in" in judge.name
 
     def test_token_f1_by_hand(self) -> None:
@@ -142,16 +146,21 @@ class TestModels:
             text = json.dumps(server.requests[0].body)
         assert "What is it?" in text
         assert "prompt version" in judge.name
+        assert judge.caveat == "another one than the paper's"
 
     def test_a_language_model_judges_in_batches(self, tmp_path: Path) -> None:
         judge = judges.build(f"llama3:{tiny_judge(tmp_path)}")
         alone = [judge.grade([one])[0] for one in (item("A dog."), item("A much longer answer about a cat."))]
         assert judge.grade([item("A dog."), item("A much longer answer about a cat.")]) == alone
         assert all(grade.ungraded for grade in alone)  # random weights speak no JSON
+        assert str(tmp_path) in judge.name
+        assert judge.caveat
 
     def test_the_papers_judge_that_is_not_here_says_what_to_do(self) -> None:
-        with pytest.raises(StreamChatError, match="--download meta-llama/Meta-Llama-3-8B-Instruct"):
+        with pytest.raises(StreamChatError, match="--download meta-llama/Meta-Llama-3-8B-Instruct") as raised:
             judges.build("llama3")
+        for needed in ("is gated", "https://huggingface.co/meta-llama", "HF_TOKEN", "--judge llama3:FOLDER"):
+            assert needed in str(raised.value)
 
 
 def tiny_judge(folder: Path) -> Path:
@@ -168,7 +177,8 @@ def tiny_judge(folder: Path) -> Path:
 class TestJudging:
     def run(self, folder: Path, count: int = 5) -> RunFolder:
         run = RunFolder(folder)
-        run.begin({"benchmark": "x"}, {})
+        identity = {"benchmark": "x", "data": {}, "model": "m", "model_name": "m", "method": "blind", "preset": "base"}
+        run.begin(identity, {"questions": count})
         with run.writer(0) as writer:
             for number in range(count):
                 writer.write(self.row(number))
@@ -179,11 +189,17 @@ class TestJudging:
             "id": f"0-{number}",
             "entry": 0,
             "index": number,
+            "video": "a.mp4",
+            "domain": "Ego",
+            "kind": "OS",
+            "time_seconds": float(number),
             "asked_at_seconds": float(number),
+            "past_the_end": False,
             "question": "What?",
             "reference": "4827",
             "answer": "" if number == 1 else "4827",
             "error": "gone" if number == 1 else None,
+            **dict.fromkeys(ANSWERED, 0),
         }
 
     def test_what_has_no_answer_is_ungraded(self, tmp_path: Path) -> None:
@@ -207,3 +223,24 @@ class TestJudging:
         list(judging.judge(folder, ExactJudge()))
         list(judging.judge(folder, Scripted(*[GOOD] * 4)))
         assert set(judging.grades_of(folder)) == {"exact", "scripted"}
+
+    def test_an_answer_that_came_later_is_judged_and_no_other(self, tmp_path: Path) -> None:
+        folder = self.run(tmp_path / "run")
+        list(judging.judge(folder, Scripted(*[GOOD] * 4)))
+        with folder.writer(1) as writer:
+            writer.write({**self.row(1), "answer": "4827", "error": None})
+        judge = Scripted(GOOD)
+        assert list(judging.judge(folder, judge))[-1] == (5, 5)
+        assert len(judge.asked) == 1
+        assert judging.grades_of(folder)["scripted"]["0-1"]["score"] == 4
+
+    def test_judges_whose_names_differ_in_signs_alone_do_not_mix(self, tmp_path: Path) -> None:
+        folder = self.run(tmp_path / "run")
+        for name in ("org/m at h", "org-m at h"):
+            judge = Scripted(*[GOOD] * 4)
+            judge.name = name
+            list(judging.judge(folder, judge))
+        assert {name: len(grades) for name, grades in judging.grades_of(folder).items()} == {
+            "org/m at h": 5,
+            "org-m at h": 5,
+        }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluation import metrics, plots
-from evaluation.metrics import Graded
-from evaluation.report import Table, as_csv, markdown, page
+from evaluation import metrics, plots, report
+from evaluation.metrics import Figure, Graded
+from evaluation.records import RunFolder, answer_digest
+from evaluation.tables import Number, Table, as_csv, markdown, page
+from streamchat.errors import InputError
 
 
 def row(entry: int, index: int, **changes: Any) -> dict[str, Any]:
@@ -18,6 +21,11 @@ def row(entry: int, index: int, **changes: Any) -> dict[str, Any]:
         "index": index,
         "video": f"{entry}.mp4",
         "kind": "OS",
+        "domain": "Ego",
+        "reference": "That.",
+        "answer": "That.",
+        "past_the_end": False,
+        "frames_kept": 4,
         "question": f"What {index}?",
         "time_seconds": float(index),
         "asked_at_seconds": float(index),
@@ -59,8 +67,14 @@ def test_coherence_takes_neighbours_within_one_sample_both_graded() -> None:
 
 
 def test_coherence_follows_the_order_of_time() -> None:
-    late_first = [graded(0, 0, 5, asked_at_seconds=9.0), graded(0, 1, 1), graded(0, 2, 2)]
+    late_first = [graded(0, 0, 5, time_seconds=9.0), graded(0, 1, 1), graded(0, 2, 2)]
     assert [value for _, value in metrics.changes(late_first)] == [1, 3]
+
+
+def test_coherence_follows_the_times_of_the_file_where_all_are_asked_at_the_end() -> None:
+    late = {"asked_at_seconds": 5.3}
+    rounds = [graded(0, 0, 0), graded(0, 1, 5, time_seconds=70, **late), graded(0, 2, 0, time_seconds=60, **late)]
+    assert [value for _, value in metrics.changes(rounds)] == [0, 5]
 
 
 def test_entries_that_share_a_video_are_not_merged() -> None:
@@ -69,10 +83,15 @@ def test_entries_that_share_a_video_are_not_merged() -> None:
 
 
 def test_the_interval_comes_from_drawing_videos() -> None:
-    one_video = metrics.scores([graded(0, index, score) for index, score in enumerate([0, 5, 0, 5])])
-    assert (one_video.score.low, one_video.score.high) == (2.5, 2.5)
-    two_videos = metrics.scores([graded(0, 0, 0), graded(1, 0, 4)])
-    assert (two_videos.score.low, two_videos.score.value, two_videos.score.high) == (0, 2, 4)
+    five = metrics.scores([graded(entry, index, 2.0) for entry in range(5) for index in range(3)])
+    assert (five.score.low, five.score.value, five.score.high, five.score.videos) == (2, 2, 2, 5)
+    spread = metrics.scores([graded(entry, 0, float(entry)) for entry in range(5)])
+    assert 0 <= (spread.score.low or 0) < 2 < (spread.score.high or 0) <= 4
+
+
+def test_fewer_than_five_videos_have_no_interval() -> None:
+    found = metrics.scores([graded(entry, 0, 2.0) for entry in range(4)]).score
+    assert found == Figure(value=2.0, videos=4)
 
 
 def test_nothing_graded_is_no_figure_and_not_zero() -> None:
@@ -88,9 +107,10 @@ def test_repeats_are_left_out_once() -> None:
 def test_speed_is_taken_of_answers_that_came() -> None:
     rows = [row(0, 0), row(0, 1), row(1, 0), row(2, 0, error="gone", timing=None)]
     found = metrics.speed(rows)
-    assert found.rpd_median == pytest.approx(0.1)
-    assert found.rpd_p95 == pytest.approx(0.19)
-    assert found.first_token_median == pytest.approx(0.2)
+    assert found.retrieval_median == pytest.approx(0.1)
+    assert found.retrieval_p95 == pytest.approx(0.19)
+    assert found.rpd_median == pytest.approx(0.2)
+    assert found.rpd_p95 == pytest.approx(0.38)
     assert found.fps == pytest.approx((20 + 10) / (1.0 + 0.5))
 
 
@@ -113,9 +133,64 @@ def test_names_with_numbers_are_sorted_by_them() -> None:
     assert sorted(names, key=plots.natural) == ["0 s", "10 s", "1 min", "5 min", "60 min", "OS"]
 
 
+def test_lengths_are_sorted_from_the_shortest() -> None:
+    names = ["unknown", "over 10 min", "1-3 min", "under 1 min", "3-10 min"]
+    assert sorted(names, key=plots.natural) == ["under 1 min", "1-3 min", "3-10 min", "over 10 min", "unknown"]
+
+
+def test_the_grade_of_an_answer_that_was_replaced_counts_no_more() -> None:
+    before = row(0, 0, answer="", error="503", timing=None)
+    grades = {"0-0": {"correct": None, "score": None, "answer_digest": answer_digest(before)}}
+    assert metrics.join([before], grades)[0].score is None
+    grade = {"correct": True, "score": 5.0, "answer_digest": answer_digest(row(0, 0))}
+    assert [one.score for one in metrics.join([row(0, 0)], {"0-0": grade})] == [5.0]
+    assert not metrics.join([row(0, 0, answer="This.")], {"0-0": grade})[0].is_graded
+
+
+def written(folder: Path, rows: list[dict[str, Any]]) -> RunFolder:
+    run = RunFolder(folder)
+    identity = {"benchmark": "x", "data": {}, "model": "m", "model_name": "m", "method": "memory", "preset": "base"}
+    run.begin({**identity, "model_revision": "0123456789abcdef"}, {"questions": 9, "problems": 2})
+    with run.writer(0) as writer:
+        for one in rows:
+            writer.write(one)
+    return run
+
+
+def test_a_report_names_runs_apart_and_counts_the_questions_of_each(tmp_path: Path) -> None:
+    runs = [written(tmp_path / "a" / "run", [row(0, 0)]), written(tmp_path / "b" / "run", [row(0, 0), row(0, 1)])]
+    loaded = report.load(runs)
+    assert len({run.label for run in loaded}) == 2
+    assert str(tmp_path / "a" / "run") in loaded[0].label
+    grade = {"judge": "j", "caveat": "a stand-in", "correct": True, "score": 5, "ungraded": None}
+    for run in loaded:
+        run.grades["j"] = {one["id"]: {**grade, "answer_digest": answer_digest(one)} for one in run.rows}
+    text = markdown(report.tables_of(loaded))
+    assert "OS (1 to 2)" in text
+    assert "The judge is a stand-in" in text
+    assert "0123456789ab" in text
+    assert "5.00 [–; 1 video]" in text
+
+
+def test_a_report_whose_place_is_a_file_is_refused(tmp_path: Path) -> None:
+    run = written(tmp_path / "run", [row(0, 0)])
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match="out cannot be made a folder"):
+        report.write([run], tmp_path / "out")
+
+
+def test_numbers_are_rounded_for_the_eye_and_whole_in_csv() -> None:
+    known = Number(value=2.0001, digits=2, low=1.75, high=2.5)
+    assert str(known) == "2.00 [1.75, 2.50]"
+    assert str(Number(value=1.25, digits=1, sign=True, why_alone="4 videos")) == "+1.2 [–; 4 videos]"
+    assert str(Number(value=None, digits=1)) == "–"
+    table = Table(title="T", columns=["run", "a", "b"], rows=[["x", known, "text"]])
+    assert as_csv([table]).splitlines()[1:] == ["T,x,a,2.0001,1.75,2.5", "T,x,b,text,,"]
+
+
 def test_tables_survive_every_format() -> None:
     table = Table(title="T", columns=["run", "a|b"], rows=[["<b>x</b>", "1 | 2"]], note="n & m")
     assert "1 \\| 2" in markdown([table])
     assert "<b>x" not in page([table], [])
     assert "&lt;b&gt;x" in page([table], [])
-    assert as_csv([table]).splitlines()[1] == "T,<b>x</b>,a|b,1 | 2"
+    assert as_csv([table]).splitlines()[1] == "T,<b>x</b>,a|b,1 | 2,,"

@@ -38,6 +38,20 @@ def test_it_is_the_same_every_time_and_another_with_another_seed(needle: Needle)
     assert Needle(Choice(seed=1)).samples() != needle.samples()
 
 
+@pytest.mark.parametrize(("subset", "questions"), [(24, 24), (47, 24), (144, 144)])
+def test_a_subset_has_as_many_of_every_distance_as_there_is_room_for(subset: int, questions: int) -> None:
+    samples = Needle(Choice(subset=subset)).samples()
+    counts = Counter(question.kind for sample in samples for question in sample.questions)
+    assert set(counts.values()) == {questions // len(DISTANCES)}
+    assert counts.total() == questions
+
+
+@pytest.mark.parametrize("subset", [-1, 0, 1, 23, 145, 3000])
+def test_a_subset_that_cannot_be_is_refused_with_the_range(subset: int) -> None:
+    with pytest.raises(InputError, match=f"from 24 to 144, got {subset}"):
+        Needle(Choice(subset=subset))
+
+
 def test_a_card_is_shown_once_and_asked_about_after_its_distance(needle: Needle) -> None:
     sample = needle.samples()[0]
     ends = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -20,11 +21,11 @@ from evaluation import runner
 from evaluation.__main__ import main
 from evaluation.benchmarks.streambench import StreamBench
 from evaluation.methods import METHODS, Blind, Recent, Uniform
-from evaluation.records import RunFolder, Writer, read_rows
-from evaluation.runner import Run
+from evaluation.records import ANSWERED, ROW, RunFolder, Writer, read_rows
+from evaluation.runner import Run, Share
 from evaluation.samples import Choice
 from streamchat.config import Options
-from streamchat.errors import InputError
+from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Model
 from streamchat.types import Frame
 
@@ -91,6 +92,7 @@ class TestRun:
         assert set(rows) == {"0-0", "0-1", "0-2", "0-3", "1-0", "1-1", "2-0"}
         assert "gone.mp4 is not below" in rows["2-0"]["error"]
         assert rows["1-1"]["past_the_end"]
+        assert not rows["1-0"]["past_the_end"]
         assert rows["1-1"]["asked_at_seconds"] < 6
         assert rows["0-2"]["answer"]
         pictures = {row["pictures"] for row in rows.values() if row["error"] is None}
@@ -113,7 +115,13 @@ class TestRun:
         assert described["identity"]["model"] == "fake"
         assert described["identity"]["options"]["seed"] == 0
         assert len(described["identity"]["data"]["questions_sha256"]) == 64
-        assert described["versions"]["torch"]
+        assert (described["questions"], described["problems"]) == (7, 0)
+        play(config(fake_model), bench, folder)
+        starts = folder.described()["starts"]
+        assert [start["processes"] for start in starts] == [1, 1]
+        assert {"torch", "numpy", "faiss-cpu", "datasets", "accelerate"} <= set(starts[0]["versions"])
+        assert starts[0]["streamchat"]
+        assert starts[0]["machine"]["cores"] >= 1
 
     @pytest.mark.parametrize("calls", [3, 9, 14])
     def test_an_interrupted_run_equals_an_unbroken_one_and_asks_nothing_twice(
@@ -136,8 +144,9 @@ class TestRun:
         play(config(fake_model), bench, folder)
         whole = folder.rows()
         file = folder.path / "answers.0.jsonl"
-        text = file.read_text()
-        file.write_text(text[:-40])
+        rows = file.read_bytes().split(b"\n")
+        whole_lines, last = rows[:-2], rows[-2]
+        file.write_bytes(b"\n".join([*whole_lines, last[: len(last) // 2] + "…".encode()[:1]]))
         assert len(folder.rows()) == len(whole) - 1
         play(config(fake_model), bench, folder)
         assert untimed(folder.rows()) == untimed(whole)
@@ -157,8 +166,17 @@ class TestRun:
     ) -> None:
         folder = RunFolder(tmp_path / "run")
         play(config(fake_model), bench, folder)
-        with folder.writer(0), pytest.raises(InputError, match="being written by another process"):
-            play(config(fake_model), bench, folder)
+        with folder.held("first"):
+            for share in (Share(), Share(rank=1, of=2)):
+                with pytest.raises(InputError, match="being written by another process"):
+                    play(config(fake_model), bench, folder, share=share)
+
+    def test_the_processes_of_one_start_hold_the_folder_together(self, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path)
+        with folder.held("first"), folder.held("first"), pytest.raises(InputError), folder.held("second"):
+            pass
+        with folder.held("second"):
+            pass
 
     def test_a_folder_that_is_no_run_is_left_alone(self, bench: StreamBench, fake_model: Model, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("mine")
@@ -166,7 +184,7 @@ class TestRun:
             play(config(fake_model), bench, RunFolder(tmp_path))
         assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
-    @pytest.mark.parametrize("text", ["{", "[]", "{}"])
+    @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"identity": 5}', '{"identity": {}}'])
     def test_a_damaged_folder_is_named(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text(text)
         with pytest.raises(InputError, match="is not the folder of a run"):
@@ -183,6 +201,134 @@ class TestRun:
         assert len(folder.rows()) == 2
         play(config(fake_model), bench, folder)
         assert len(folder.rows()) == 7
+
+
+class Failing:
+    """A model that fails at some of its answers, or at some of its pictures."""
+
+    def __init__(self, model: Model, answers: set[int] = frozenset(), pictures: set[int] = frozenset()) -> None:
+        self._model, self._fails, self._fails_to_see = model, answers, pictures
+        self.asked = self.seen = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def answer(self, context: Any) -> Any:
+        self.asked += 1
+        if self.asked in self._fails:
+            raise StreamChatError("the server answered 503")
+        return self._model.answer(context)
+
+    def encode_frames(self, frames: Any) -> Any:
+        self.seen += 1
+        if self.seen in self._fails_to_see:
+            raise RuntimeError("no memory left")
+        return self._model.encode_frames(frames)
+
+
+class TestFailures:
+    def test_a_question_that_failed_is_asked_again_and_no_other(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        whole, folder, model = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "run"), Failing(fake_model, {2})
+        play(config(fake_model, "blind"), bench, whole)
+        assert play(config(model, "blind"), bench, folder) == 2
+        errors = {row["id"]: row["error"] for row in folder.rows() if row["error"]}
+        assert errors["0-2"] == "the server answered 503"
+        assert set(errors) == {"0-2", "2-0"}
+        assert play(config(model, "blind"), bench, folder) == 1
+        assert model.asked == 7
+        assert [row["id"] for row in folder.rows()] == [row["id"] for row in whole.rows()]
+        assert {row["id"] for row in folder.rows() if row["error"]} == {"2-0"}
+
+    def test_a_model_that_fails_again_and_again_ends_the_run(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        folder, model = RunFolder(tmp_path / "run"), Failing(fake_model, {2, 4, 5, 6})
+        with pytest.raises(StreamChatError, match="failed 3 times in a row, lastly: the server answered 503"):
+            play(config(model, "blind"), bench, folder)
+        assert [row["id"] for row in folder.rows() if row["error"] is None] == ["0-0", "0-1"]
+        assert model.asked == 6
+        play(config(model, "blind"), bench, folder)
+        assert [row["id"] for row in folder.rows() if row["error"]] == ["2-0"]
+
+    def test_a_model_that_cannot_see_a_frame_loses_only_what_is_asked_after_it(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        assert play(config(Failing(fake_model, pictures={1}), heartbeat_seconds=1.0), bench, folder) == 5
+        assert {row["error"] for row in folder.rows() if row["entry"] == 0} == {"RuntimeError: no memory left"}
+
+    def test_what_failed_before_comes_last(self, bench: StreamBench, fake_model: Model, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path / "run")
+        play(config(Failing(fake_model, {1}), "blind"), bench, folder, stopped=lambda: bool(folder.rows()))
+        rows = [progress.row for progress in runner.answers(config(fake_model, "blind"), bench, folder)]
+        assert list(dict.fromkeys(row["entry"] for row in rows if row)) == [1, 2, 0]
+
+    def test_progress_counts_what_was_recorded_of_a_video_that_is_gone_now(
+        self, fake_model: Model, tmp_path: Path
+    ) -> None:
+        root, folder = benchmark_roots.write(tmp_path / "root"), RunFolder(tmp_path / "run")
+        play(config(fake_model), StreamBench(Choice(root=root)), folder, stopped=lambda: bool(folder.rows()))
+        (root / "Ego" / "bikes.mp4").unlink()
+        *_, last = runner.answers(config(fake_model), StreamBench(Choice(root=root)), folder)
+        assert (last.answered, last.questions, last.failed) == (6, 6, 3)
+
+    def test_a_full_disk_ends_the_run_and_leaves_one_row_a_question(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder, real = RunFolder(tmp_path / "run"), os.fsync
+        left = iter([True, False])
+
+        def fsync(number: int) -> None:
+            if not next(left):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(number)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(StreamChatError, match=r"answers\.0\.jsonl cannot be written \(No space left"):
+            play(config(fake_model), bench, folder)
+        assert all(row["error"] is None for row in folder.rows())
+        assert len(read_rows(folder.path / "answers.0.jsonl")) == 2
+
+    def test_a_benchmark_without_a_sound_question_is_refused(self, fake_model: Model, tmp_path: Path) -> None:
+        root = benchmark_roots.write(tmp_path / "root", [{"info": {}}])
+        with pytest.raises(InputError, match="no sound question to ask: `validate` lists"):
+            play(config(fake_model), StreamBench(Choice(root=root)), RunFolder(tmp_path / "run"))
+
+
+class TestRows:
+    def row(self, **changes: Any) -> dict[str, Any]:
+        row = dict.fromkeys([*ROW, *ANSWERED], 0)
+        return {**row, "id": "0-0", "answer": "A.", "error": None, **changes}
+
+    def write(self, folder: Path, rank: int, *rows: dict[str, Any]) -> None:
+        (folder / f"answers.{rank}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def test_a_question_has_one_row_an_answer_before_an_error(self, tmp_path: Path) -> None:
+        failed, answered = self.row(answer="", error="503"), self.row()
+        self.write(tmp_path, 0, failed, self.row(answer="", error="504"))
+        assert [row["error"] for row in RunFolder(tmp_path).rows()] == ["504"]
+        self.write(tmp_path, 1, answered)
+        self.write(tmp_path, 2, failed)
+        assert RunFolder(tmp_path).rows() == [answered]
+
+    def test_they_come_in_the_order_of_their_times_as_the_file_has_them(self, tmp_path: Path) -> None:
+        late = {"asked_at_seconds": 5.3}
+        self.write(
+            tmp_path,
+            0,
+            self.row(id="0-1", index=1, time_seconds=70, **late),
+            self.row(id="0-2", index=2, time_seconds=60, **late),
+        )
+        assert [row["index"] for row in RunFolder(tmp_path).rows()] == [2, 1]
+
+    @pytest.mark.parametrize(("row", "said"), [({}, "lacks id, entry, index"), ({"error": None}, "take_in_seconds")])
+    def test_a_row_that_is_none_is_named(self, row: dict[str, Any], said: str, tmp_path: Path) -> None:
+        self.write(tmp_path, 3, row)
+        with pytest.raises(InputError, match=r"line 1 of .*answers\.3\.jsonl lacks .*") as raised:
+            RunFolder(tmp_path).rows()
+        assert said in str(raised.value)
 
 
 def vars_of(run: Run) -> dict[str, Any]:
@@ -215,10 +361,20 @@ class TestBaselines:
         assert times[-1] == pytest.approx(399.8)
         assert times == sorted(times)
 
+    @pytest.mark.parametrize("method", [Recent, Uniform])
+    def test_a_short_film_fills_the_pictures_too(self, method: Any, fake_model: Model) -> None:
+        session = method(fake_model, Options(max_pictures=32), WordEmbedder())
+        for frame in self.frames(10):
+            session.push(frame)
+        times = self.times(session)
+        assert len(times) == 32
+        assert times == sorted(set(times))
+        assert times[0] < 0.5
+        assert times[-1] == 9.8
+
     def test_blind_sees_nothing(self, fake_model: Model) -> None:
         session = Blind(fake_model, Options(), WordEmbedder())
-        for frame in self.frames(3):
-            session.push(frame)
+        assert not any(map(session.push, list(self.frames(3))))
         stream = session.stream_answer("What?", 2.0)
         assert stream.pictures == 0
         assert int(stream._context.newest.data.max()) == 0
@@ -251,16 +407,31 @@ class TestProcesses:
         whole, again = (RunFolder(tmp_path / name).rows() for name in ("whole", "killed"))
         assert untimed(again) == untimed(whole)
 
-    def test_two_processes_give_what_one_gives(self, root: Path, tmp_path: Path) -> None:
+    def launched(self, root: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
         torchrun = str(Path(sys.executable).with_name("torchrun"))
+        command = [*self.command(root, out, torchrun, "--standalone", "--nproc-per-node", "2"), *more]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        two = self.command(root, tmp_path / "two", torchrun, "--standalone", "--nproc-per-node", "2")
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    def test_two_processes_give_what_one_gives_though_one_has_nothing_but_failures(self, tmp_path: Path) -> None:
+        gone = {
+            "info": {"video_path": "gone.mp4", "class_1": "Movie"},
+            "breakpoint": [benchmark_roots.point(1, "Where?", "There.", "CI")],
+        }
+        first, second = benchmark_roots.entries()
+        root = benchmark_roots.write(tmp_path / "root", [gone, first, gone, second, gone])
         one = subprocess.run(self.command(root, tmp_path / "one"), cwd=ROOT, check=False)
-        both = subprocess.run(two, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        files = {path.name for path in (tmp_path / "two").glob("answers.*.jsonl")}
-        assert files == {"answers.0.jsonl", "answers.1.jsonl"}, both.stderr
-        assert one.returncode == 1
+        both = self.launched(root, tmp_path / "two")
+        files = {path.name: len(read_rows(path)) for path in (tmp_path / "two").glob("answers.*.jsonl")}
+        assert files == {"answers.0.jsonl": 3, "answers.1.jsonl": 6}, both.stderr
+        assert (one.returncode, both.returncode) == (1, 1)
+        assert "SIGTERM" not in both.stderr
+        assert both.stderr.count("3 questions failed") == 1
         assert untimed(RunFolder(tmp_path / "two").rows()) == untimed(RunFolder(tmp_path / "one").rows())
+        refused = self.launched(root, tmp_path / "two", "--method", "blind")
+        assert refused.stderr.count("error: ") == 1, refused.stderr
+        assert "holds another run, which differs in method" in refused.stderr
+        assert "SIGTERM" not in refused.stderr
 
 
 class TestCommandLine:
@@ -273,8 +444,13 @@ class TestCommandLine:
                 ["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--method", "best"],
                 "unknown method 'best'",
             ),
-            (["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--subset", "99"], "from 1 to 7 questions"),
+            (["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--subset", "99"], "from 1 to 6 questions"),
             (["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--model", "nope"], "unknown model 'nope'"),
+            (
+                ["run", "streambench", "--root", "{root}", "--model", "fake", "--out", "{root}/Ego/bikes.mp4"],
+                "a folder",
+            ),
+            (["run", "needle", "--model", "fake", "--subset", "0", "--out", "{tmp}/r"], "from 24 to 144, got 0"),
             (["judge", "{tmp}/r"], "is not the folder of a run"),
             (["report", "{tmp}/r", "--out", "{tmp}/o"], "is not the folder of a run"),
         ],
@@ -284,6 +460,27 @@ class TestCommandLine:
     ) -> None:
         assert main([argument.format(root=root, tmp=tmp_path) for argument in arguments]) == 2
         assert said in capsys.readouterr().err
+
+    def test_an_error_that_nobody_foresaw_says_what_it_is(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("evaluation.report.write", lambda *_: {}["judge"])
+        assert main(["report", str(tmp_path), "--out", str(tmp_path)]) == 1
+        assert "error: KeyError: 'judge' (STREAMCHAT_LOG=debug shows where)" in capsys.readouterr().err
+
+    def test_judging_a_run_without_answers_says_so(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        runner.begin_folder(config(fake_model), bench, RunFolder(tmp_path / "run"))
+        assert main(["judge", str(tmp_path / "run"), "--judge", "exact"]) == 2
+        assert "has no answers yet" in capsys.readouterr().err
+
+    def test_questions_that_are_left_out_are_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        root = benchmark_roots.write(tmp_path / "root", [*benchmark_roots.entries(), "none"])
+        run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", "blind"]
+        assert main([*run, "--out", str(tmp_path / "run")]) == 0
+        assert "problems in the questions: 1; `validate` lists them" in capsys.readouterr().err
+        assert RunFolder(tmp_path / "run").described()["problems"] == 1
 
     def test_from_data_to_a_report(self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for method in ("memory", "recent"):

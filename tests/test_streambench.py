@@ -17,7 +17,7 @@ import hub_server
 import pytest
 from benchmark_roots import FILE, entries, point
 
-from evaluation import annotations
+from evaluation import annotations, tab
 from evaluation.__main__ import main
 from evaluation.benchmarks.jsonl import OwnVideos
 from evaluation.benchmarks.streambench import REPO, StreamBench, validate
@@ -79,6 +79,22 @@ class TestAnnotations:
         assert found.problems[0].startswith("entry 0: ")
         assert [sample.entry for sample in found.samples()] == [1, 2]
 
+    def test_a_file_in_which_everything_is_bad_is_read_and_all_of_it_listed(self, tmp_path: Path) -> None:
+        found = read(tmp_path, [7, {"info": {"video_path": "a.mp4", "class_1": "Ego"}, "breakpoint": ["What?"]}])
+        assert (found.entries, len(found.table), len(found.problems)) == (2, 0, 2)
+        assert found.table.features == annotations.FEATURES
+
+    def test_lines_are_parsed_one_by_one_and_named_by_their_numbers(self, tmp_path: Path) -> None:
+        first, second = entries()
+        first["breakpoint"][0]["question"] = "What\u2028is there?"
+        lines = [json.dumps(first, ensure_ascii=False), "", "{torn", "7", json.dumps(second)]
+        (tmp_path / "questions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        found = annotations.read(tmp_path / "questions.jsonl")
+        assert [sample.entry for sample in found.samples()] == [0, 3]
+        assert found.entries == 4
+        assert found.problems[0].startswith("line 3: cannot be read as JSON")
+        assert found.problems[1].startswith("line 4: must be")
+
     @pytest.mark.parametrize("content", [{}, [], "text", 3])
     def test_what_is_no_list_of_entries_is_refused_with_the_form(self, content: Any, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="must hold a list of entries"):
@@ -120,13 +136,30 @@ class TestSubset:
 
     def test_of_the_last_dialogue_the_earlier_questions_are_taken(self, table: Any) -> None:
         chosen = annotations.subset(table, 10)
-        cut = [sample for sample in annotations.Annotations(chosen, (), ()).samples() if len(sample.questions) == 4]
+        cut = [sample for sample in annotations.Annotations(chosen, 60, (), ()).samples() if len(sample.questions) == 4]
         assert [question.time_seconds for question in cut[0].questions] == [0, 1, 2, 3]
 
     def test_a_seed_gives_one_subset_and_another_seed_another(self, table: Any) -> None:
         one, same, other = (annotations.subset(table, 12, seed)["entry"] for seed in (1, 1, 2))
         assert list(one) == list(same)
         assert list(one) != list(other)
+
+    def test_what_is_run_without_repeats_has_the_videos_of_what_is_run_with_them(self, tmp_path: Path) -> None:
+        content = [
+            {
+                "info": {"video_path": f"{number % 9}.mp4", "class_1": "AB"[number % 2]},
+                "breakpoint": [point(time, f"What {time}?", "That.", "OS") for time in range(2 + number % 3)],
+            }
+            for number in range(18)
+        ]
+        table = read(tmp_path, content).table
+        for count in (1, 5, 12):
+            once = annotations.chosen(table, count, with_repeats=False)
+            again = annotations.chosen(table, count)
+            assert len(once) == count
+            assert set(once["video"]) == set(again["video"])
+            assert len(again) - len(annotations.repeats(again)) == count
+        assert len(annotations.chosen(table, 12)) > 12
 
     @pytest.mark.parametrize("count", [0, -1, 361])
     def test_a_size_that_cannot_be_is_refused(self, count: int, table: Any) -> None:
@@ -150,11 +183,12 @@ class TestFolder:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         gone = {"info": {"video_path": "gone.mp4", "class_1": "WebVideo"}, "breakpoint": [point(1, "A?", "B.", "CI")]}
-        root = benchmark_roots.write(tmp_path / "root", [*entries(), gone])
+        root = benchmark_roots.write(tmp_path / "root", [*entries(), gone, "none"])
+        assert [sample.entry for sample in StreamBench(Choice(root=root)).missing()] == [2]
         assert main(["validate", "streambench", "--root", str(root)]) == 1
         printed = " ".join(capsys.readouterr().out.split())
-        assert "entries 3 videos 3 questions 7 repeats 1" in printed
-        assert "missing or unreadable videos 1" in printed
+        assert "entries 4 videos 3 questions 7 repeats 1" in printed
+        assert "entries without a question 1 missing or unreadable videos 1" in printed
         assert "entry 1, 1: is asked at 60 s, and bunny.mp4 ends at 5.3 s" in printed
         assert "entry 2: the video gone.mp4 is not below" in printed
         assert "not in time order" in printed
@@ -169,6 +203,7 @@ class TestFolder:
         (root / FILE).unlink()
         (root / "questions.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries()))
         bench = OwnVideos(Choice(root=root))
+        assert bench.missing() == []
         assert [len(sample.questions) for sample in bench.samples()] == [4, 2]
 
     def test_the_file_itself_can_be_named_where_there_are_several(self, root: Path) -> None:
@@ -185,6 +220,33 @@ class TestFolder:
         (tmp_path / "empty").mkdir()
         assert main(["validate", "streambench", "--root", str(tmp_path / folder)]) == 2
         assert said in capsys.readouterr().err
+
+
+class TestTab:
+    """What the app's tab finds in a folder before it runs anything."""
+
+    def settings(self, root: Path, subset: int = 0) -> tab.Settings:
+        return tab.Settings(
+            benchmark="streambench",
+            root=str(root),
+            model="fake",
+            preset="base",
+            methods=["memory"],
+            judge="exact",
+            subset=subset,
+            seed=0,
+        )
+
+    def test_data_is_there_when_the_videos_of_what_was_chosen_are(self, root: Path, tmp_path: Path) -> None:
+        assert tab.lacks_data(self.settings(tmp_path / "nowhere"))
+        assert not tab.lacks_data(self.settings(root))
+        assert not tab.lacks_data(self.settings(root / FILE))
+        chosen = StreamBench(Choice(root=root, subset=2)).samples()
+        for video in root.rglob("*.mp4"):
+            if video.name not in {Path(sample.video).name for sample in chosen}:
+                video.unlink()  # as after a download for these only, or one that was cut
+        assert not tab.lacks_data(self.settings(root, subset=2))
+        assert tab.lacks_data(self.settings(root))
 
 
 class TestUnpacking:
@@ -204,6 +266,23 @@ class TestUnpacking:
         (tmp_path / "Ego" / "a.mp4").unlink()
         unpack(tmp_path)
         assert not (tmp_path / "Ego" / "a.mp4").exists()
+
+    def test_parts_are_put_together_by_their_numbers(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "whole", "w") as archive:
+            archive.writestr("a.mp4", bytes(range(256)) * 40)
+        data = (tmp_path / "whole").read_bytes()
+        for number in range(12):
+            end = 900 * (number + 1) if number < 11 else None
+            (tmp_path / f"w.zip.{number + 1}").write_bytes(data[900 * number : end])
+        unpack(tmp_path)
+        assert (tmp_path / "a.mp4").read_bytes() == bytes(range(256)) * 40
+
+    def test_an_archive_that_was_replaced_is_unpacked_again(self, tmp_path: Path) -> None:
+        for content in (b"old", b"newer"):
+            with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+                archive.writestr("a.mp4", content)
+            unpack(tmp_path)
+            assert (tmp_path / "a.mp4").read_bytes() == content
 
     @pytest.mark.parametrize("name", ["../out.mp4", "/out.mp4", "Ego/../../out.mp4"])
     def test_an_archive_that_leads_outside_is_refused_and_writes_nothing(self, name: str, tmp_path: Path) -> None:
@@ -265,9 +344,21 @@ class TestDownload:
             done = self.command(hub.url, tmp_path, "--root", str(target), "--subset", "2", "--seed", "1")
             assert done.returncode == 0, done.stderr
         there = {path.name for path in target.rglob("*.mp4")}
-        wanted = set(annotations.subset(annotations.read(root / FILE).table, 2, 1)["video"])
+        wanted = set(annotations.chosen(annotations.read(root / FILE).table, 2, 1)["video"])
         assert there == {Path(video).name for video in wanted}
         assert len(there) == 1
+
+    def test_a_cut_download_is_gone_on_with(self, root: Path, tmp_path: Path) -> None:
+        target = tmp_path / "fetched"
+        film = (root / "Ego" / "bikes.mp4").read_bytes()
+        (root / "Ego" / "bikes.mp4").write_bytes(film + bytes(12_000_000))  # the library writes 10 MiB at once
+        with hub_server.serving({REPO: root}) as hub:
+            hub.cut_after = 11_000_000
+            done = self.command(hub.url, tmp_path, "--root", str(target))
+            assert done.returncode == 0, done.stderr
+            assert hub.fetched("bikes.mp4") == ["", "bytes=10485760-"]
+        assert (target / "Ego" / "bikes.mp4").read_bytes() == film + bytes(12_000_000)
+        assert StreamBench(Choice(root=target)).missing() == []
 
     def test_without_a_hub_it_says_what_to_do(self, tmp_path: Path) -> None:
         done = self.command("http://127.0.0.1:9", tmp_path, "--root", str(tmp_path / "fetched"))

@@ -32,6 +32,7 @@ STRETCH_SECONDS = (5.0, 20.0)  # of one film at a time
 FILM_SECONDS = 30.0  # of each film that are used
 STREAMS = 4
 DISTANCES = {"0 s": 0.0, "10 s": 10.0, "1 min": 60.0, "5 min": 300.0, "15 min": 900.0, "60 min": 3600.0}
+MOST_DRAWS = 10_000  # for one card; the most cards that there can be leave half of their time free
 EACH = 5  # needles of each distance in one stream: 20 in all
 WORDS = """
     ANCHOR BASKET CANDLE DESERT ENGINE FOREST GARDEN HARBOUR ISLAND JACKET KETTLE LANTERN MARBLE NEEDLE ORCHARD PALACE
@@ -46,10 +47,11 @@ class Needle:
 
     name = "needle"
     repeats_pictures = True
+    problems = ()  # it is made on the spot
 
     def __init__(self, choice: Choice) -> None:
         self._seed = choice.seed
-        self._each = EACH if choice.subset is None else max(1, choice.subset // (STREAMS * len(DISTANCES)))
+        self._each = EACH if choice.subset is None else _each(choice.subset)
         self._films = _films(choice)
 
     @cached_property
@@ -155,12 +157,25 @@ def card(word: str, number: str, shape: tuple[int, ...]) -> np.ndarray:
     return cv2.putText(picture, text, place, font, scale, (40, 44, 52), max(2, round(2 * scale)), cv2.LINE_AA)
 
 
+def _each(count: int) -> int:
+    """How many needles of each distance in one stream come nearest to `count` questions from below.
+
+    InputError if that is less than one, or more than there are words for, or room in the stream.
+    """
+    least = STREAMS * len(DISTANCES)
+    most = least * (len(WORDS) // len(DISTANCES))
+    if not least <= count <= most:
+        raise InputError(f"needles come {least} at a time: a subset must have from {least} to {most}, got {count}")
+    return count // least
+
+
 def _free(rng: np.random.Generator, last: float, taken: list[float]) -> float:
-    """A time on the grid of frames, away from those that are taken."""
-    while True:
+    """A time on the grid of frames, away from those that are taken; RuntimeError if there is none."""
+    for _ in range(MOST_DRAWS):
         begins = round(rng.uniform(FIRST_SECONDS, last) * FPS) / FPS
         if all(abs(begins - other) >= APART_SECONDS for other in taken):
             return begins
+    raise RuntimeError(f"no room for another card after {len(taken)}")
 
 
 def _pictures(path: Path) -> list[np.ndarray]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evaluation.annotations import Annotations, read, repeats, subset, without_repeats
+from evaluation.annotations import Annotations, chosen, read, repeats
 from evaluation.samples import Choice, Sample
 from evaluation.unpacking import unpack
 from streamchat.checkpoints import hub
@@ -35,6 +36,7 @@ class StreamBench:
         given = choice.root if choice.root is not None and choice.root.is_file() else None
         self.file = given or questions_file(self._folder, self.questions)
         self.annotations = self._chosen(read(self.file))
+        self.problems = self.annotations.problems
 
     @cached_property
     def provenance(self) -> Mapping[str, Any]:
@@ -75,11 +77,20 @@ class StreamBench:
                 videos.setdefault(path.name, []).append(path)
         return videos
 
+    def missing(self) -> list[Sample]:
+        """The samples whose video lies nowhere below the folder."""
+        return [sample for sample in self.samples() if not self._is_there(sample)]
+
+    def _is_there(self, sample: Sample) -> bool:
+        try:
+            return self.find(sample).is_file()
+        except InputError:
+            return False
+
     def _chosen(self, whole: Annotations) -> Annotations:
-        table = whole.table if self._choice.repeats else without_repeats(whole.table)
-        if self._choice.subset is not None:
-            table = subset(table, self._choice.subset, self._choice.seed)
-        return Annotations(table, whole.problems, whole.remarks)
+        choice = self._choice
+        table = chosen(whole.table, choice.subset, choice.seed, with_repeats=choice.repeats)
+        return replace(whole, table=table)
 
 
 def questions_file(folder: Path, patterns: Sequence[str] = StreamBench.questions) -> Path:
@@ -107,7 +118,7 @@ def download(folder: Path, progress: hub.Progress, count: int | None = None, see
     if count is not None:
         questions = {name for name in whole.files if name.endswith(".json")}
         hub.fetch(_only(whole, questions, folder), lambda *_: None)
-        rows = subset(read(questions_file(folder)).table, count, seed)
+        rows = chosen(read(questions_file(folder)).table, count, seed)
         names = {Path(video).name for video in rows["video"]}
         unneeded = {name for name in whole.files if Path(name).suffix in VIDEO_ENDINGS and Path(name).name not in names}
         whole = _only(whole, set(whole.files) - unneeded, folder)
@@ -138,12 +149,13 @@ def validate(bench: StreamBench) -> tuple[dict[str, Any], list[str]]:
             for question in late
         ]
     counts = {
-        "entries": len(samples),
+        "entries": bench.annotations.entries,
         "videos": len(set(table["video"])),
         "questions": len(table),
         "repeats": len(repeats(table)),
         "types": dict(Counter(table["kind"]).most_common()),
         "domains": dict(Counter(sample.domain for sample in samples).most_common()),
+        "entries_without_a_question": bench.annotations.entries - len(samples),
         "missing_or_unreadable_videos": sum(1 for end in durations.values() if end is None),
     }
     return counts, wrong

@@ -20,6 +20,8 @@ ASK = (
 )
 AGAIN = "That was not the JSON that was asked for. Reply with it and nothing else."
 HIGHEST = 5
+STAND_IN = "a stand-in"
+ANOTHER = "another one than the paper's"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +45,8 @@ class Grade:
 class Judge(Protocol):
     """Grades answers; made by the `build(argument)` of a file in this folder."""
 
-    name: str  # with all that tells it from other judges: model, version of the prompt
-    comparable: bool  # with published scores; a stand-in says that it is not
+    name: str  # with all that tells it from other judges: model, revision, version of the prompt
+    caveat: str  # why its figures cannot be compared with published ones; empty for the paper's judge
     batch: int  # answers that are graded at once
 
     def grade(self, items: Sequence[Item]) -> list[Grade]:
@@ -59,7 +61,7 @@ class PromptedJudge(ABC):
     """A language model that is asked for JSON: read strictly, asked once more, then ungraded."""
 
     name: str
-    comparable = True
+    caveat = ANOTHER
     batch: int
 
     @abstractmethod

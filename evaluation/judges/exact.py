@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from evaluation.judges.base import HIGHEST, Grade, Item
+from evaluation.judges.base import HIGHEST, STAND_IN, Grade, Item
 from streamchat.errors import InputError
 
 
@@ -16,16 +16,19 @@ class ExactJudge:
     """Yes and 5, or no and 0; letter case, punctuation and what stands around do not matter."""
 
     name = "exact"
-    comparable = False
+    caveat = STAND_IN
     batch = 1000
 
     def grade(self, items: Sequence[Item]) -> list[Grade]:
         """A grade for each item."""
-        found = [_says(_words(item.answer), _words(item.reference)) for item in items]
+        found = [_says(item.answer, item.reference) for item in items]
         return [Grade(correct=yes, score=float(HIGHEST if yes else 0)) for yes in found]
 
 
-def _says(answer: str, reference: str) -> bool:
+def _says(said: str, wanted: str) -> bool:
+    answer, reference = _words(said), _words(wanted)
+    if not reference.strip():  # nothing but signs, such as "+": they must stand alone
+        return wanted.strip() in said.split()
     rivals = [word for word in answer.split() if word.isdigit() and len(word) == len(reference.strip())]
     return reference in answer and (not reference.strip().isdigit() or set(rivals) == {reference.strip()})
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from evaluation.judges.base import PROMPT_VERSION, Messages, PromptedJudge
+from evaluation.judges.base import ANOTHER, PROMPT_VERSION, Messages, PromptedJudge
 from streamchat.checkpoints.machine import devices_of
 from streamchat.checkpoints.stored import local_folder
-from streamchat.errors import StreamChatError
+from streamchat.errors import InputError, StreamChatError
 
 REPO = "meta-llama/Meta-Llama-3-8B-Instruct"
 REPLY_TOKENS = 64
@@ -26,7 +26,7 @@ class Llama3Judge(PromptedJudge):
     def __init__(self, spec: str) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        folder = local_folder(spec)
+        folder = _folder(spec)
         (device,) = devices_of(None)
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         try:
@@ -39,7 +39,9 @@ class Llama3Judge(PromptedJudge):
             raise StreamChatError(f"the judge {spec} has no chat template: take an instruction-tuned model")
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
-        self.name = f"{Path(spec).name} (prompt version {PROMPT_VERSION})"
+        self.caveat = "" if spec == REPO else ANOTHER
+        which = str(folder.resolve()) if Path(spec).expanduser().is_dir() else f"{spec} at {folder.name[:12]}"
+        self.name = f"{which} (prompt version {PROMPT_VERSION})"
 
     def reply(self, conversations: Sequence[Messages]) -> list[str]:
         """What the model says to each conversation, greedily."""
@@ -62,6 +64,21 @@ class Llama3Judge(PromptedJudge):
             )
         begin = batch["input_ids"].shape[1]
         return list(self._tokenizer.batch_decode(said[:, begin:], skip_special_tokens=True))
+
+
+def _folder(spec: str) -> Path:
+    """Where the judge lies; StreamChatError, with how to get it, if it is not on this machine."""
+    try:
+        return local_folder(spec)
+    except InputError:
+        raise
+    except StreamChatError:
+        gated = f"accept its terms at https://huggingface.co/{spec}, set HF_TOKEN, and " if spec == REPO else ""
+        raise StreamChatError(
+            f"the judge {spec}{' is gated, and' if gated else ''} is not on this machine: {gated}run "
+            f"`python -m streamchat --download {spec}`; or give --judge llama3:FOLDER, with the folder of any "
+            "instruction-tuned language model"
+        ) from None
 
 
 def build(argument: str = "") -> Llama3Judge:

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from evaluation.judges.base import HIGHEST, Grade, Item
+from evaluation.judges.base import HIGHEST, STAND_IN, Grade, Item
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
 
@@ -21,7 +21,7 @@ class SemanticJudge:
     """The greater of the cosine of the texts' vectors and the F1 of their words, scaled to 0-5."""
 
     name = f"semantic v{VERSION}, a stand-in"
-    comparable = False
+    caveat = STAND_IN
     batch = 256
 
     def __init__(self, embedder: TextEmbedder) -> None:
