@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -31,6 +33,7 @@ WAITING_FRAMES = 32  # kept frames that may wait to be encoded before taking in 
 MOST_CAPTIONS_WAITING = 24  # nodes without a caption; with more the model is behind
 BEHIND_SECONDS = 5.0  # that a reader may lag behind its player
 CEILING_STEP_SECONDS = 1.0  # between two changes of how many frames are kept
+CAPTION_NICENESS = 10
 ENCODE_BATCH = 8  # frames encoded at once when several wait
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # the memory's newest frame stands for the screen if it is no older than this
@@ -275,6 +278,8 @@ class LiveSession:
 
     def _summarize(self) -> None:
         """Caption what became a node, for as long as the stream runs and until all is captioned."""
+        if sys.platform == "linux":  # elsewhere a thread has no niceness of its own; captions can wait, frames cannot
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAPTION_NICENESS)
         done = -1  # an engine out of a saved session may have nodes without a caption
         while True:
             with self._changed:

@@ -77,6 +77,7 @@ class MemoryStore:
             seed=options.seed,
         )
         self._clips: deque[Clip] = deque(maxlen=WAITING_CLIPS)
+        self._counted: tuple[tuple[MemoryNode, ...], tuple[int, ...]] = ((), ())  # roots, and nodes by level
         self.dialogue = DialogueMemory(options.dialogue_turns)
 
     def remember(self, frame: EncodedFrame) -> None:
@@ -198,7 +199,11 @@ class MemoryStore:
         """How many nodes of the tree there are at each level, leaves first."""
         with self._lock:
             roots = self._tree.roots
-        return nodes_by_level(roots)
+        counted, counts = self._counted
+        if roots != counted:  # nodes are immutable, so that the same roots have the same nodes
+            counts = nodes_by_level(roots)
+            self._counted = roots, counts
+        return counts
 
     @property
     def tree_nbytes(self) -> int:
