@@ -98,5 +98,5 @@ def live(delays: Mapping[str, Sequence[float]]) -> str:
 def _svg(figure: Figure) -> str:
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :]
+    _, _, drawing = file.getvalue().partition("<svg")
+    return f'<svg style="max-width: 100%; height: auto"{drawing}'  # as wide as there is room for

@@ -86,11 +86,16 @@ class Team:
         return gathered
 
     def leave(self) -> None:
-        """End here, without an error, in all processes but the first, which goes on alone."""
+        """End here, without an error, in all processes but the first, which goes on alone.
+
+        When the first one gives an error, the launcher tells the others to end, which are on their way out; by then
+        none of them listens any more.
+        """
+        if self.share.rank:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._state.wait_for_everyone()
         self._state.destroy_process_group()
         if self.share.rank:
-            # When the first one gives an error, the launcher ends the others, which are on their way out.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise SystemExit(0)
 
 
