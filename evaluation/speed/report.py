@@ -64,6 +64,8 @@ LINES = (
     Line("soak_threads_more", "threads more than after the first hour", 0, "<= 0"),
     Line("question_24h_over_10min", "a question at its end, over one after 10 minutes", 2, "<= 1.1"),
     Line("snapshot_ms_10000", "snapshot, 10,000 nodes, ms", 2),
+    Line("save_ms_10000", "save to a file, 10,000 nodes, ms", 0),
+    Line("load_ms_10000", "load from a file, 10,000 nodes, ms", 0),
 )
 COMPARED = {">=": operator.ge, "<=": operator.le}
 

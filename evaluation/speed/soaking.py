@@ -18,7 +18,7 @@ import torch
 from evaluation.speed.growing import vector
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio, seconds_of
 from streamchat.config import Options
-from streamchat.embedding import WIDTH, TextEmbedder, minilm
+from streamchat.embedding import TextEmbedder, minilm
 from streamchat.engine import StreamChat
 from streamchat.models.fake import FakeModel
 from streamchat.types import Caption, Clip, EncodedFrame, Frame, MemoryNode
@@ -31,7 +31,6 @@ SHOWN = (72, 128)  # height, width of a picture
 PICTURES = 32  # shown in turn
 YOUNG_SECONDS = 600  # the other stream, with which the old one is compared at the end
 ROUND_SECONDS = 60  # between two rounds of the conversation
-TURN_BYTES = 2 * 4 * WIDTH + 128  # of a round: its vector, once in the index and once beside the words, and the words
 REPEATS = 5  # of an hour's question
 COMPARISONS = 25
 
@@ -121,7 +120,7 @@ class Soak:
         parts = {
             "tree": memory.tree_nbytes,
             "frames": memory.nbytes - memory.tree_nbytes,
-            "dialogue": len(memory.dialogue) * TURN_BYTES,
+            "dialogue": memory.dialogue.nbytes,
         }
         return Hour(
             hour=self.seconds / HOUR_SECONDS,

@@ -63,6 +63,13 @@ class DialogueMemory:
         return self._added
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the texts, and of the vectors, which the index holds once more."""
+        with self._lock:
+            texts = sum(len(one.turn.question.encode()) + len(one.turn.answer.encode()) for one in self._entries)
+            return texts + sum(2 * one.vectors.nbytes + one.turn.embedding.nbytes for one in self._entries)
+
+    @property
     def entries(self) -> tuple[Remembered, ...]:
         """All that is remembered, oldest first."""
         with self._lock:
