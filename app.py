@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamchat.config import PRESETS, Options
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from streamchat.ui.sessions import Visitors
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine unasked
+# Uploads in a folder of this process, or an app that ends would take those of another with it.
+UPLOADS = Path(tempfile.gettempdir()) / f"streamchat-uploads-{os.getpid()}"
+os.environ.setdefault("GRADIO_TEMP_DIR", str(UPLOADS))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,7 +98,7 @@ def serve(arguments: argparse.Namespace) -> int:
     check_model_name(arguments.model)
     from streamchat.ui.examples import data_folder
     from streamchat.ui.sessions import SharedModel, Visitors
-    from streamchat.ui.theme import CSS, HEAD, theme
+    from streamchat.ui.theme import HEAD, css, theme
 
     visitors = Visitors(SharedModel(arguments.model, arguments.device), options, arguments.most_visitors)
     ending = threading.Event()
@@ -104,7 +110,7 @@ def serve(arguments: argparse.Namespace) -> int:
             server_name=arguments.host,
             server_port=arguments.port,
             theme=theme(),
-            css=CSS,
+            css=css(),
             head=HEAD,
             allowed_paths=[str(data_folder())],
             run_history=False,
@@ -119,6 +125,7 @@ def serve(arguments: argparse.Namespace) -> int:
     ending.wait()
     visitors.close_all()
     page.close(verbose=False)
+    shutil.rmtree(UPLOADS, ignore_errors=True)
     return 0
 
 

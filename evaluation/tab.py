@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from streamchat.prompts import clock
 
 log = logging.getLogger(__name__)
 
+OWN_JUDGES = ("exact", "semantic")  # that need no model
 RUNS = Path("runs")  # below the folder that the app was started in
 DATA = Path("data")
 SPACE_SUBSET = 24  # questions, on a Space, whose machine belongs to all its visitors
@@ -157,6 +158,9 @@ class EvaluationTab:
         """Everything from the data to the report; gives what the page shows."""
         names = ("benchmark", "root", "model", "preset", "methods", "judge", "subset", "seed")
         settings = Settings(**dict(zip(names, asked, strict=True)))
+        if "SPACE_ID" in os.environ:  # there visitors choose no model, no folder and no server, also not by hand
+            judge = settings.judge if settings.judge in OWN_JUDGES else OWN_JUDGES[0]
+            settings = replace(settings, model=self._model.spec, root=str(DATA), judge=judge)
         if not self._running.acquire(blocking=False):
             gr.Warning("An evaluation is running already: wait for it, or cancel it.")
             yield (gr.skip(),) * 7

@@ -57,6 +57,11 @@ def test_what_is_wrong_is_said(client: Client, session: str) -> None:
         client.predict(session, "What?", api_name="/ask")
     with pytest.raises(AppError, match="call open_session first"):
         client.predict("guessed", "What?", api_name="/ask")
+    client.predict(session, handle_file(str(films.bikes())), api_name="/add_video")
+    with pytest.raises(AppError, match="at_seconds must be at most 10, where the film ends, got 99"):
+        client.predict(session, "What?", 99.0, api_name="/ask")
+    with pytest.raises(AppError, match="at_seconds must be a number"):
+        client.predict(session, "What?", "soon", api_name="/ask")
     with pytest.raises(AppError, match="is not a video"):
         client.predict(session, handle_file(__file__), api_name="/add_video")
 
@@ -64,7 +69,7 @@ def test_what_is_wrong_is_said(client: Client, session: str) -> None:
 def test_a_closed_session_gives_its_place_to_the_next(client: Client, session: str) -> None:
     client.predict(session, handle_file(str(films.bikes())), api_name="/add_video")
     other = client.predict(api_name="/open_session")
-    with pytest.raises(AppError, match="all 1 places are taken"):
+    with pytest.raises(AppError, match="the app is full"):
         client.predict(other, handle_file(str(films.bikes())), api_name="/add_video")
     client.predict(session, api_name="/close_session")
     assert client.predict(other, handle_file(str(films.bikes())), api_name="/add_video")["title"] == "bikes.mp4"

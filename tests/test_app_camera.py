@@ -99,5 +99,5 @@ def test_what_is_no_frame_is_refused_and_a_stranger_is_not_heard(app: App, page:
             component_id: camera.id, fn_name: 'push', data: values }) });
         return reply.json();
     }"""
-    assert page.evaluate(push, {"key": "guessed", "seconds": 1, "jpeg": ""}) == {"listening": False}
+    assert page.evaluate(push, {"key": "guessed", "frames": []}) == {"listening": False}
     assert page.evaluate(push, ["junk"]) == {"listening": False}

@@ -101,7 +101,7 @@ def test_who_comes_when_all_places_are_taken_is_told_so_until_one_leaves(
     upload(first, films.bikes())
     expect(first.locator("#rest")).to_be_enabled()
     upload(page, films.bikes())
-    expect(page.get_by_text("all 1 places are taken")).to_be_visible()
+    expect(page.get_by_text("the app is full")).to_be_visible()
     first.close()  # its session ends, and its place is free
 
     def in_at_last() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from streamchat.types import Evidence, Span
 from streamchat.ui.conversation import MOST_ENTRIES, MOST_MOMENTS, NOTHING, Conversation
 
 KEYFRAME = jpeg(picture(90, 120, 160))
+LARGE = base64.b64encode(jpeg(picture(90, 3000, 3000), None)).decode()
 
 
 def moment(start: float) -> Evidence:
@@ -31,8 +33,8 @@ def conversation() -> Conversation:
 def test_texts_are_shown_as_they_are_never_as_html() -> None:
     shown = conversation().messages("<script>", "so <far>")
     texts = [message["content"] for message in shown if isinstance(message["content"], str)]
-    assert texts[:2] == ["What is &lt;i&gt;this&lt;/i&gt;?", "A &amp; B"]
-    assert texts[-2:] == ["&lt;script&gt;", "so &lt;far&gt;"]
+    assert texts[:2] == ["What is &lt;i>this&lt;/i>?", "A & B"]
+    assert texts[-2:] == ["&lt;script>", "so &lt;far>"]
     chips = next(message["content"].value for message in shown if not isinstance(message["content"], str))
     assert "&lt;b&gt;" in chips
     assert "<b>" not in chips
@@ -96,6 +98,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         changed(moments=[{"start": 0.0, "end": 1.0, "caption": 3, "picture": None}]),
         changed(moments="none"),
         conversation().to_json() | {"pictures": {"0": "bm8gcGljdHVyZQ==", "1": "", "2": ""}},
+        conversation().to_json() | {"pictures": {"0": LARGE, "1": LARGE, "2": LARGE}},
     ],
 )
 def test_what_is_no_conversation_is_refused(stored: Any) -> None:

@@ -14,7 +14,7 @@ from conftest import picture
 from streamchat.config import Options
 from streamchat.errors import InputError
 from streamchat.ui import components, examples
-from streamchat.ui.sessions import SharedModel, Visit, Visitors
+from streamchat.ui.sessions import SharedModel, Visit, Visitors, _history
 from streamchat.video import open_video
 
 WAIT_SECONDS = 60.0
@@ -55,11 +55,24 @@ def test_a_second_film_takes_the_place_of_the_first_however_quickly_it_comes(vis
     assert session_threads() == []
 
 
-def test_a_file_that_is_no_video_ends_the_film_before_it(visitors: Visitors, tmp_path: Path) -> None:
+def test_a_question_after_a_seek_waits_until_the_gap_was_taken_in(visitors: Visitors) -> None:
+    visitors.open("one", films.bikes())
+    visit = visitors.watching("one", None)
+    visit.follow(1.0)
+    for seconds in visit.until_taken_in(8.0):
+        assert seconds < 8.0
+    assert visit.session.stats().position_seconds >= 7.5
+
+
+def test_a_file_that_is_no_video_leaves_what_was_before(visitors: Visitors, tmp_path: Path) -> None:
     visitors.open("one", films.bikes())
     (tmp_path / "notes.mp4").write_text("no film")
     with pytest.raises(InputError, match="not a video"):
         visitors.open("one", tmp_path / "notes.mp4")
+    assert visitors.watching("one", None).film == films.bikes()
+
+
+def test_who_never_opened_anything_is_told_so(visitors: Visitors) -> None:
     with pytest.raises(InputError, match="no video yet"):
         visitors.watching("one", None)
 
@@ -78,10 +91,10 @@ def test_a_question_means_the_players_moment_until_the_rest_is_taken_in(visitors
 def test_a_question_waits_for_the_end_only_when_it_is_about_it_and_can_be_stopped(visitors: Visitors) -> None:
     visitors.open("one", films.bikes())
     visit = visitors.watching("one", None)
-    assert list(visit.until_the_end()) == []
+    assert list(visit.until_taken_in(0.0)) == []
     visit.to_the_end = True  # the reader itself is left at the first frame, so the end does not come
-    waiting = visit.until_the_end()
-    assert next(waiting) < 1.0
+    waiting = visit.until_taken_in(0.0)
+    assert next(waiting) < 1.2
     visitors.close("one")
     assert list(waiting) == []
 
@@ -90,7 +103,7 @@ def test_only_so_many_visitors_at_once_and_a_place_that_is_left_is_free() -> Non
     visitors = Visitors(SharedModel("fake"), Options(), most=1)
     visitors.open("one", films.bikes())
     visitors.open("one", films.bikes())  # who has a place may open another film
-    with pytest.raises(InputError, match="all 1 places are taken by other visitors: try again"):
+    with pytest.raises(InputError, match=r"the app is full \(1 at once\): try again"):
         visitors.open("two", films.bikes())
     visitors.close("one")
     visitors.open("two", films.bikes())
@@ -124,6 +137,11 @@ def test_a_camera_that_was_stopped_goes_on_in_the_same_memory(visitors: Visitors
     push(visit, 0.0, 5)
     assert visit.session.stats().position_seconds == pytest.approx(1.9 + 1.0 + 0.4)
     assert len(visit.session.engine.memory.dialogue) == 1
+    visitors.choose("one", Options(memory_bytes=2**24))
+    visitors.open_camera("one")
+    visit = visitors.watching("one", None)
+    assert visit.session.engine.options.memory_bytes == 2**24
+    assert visit.session.stats().frames_seen == 0
 
 
 def test_a_saved_session_goes_on_in_its_own_film_and_not_in_another(visitors: Visitors, tmp_path: Path) -> None:
@@ -147,6 +165,13 @@ def test_a_saved_session_goes_on_in_its_own_film_and_not_in_another(visitors: Vi
     visitors.load("two", file)
     visitors.open("two", films.bigbuckbunny())
     assert visitors.watching("two", None).session.snapshot().roots == ()
+
+
+@pytest.mark.parametrize(
+    "kept", [[0.1, [10**30] * 5], [10**400, [1]], [0.1, [-1]], [0.0, [1]], ["a", []], 5, [0.1], [float("inf"), [1]]]
+)
+def test_a_strip_that_cannot_be_is_left_out_of_a_loaded_session(kept: object) -> None:
+    assert _history(kept).kept().counts == ()
 
 
 def test_a_file_that_cannot_be_loaded_leaves_what_there_was(visitors: Visitors, tmp_path: Path) -> None:

@@ -8,14 +8,17 @@ import math
 from collections.abc import Iterator
 
 import films
+import numpy as np
 import pytest
 
 from streamchat.config import Options
+from streamchat.images import jpeg
 from streamchat.ui.live import CameraPanel, LivePanel
 from streamchat.ui.sessions import SharedModel, Visit, Visitors
 from streamchat.ui.view import View, flattened
 
 WAIT_SECONDS = 60.0
+LARGE = base64.b64encode(jpeg(np.zeros((2000, 2000, 3), np.uint8), None)).decode()
 FROM_THE_START = {"motion_after": -1.0, "preview_after": -1.0}
 
 
@@ -31,9 +34,9 @@ def visit(visitors: Visitors) -> Visit:
     """A film that was taken in up to 5 s."""
     visitors.open("one", films.bikes())
     visit = visitors.watching("one", None)
-    visit.session.play_until(5.0)
+    visit.session.play_until(4.99)
     assert visit.session.wait_until(
-        lambda stats: stats.position_seconds > 4.9 and not stats.captions_waiting and not stats.frames_waiting,
+        lambda stats: stats.position_seconds > 4.95 and not stats.captions_waiting and not stats.frames_waiting,
         WAIT_SECONDS,
     )
     return visit
@@ -109,6 +112,7 @@ class TestThePage:
             {"seconds": 1.0, "jpeg": "A" * 400_000},
             {"seconds": None, "jpeg": ""},
             {"seconds": -1.0, "jpeg": ""},
+            {"seconds": 1.0, "jpeg": LARGE},
             {},
         ],
     )
@@ -116,7 +120,7 @@ class TestThePage:
         camera = CameraPanel.__new__(CameraPanel)
         camera._visitors = visitors
         visitors.open_camera("one")
-        answer = camera.push({"key": visitors.key_of("one"), **junk})
+        answer = camera.push({"key": visitors.key_of("one"), "frames": [junk]})
         assert answer["listening"]
         assert answer["refused"]
         assert visitors.watching("one", None).session.stats().frames_seen == 0

@@ -45,7 +45,7 @@ def save_session(chat: StreamChat, file: Path | BinaryIO, *, extra: Mapping[str,
     not at all. Raises InputError for an `extra` that is no JSON, and for a chat that is larger than can be loaded;
     StreamChatError if the file cannot be written.
     """
-    name = _name_of(file)
+    name = str(file) if isinstance(file, Path) else _name_of(file)
     packer = Packer()
     state = chat.state()
     try:
@@ -115,7 +115,7 @@ def load_session(
 
 
 def _name_of(file: Path | BinaryIO) -> str:
-    return str(file if isinstance(file, Path) else getattr(file, "name", "that was given"))
+    return Path(str(file if isinstance(file, Path) else getattr(file, "name", "that was given"))).name
 
 
 def _model_form(model: Model, memory: MemoryState) -> form.ModelForm:

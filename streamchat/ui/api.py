@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import secrets
 import threading
 import time
@@ -33,6 +34,7 @@ class Api:
         self._visitors = visitors
         self._lock = threading.Lock()
         self._used: dict[str, float] = {}  # by session: when it was called last
+        visitors.reclaims.append(self._end_idle)
         for call in (self.open_session, self.ask, self.session_memory, self.close_session):
             api(call, api_name=call.__name__, concurrency_limit=None)
         # A file that comes over the network is checked by a component; nobody sees these.
@@ -95,9 +97,15 @@ class Api:
         def answer() -> dict[str, Any]:
             visit = self._visitors.watching(self._visitor(session), None)
             check_question(question)
-            stream = _asked(visit, question, at_seconds)
-            for _ in stream:
-                pass
+            if visit.answering:
+                raise InputError("this session is answering a question: ask again when its answer is there")
+            visit.answering = True
+            try:
+                stream = _asked(visit, question, at_seconds)
+                for _ in stream:
+                    pass
+            finally:
+                visit.answering = False
             return _answer_json(stream)
 
         return _told(answer)
@@ -149,6 +157,12 @@ class Api:
 
 def _asked(visit: Visit, question: str, at_seconds: float) -> AnswerStream:
     """The answer of a question that waits until the film has come to its time."""
+    if not isinstance(at_seconds, int | float) or not math.isfinite(at_seconds):
+        raise InputError(f"at_seconds must be a number, got {at_seconds!r}")
+    if visit.duration_seconds is not None and at_seconds > visit.duration_seconds:
+        raise InputError(
+            f"at_seconds must be at most {visit.duration_seconds:g}, where the film ends, got {at_seconds:g}"
+        )
     end = at_seconds < 0
     reached = visit.session.wait_until(
         lambda stats: stats.finished or (not end and stats.position_seconds >= at_seconds), WAIT_SECONDS

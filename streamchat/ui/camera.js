@@ -2,11 +2,12 @@
 const SIDE = 384; // pixels of the long side that is sent
 const QUALITY = 0.7;
 const FRAME_MS = 80; // 12.5 frames a second
-const MOST_ON_THE_WAY = 3; // a slow line loses frames here, not time
+const MOST_WAITING = 4; // frames, for a slow line, which loses the oldest and not time
 const find = (selector) => element.querySelector(selector);
 const say = (text) => { find('[role="status"]').textContent = text; };
 const canvas = document.createElement('canvas');
-let stream = null, visit = 0, began = 0, onTheWay = 0, sent = 0, bytes = 0, lost = 0, told = 0;
+let stream = null, wanted = false, visit = 0, began = 0, sending = false, sent = 0, bytes = 0, lost = 0, told = 0;
+let waiting = []; // frames, in time order
 
 const REFUSED = {
   NotAllowedError: 'The browser was not allowed to use the camera: allow it beside the address, then start again.',
@@ -15,6 +16,7 @@ const REFUSED = {
 };
 
 const stop = (text) => {
+  wanted = false;
   if (stream) stream.getTracks().forEach((track) => track.stop());
   stream = null;
   find('video').srcObject = null;
@@ -29,16 +31,22 @@ const start = async () => {
     return;
   }
   say('Asking for the camera …');
+  wanted = true;
+  let given;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } }, audio: false });
+    given = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } }, audio: false });
   } catch (error) {
+    wanted = false;
     say(REFUSED[error.name] || `The camera cannot be used: ${error.message}`);
     return;
   }
+  if (!wanted) { given.getTracks().forEach((track) => track.stop()); return; } // it was stopped while it was asked for
+  stream = given;
   stream.getVideoTracks()[0].onended = () => stop('The camera was lost: plug it in again, then start it.');
   const video = find('video');
   video.srcObject = stream;
-  await video.play();
+  await video.play().catch(() => {});
+  if (stream !== given) return;
   find('.sc-camera').classList.add('on');
   find('[data-do="camera"]').textContent = 'Stop the camera';
   say('Getting ready …');
@@ -52,33 +60,43 @@ const base64 = (blob) => new Promise((resolve, reject) => {
   reader.readAsDataURL(blob);
 });
 
-const push = async () => {
+const capture = async () => {
   const video = find('video');
-  if (onTheWay >= MOST_ON_THE_WAY) { lost += 1; return; }
   const seconds = (performance.now() - began) / 1000, scale = SIDE / Math.max(video.videoWidth, video.videoHeight);
   canvas.width = Math.round(video.videoWidth * scale);
   canvas.height = Math.round(video.videoHeight * scale);
   canvas.getContext('2d').drawImage(video, 0, 0, canvas.width, canvas.height);
-  onTheWay += 1;
-  try {
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg', QUALITY));
-    const answer = await server.push({ key: props.value.key, seconds, jpeg: await base64(blob) });
-    sent += 1;
-    bytes += blob.size;
-    if (!answer.listening && stream) stop('The session of this camera has ended: start it again.');
-  } catch (error) {
-    lost += 1;
-  } finally {
-    onTheWay -= 1;
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg', QUALITY));
+  waiting.push({ seconds, jpeg: await base64(blob) });
+  waiting.sort((one, other) => one.seconds - other.seconds);
+  bytes += blob.size;
+  sent += 1;
+  while (waiting.length > MOST_WAITING) { waiting.shift(); lost += 1; }
+  push();
+};
+
+// One push is on its way at a time, with all that waits, so that frames arrive in the order of their capture.
+const push = async () => {
+  if (sending) return;
+  sending = true;
+  while (waiting.length && stream) {
+    const frames = waiting.splice(0);
+    try {
+      const answer = await server.push({ key: props.value.key, frames });
+      if (!answer.listening && stream) stop('The session of this camera has ended: start it again.');
+    } catch (error) {
+      lost += frames.length;
+    }
   }
+  sending = false;
 };
 
 const run = async (mine) => {
   began = performance.now();
-  [sent, bytes, lost, told] = [0, 0, 0, began];
+  [sent, bytes, lost, told, waiting] = [0, 0, 0, began, []];
   while (stream && stream === mine && element.isConnected) {
     const now = performance.now();
-    if (find('video').videoWidth) push();
+    if (find('video').videoWidth) capture();
     if (now - told > 1000) {
       const rate = sent / ((now - told) / 1000), size = sent ? bytes / sent / 1000 : 0;
       say(`${rate.toFixed(0)} frames a second, ${size.toFixed(0)} KB each` + (lost ? `, ${lost} lost on the way` : ''));
@@ -90,7 +108,7 @@ const run = async (mine) => {
 
 element.addEventListener('click', (event) => {
   if (!event.target.closest('[data-do="camera"]')) return;
-  if (stream) stop('The camera is stopped. Ask about what it saw, or start it again to go on.'); else start();
+  if (wanted) stop('The camera is stopped. Ask about what it saw, or start it again to go on.'); else start();
 });
 watch('value', () => {
   if (!stream) return;

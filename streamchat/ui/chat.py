@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,8 @@ class ChatPanel:
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         player_seconds = video.playback_position or 0.0
-        yield from self._answered(visitor, visit, question, lambda: visit.ask(question, player_seconds))
+        asked = visit.moment_of(player_seconds)
+        yield from self._answered(visitor, visit, question, asked, lambda: visit.ask(question, player_seconds))
 
     def _suggested(self, video: gr.Video, chosen: gr.SelectData, request: gr.Request) -> Iterator[Any]:
         yield from self._ask(str(chosen.value["text"]), video, request)
@@ -117,7 +118,7 @@ class ChatPanel:
         yield from self._ask_again(None, chosen.index, request)
 
     def _edit(self, chosen: gr.EditData, request: gr.Request) -> Iterator[Any]:
-        yield from self._ask_again(str(chosen.value), chosen.index, request)
+        yield from self._ask_again(unescape(str(chosen.value)), chosen.index, request)
 
     def _ask_again(self, question: str | None, index: Any, request: gr.Request) -> Iterator[Any]:
         """Replace the last round: the same question, or another one, at the moment of the last."""
@@ -138,26 +139,31 @@ class ChatPanel:
             warn(error, title="Nothing was asked")
             yield gr.skip(), visit.conversation.messages(), gr.skip(), gr.skip()
             return
-        yield from self._answered(visitor, visit, text, lambda: visit.ask_again(text))
+        assert last is not None
+        yield from self._answered(visitor, visit, text, last.at_seconds, lambda: visit.ask_again(text))
 
-    def _answered(self, visitor: str, visit: Visit, question: str, ask: Callable[[], AnswerStream]) -> Iterator[Any]:
+    def _answered(
+        self, visitor: str, visit: Visit, question: str, at_seconds: float, ask: Callable[[], AnswerStream]
+    ) -> Iterator[Any]:
         """The page while an answer is on its way, and after it."""
         visit.answering, visit.stop_asked = True, False
         question = question.strip()
         asking, idle = gr.update(interactive=False), gr.update(interactive=True)
         yield "", visit.conversation.messages(question, "…"), asking, gr.update(interactive=True)
-        for text in self._answer(visit, question, ask):
+        for text in self._answer(visit, question, at_seconds, ask):
             if self._visitors.get(visitor) is not visit:  # another film was opened: its page is not this one's
                 return
             yield gr.skip(), visit.conversation.messages(question, text), gr.skip(), gr.skip()
+        if self._visitors.get(visitor) is not visit:
+            return
         yield gr.skip(), visit.conversation.messages(), idle, gr.update(interactive=False)
 
-    def _answer(self, visit: Visit, question: str, ask: Callable[[], AnswerStream]) -> Iterator[str]:
+    def _answer(self, visit: Visit, question: str, at_seconds: float, ask: Callable[[], AnswerStream]) -> Iterator[str]:
         """The answer as it grows; at its end it, or as much as there is of it, stands in the conversation."""
         stream: AnswerStream | None = None
         text = ""
         try:
-            for seconds in visit.until_the_end():
+            for seconds in visit.until_taken_in(at_seconds):
                 yield components.waiting(seconds, visit.duration_seconds)
             stream = None if visit.stop_asked else ask()
             for piece in stream or ():
@@ -171,7 +177,7 @@ class ChatPanel:
         finally:  # also when a closed page ends the generator
             visit.answering = False
             if stream is None:
-                visit.conversation.add(question, "", visit.session.stats().position_seconds, (), "")
+                visit.conversation.add(question, "", at_seconds, (), "")
             else:
                 stream.close()
                 self._finish(visit, question, stream)
@@ -212,4 +218,4 @@ class ChatPanel:
 
 def warn(error: Exception, *, title: str, duration: float | None = 10.0) -> None:
     """A toast; its text is HTML to the page, and may hold the name of an uploaded file."""
-    gr.Warning(escape(str(error), quote=False), title=title, duration=duration)
+    gr.Warning(f"{title}: {escape(str(error), quote=False)}", duration=duration)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from itertools import islice
 from typing import Any
 
+import cv2
 import gradio as gr
 
 from streamchat import prompts
 from streamchat.errors import InputError
-from streamchat.images import jpeg, picture
+from streamchat.images import jpeg, jpeg_size, picture
 from streamchat.types import Answer, Evidence, Span
 from streamchat.ui import components
 from streamchat.ui.components import Moment
@@ -22,6 +24,7 @@ MOST_ENTRIES = 200  # that stand on the page; older ones leave it, not the memor
 MOST_MOMENTS = 8  # below an answer
 PICTURE_SIDE = 320  # pixels of a moment's picture
 NOTHING = "(no answer)"
+MARKUP = re.compile(r"<(?=[A-Za-z/!?])|&(?=[A-Za-z#])")
 
 Message = dict[str, Any]
 
@@ -123,10 +126,10 @@ class Conversation:
         conversation = cls()
         try:
             for number, data in islice(stored["pictures"].items(), MOST_ENTRIES * MOST_MOMENTS):
-                conversation.pictures[int(number)] = jpeg(picture(base64.b64decode(data)), PICTURE_SIDE)
+                conversation.pictures[int(number)] = _small_picture(base64.b64decode(data))
             conversation._next_picture = max(conversation.pictures, default=-1) + 1
             conversation.entries = [_entry(one, conversation.pictures) for one in stored["entries"][-MOST_ENTRIES:]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, cv2.error) as error:
             raise InputError(f"the conversation in the session's file is damaged ({error}): save it again") from None
         return conversation
 
@@ -159,6 +162,13 @@ def _messages(entry: Entry) -> list[Message]:
     return shown
 
 
+def _small_picture(data: bytes) -> bytes:
+    """A picture out of a file, made anew; ValueError for a large one, before it is decoded."""
+    if max(jpeg_size(data)) > PICTURE_SIDE:
+        raise ValueError(f"a picture is larger than {PICTURE_SIDE} pixels")
+    return jpeg(picture(data))
+
+
 def _entry(stored: Any, pictures: dict[int, bytes]) -> Entry:
     entry = Entry(**{**stored, "moments": tuple(Moment(**moment) for moment in stored["moments"][:MOST_MOMENTS])})
     texts = (entry.text, entry.made, *(moment.caption for moment in entry.moments))
@@ -172,8 +182,8 @@ def _entry(stored: Any, pictures: dict[int, bytes]) -> Entry:
 
 
 def _plain(text: str) -> str:
-    """Text as it is: to the chat, it would be HTML."""
-    return escape(text, quote=False)
+    """Text as it is: to the chat it is HTML, so that what would be a tag or an entity is escaped, and no more."""
+    return MARKUP.sub(lambda found: escape(found[0]), text)
 
 
 def _markdown(text: str) -> str:

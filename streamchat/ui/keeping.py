@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import gradio as gr
 
 from streamchat.errors import StreamChatError
 from streamchat.ui.chat import warn
-from streamchat.ui.examples import data_folder
 from streamchat.ui.sessions import Visitors
 
 log = logging.getLogger(__name__)
@@ -64,13 +62,11 @@ class KeepingPanel:
         return self._written(request, ".md", write)
 
     def _written(self, request: gr.Request, suffix: str, write: Callable[[str, Path], None]) -> Any:
-        """The file that a visitor asked for, under a name of their own; Gradio removes it after a day."""
+        """The file that a visitor asked for; it goes when they leave."""
         visitor = str(request.session_hash)
-        folder = data_folder() / "kept" / secrets.token_urlsafe(16)
-        folder.mkdir(parents=True)
         try:
             visit = self._visitors.watching(visitor, None)
-            file = folder / f"{Path(visit.title).stem or 'session'}{suffix}"
+            file = self._visitors.folder_of(visitor) / f"{Path(visit.title).stem or 'session'}{suffix}"
             write(visitor, file)
         except Exception as error:
             log.warning("nothing was saved: %s", error)

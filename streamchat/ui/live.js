@@ -31,7 +31,7 @@ const goOn = (mine, seconds, tries) => {
 const begin = () => {
   state = {
     serial: 0, rows: new Map(), blocks: new Map(), levels: 0, motion: [], preview: -1, end: 0, about: null,
-    chosen: null, lit: [], posted: null, pictures: new Map(),
+    chosen: null, reached: null, lit: [], posted: null, pictures: new Map(),
   };
   find('.sc-tree svg').replaceChildren();
   find('.sc-node').innerHTML = INTRODUCTION;
@@ -40,7 +40,7 @@ const begin = () => {
   showPreview(null);
   drawMotion();
   drawStrip([1, []], null);
-  if (props.value && props.value.begins > 0) goOn(state, props.value.begins, 50);
+  if (props.value && props.value.begins > 0) goOn(state, props.value.begins, 300);
 };
 
 // Gauges, status, hint
@@ -166,7 +166,6 @@ const place = ([id, start, end, level, captioned]) => {
     block.dataset.node = id;
     block.setAttribute('role', 'button');
     block.setAttribute('height', ROW - 2);
-    block.setAttribute('tabindex', state.blocks.size ? '-1' : '0'); // arrows go from one to the next
     state.blocks.set(id, block);
     find('.sc-tree svg').append(block);
   }
@@ -177,6 +176,14 @@ const place = ([id, start, end, level, captioned]) => {
 };
 const layer = ([id, , , level]) =>
   state.blocks.get(id).setAttribute('y', (Math.max(state.levels, 3) - 1 - level) * ROW + 1);
+
+// One block can be reached by Tab; arrows go from it to the others.
+const rove = (block) => {
+  if (!block || block === state.reached) return;
+  state.blocks.forEach((other) => { if (other.getAttribute('tabindex') !== '-1') other.setAttribute('tabindex', '-1'); });
+  block.setAttribute('tabindex', '0');
+  state.reached = block;
+};
 
 const light = (ids) => {
   for (const id of state.lit) state.blocks.get(id)?.classList.remove('lit');
@@ -198,7 +205,7 @@ const openNode = async (id, seek) => {
   state.blocks.get(state.chosen)?.classList.remove('chosen');
   state.chosen = id;
   const block = state.blocks.get(id), row = state.rows.get(id);
-  if (block) { block.classList.add('chosen'); block.focus({ preventScroll: true }); }
+  if (block) { block.classList.add('chosen'); rove(block); block.focus({ preventScroll: true }); }
   if (row && seek) goTo(row[1]);
   const node = await server.node(asked({ id }));
   if (state.chosen !== id) return;
@@ -289,7 +296,10 @@ const show = (told) => {
   drawStrip(told.strip, told.short);
   drawTree(told);
   drawHead();
+  if (!state.reached || !state.reached.isConnected) rove(state.blocks.values().next().value);
   light(told.lit);
+  const rest = document.querySelector('#rest');
+  if (rest && told.about === 'end') rest.disabled = true;
   state.serial = told.serial;
   say(find('.sc-axis span:last-child'), clock(told.end));
   if (state.posted !== null && state.posted !== told.posted) trigger('posted');
@@ -312,6 +322,15 @@ const forEver = async () => {
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
 };
+
+// The side bar's controls must not be reached by Tab while it is closed.
+const bar = document.querySelector('.sidebar');
+if (bar) {
+  const content = bar.querySelector('.sidebar-content');
+  const settle = () => { if (content) content.inert = !bar.classList.contains('open'); };
+  new MutationObserver(settle).observe(bar, { attributes: true, attributeFilter: ['class'] });
+  settle();
+}
 
 watch('value', begin);
 begin();

@@ -16,7 +16,7 @@ import gradio as gr
 import numpy as np
 
 from streamchat.errors import InputError
-from streamchat.images import picture
+from streamchat.images import jpeg_size, picture
 from streamchat.ui import components
 from streamchat.ui.sessions import Visit, Visitors
 from streamchat.ui.view import found_node, memory_json, node_details
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 TILES = "<!-- the tiles of components.GAUGES -->"
 MOST_FRAME_BYTES = 300_000  # of a camera's JPEG; the page sends about 17 KB
+MOST_FRAMES = 8  # in one push
 MOST_FRAME_SIDE = 1920  # pixels
 
 
@@ -116,15 +117,19 @@ class CameraPanel:
         )
 
     def push(self, asked: Any) -> dict[str, Any]:
-        """One frame of the camera: {"key", "seconds" on the camera's clock, "jpeg" in base64}."""
+        """Frames of the camera in time order: {"key", "frames": [{"seconds" on its clock, "jpeg" in base64}]}."""
         visit = self._visitors.by_key(asked.get("key")) if isinstance(asked, dict) else None
         if visit is None or visit.camera is None:
             return {"listening": False}
         try:
-            seconds = _number(asked.get("seconds"))
-            if seconds is None:
-                raise InputError("a frame needs its time in seconds")
-            visit.push(_camera_frame(asked.get("jpeg")), seconds)
+            frames = asked.get("frames")
+            if not isinstance(frames, list) or not 0 < len(frames) <= MOST_FRAMES:
+                raise InputError(f"a push has 1 to {MOST_FRAMES} frames")
+            for frame in frames:
+                seconds = _number(frame.get("seconds")) if isinstance(frame, dict) else None
+                if seconds is None:
+                    raise InputError("a frame needs its time in seconds")
+                visit.push(_camera_frame(frame.get("jpeg")), seconds)
         except (InputError, ValueError) as error:
             log.info("a frame of a camera was refused: %s", error)
             return {"listening": True, "refused": str(error)}
@@ -142,12 +147,12 @@ def _camera_frame(data: object) -> np.ndarray:
     if not raw.startswith(b"\xff\xd8"):
         raise InputError("a frame must be a JPEG")
     try:
-        frame = picture(raw)
+        size = jpeg_size(raw)
+        if max(size) > MOST_FRAME_SIDE:
+            raise InputError(f"a frame may have a side of at most {MOST_FRAME_SIDE} pixels, got {size}")
+        return picture(raw)
     except cv2.error as error:
         raise InputError(f"a frame is not a readable JPEG: {error}") from None
-    if max(frame.shape[:2]) > MOST_FRAME_SIDE:
-        raise InputError(f"a frame may have a side of at most {MOST_FRAME_SIDE} pixels, got {frame.shape[:2]}")
-    return frame
 
 
 def _number(value: object) -> float | None:

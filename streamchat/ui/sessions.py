@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import os
 import secrets
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import gradio as gr
@@ -25,11 +28,12 @@ from streamchat.errors import InputError
 from streamchat.history import FIRST_BIN_SECONDS, STRIP_BINS, History, Strip
 from streamchat.models import AUTO, load_best, load_model
 from streamchat.models.base import Model
-from streamchat.pipeline import LiveSession
+from streamchat.pipeline import LiveSession, Stats
 from streamchat.saving import load_session, save_session
 from streamchat.standing import StandingQuestions
 from streamchat.types import Timing
 from streamchat.ui.conversation import Conversation
+from streamchat.ui.examples import data_folder
 from streamchat.ui.view import View
 from streamchat.video import open_video
 
@@ -39,7 +43,15 @@ MOST_VISITORS = 8  # sessions at once; each holds its memory and three threads
 PAUSE_SECONDS = 1.0  # between what was seen before a camera was stopped and what it sees once it is started again
 CAMERA = "camera"
 FINGERPRINT_BYTES = 2**20
+MOST_BIN_SECONDS, MOST_KEPT = 1e6, 10**9  # that a saved strip of kept frames may hold
+TITLE_CHARACTERS = 120
+NEAR_SECONDS = 0.5  # to the player's moment, from where on a question is not held up
 READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whose position comes twice a second
+
+
+def on_a_space() -> bool:
+    """Whether this is a Space of the Hugging Face Hub, where visitors may change nothing that is others' too."""
+    return "SPACE_ID" in os.environ
 
 
 class SharedModel:
@@ -132,7 +144,13 @@ class Visit:
     answering: bool = False  # one question at a time
     stop_asked: bool = False  # the answer on its way is to end
     view: View = field(default_factory=View)  # what the page has of it
+    chosen: Options | None = None  # what its visitor had chosen when it began
     camera_began: float = 0.0  # where the camera's clock began, in seconds of the stream
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it is a saved session that nothing was opened in yet."""
+        return self.film is None and self.camera is None
 
     def follow(self, player_seconds: float) -> None:
         """Let the reader follow the player."""
@@ -154,6 +172,11 @@ class Visit:
         now = self.to_the_end or self.film is None
         return self.session.ask(question, None if now else player_seconds)
 
+    def moment_of(self, player_seconds: float) -> float:
+        """The moment of the stream that a question asked now is about."""
+        now = self.to_the_end or self.film is None
+        return self.session.stats().position_seconds if now else player_seconds
+
     def ask_again(self, question: str) -> AnswerStream:
         """Ask in place of the last question, at its own moment; the round before is forgotten."""
         last = self.conversation.last_question
@@ -168,13 +191,19 @@ class Visit:
             text = f"{hit.question}: {hit.reason}"
             self.conversation.add(None, text, hit.evidence.span.start, [hit.evidence], "")
 
-    def until_the_end(self) -> Iterator[float]:
+    def until_taken_in(self, player_seconds: float) -> Iterator[float]:
         """Wait until all that a question is about was taken in; gives the position in seconds meanwhile.
 
-        Ends at once for a question about the player's moment, after an error, and when the answer is stopped.
+        Ends at once for a camera, after an error, and when the answer is stopped.
         """
-        while self.to_the_end and self.film and not self.stop_asked and self.session.error is None:
-            if self.session.wait_until(lambda stats: self.stop_asked or stats.finished, WAIT_SECONDS):
+        self.follow(player_seconds)
+
+        def there(stats: Stats) -> bool:
+            reached = not self.to_the_end and stats.position_seconds >= player_seconds - NEAR_SECONDS
+            return self.stop_asked or stats.finished or reached
+
+        while self.film and not self.stop_asked and self.session.error is None:
+            if self.session.wait_until(there, WAIT_SECONDS):
                 return
             yield self.session.stats().position_seconds
 
@@ -193,10 +222,12 @@ class Visitors:
         self._most = most
         self._changed = threading.Condition()
         self._visits: dict[str, Visit] = {}
+        self.reclaims: list[Callable[[], None]] = []  # what may give places back when there is none
         self._numbers = itertools.count(1)
         self._opening: set[str] = set()
         self._keys: dict[str, str] = {}  # visitor by the secret that their page holds
         self._standing: dict[str, list[str]] = {}  # a visitor's standing questions
+        self._folders: dict[str, Path] = {}
         self._chosen: dict[str, Options] = {}  # options of a visitor's own, for what they open next
 
     def __len__(self) -> int:
@@ -231,6 +262,10 @@ class Visitors:
         (StandingQuestions() if visit is None else visit.session.engine.standing).set(questions)
         self._standing[visitor] = questions
 
+    def standing_of(self, visitor: str) -> list[str]:
+        """A visitor's standing questions."""
+        return self._standing.get(visitor, [])
+
     def open(self, visitor: str, film: Path) -> None:
         """Begin a film for a visitor, in place of what was before; raises InputError if it is not a video.
 
@@ -243,8 +278,7 @@ class Visitors:
             options = self.options_of(visitor)
             video = open_video(film, max_side=options.max_side)
             mark = fingerprint(film)
-            loaded = before is not None and before.film is None and before.camera is None
-            if before is not None and loaded and before.fingerprint == mark:
+            if before is not None and before.is_loaded and before.fingerprint == mark:
                 session = LiveSession(before.session.engine, video, before.session.history)
                 conversation = before.conversation
             else:
@@ -268,7 +302,7 @@ class Visitors:
         def begin(before: Visit | None) -> Visit:
             options = self.options_of(visitor)
             camera = PushSource(max_side=options.max_side)
-            if before is not None and before.film is None:
+            if before is not None and before.film is None and self._still_suits(before, visitor):
                 engine, history = before.session.engine, before.session.history
                 conversation = before.conversation
             else:
@@ -280,6 +314,12 @@ class Visitors:
 
         self._replace(visitor, begin)
 
+    def _still_suits(self, visit: Visit, visitor: str) -> bool:
+        """Whether nothing that needs a new session was chosen since a visit began."""
+        began, now = visit.chosen, self.options_of(visitor)
+        tuned = replace(now, temperature=began.temperature, seed=began.seed) if began else None
+        return tuned == began and visit.session.engine.model is self.model.get()
+
     def load(self, visitor: str, file: Path) -> None:
         """Take up a saved session in place of what was before; raises InputError if the file is not one."""
 
@@ -287,14 +327,15 @@ class Visitors:
             engine, extra = load_session(
                 file, self.model.get(), most_memory_bytes=self.options_of(visitor).memory_bytes
             )
+            self.wait_for(visitor, _standing(extra.get("standing")))
             return Visit(
                 session=LiveSession(engine, PushSource(), _history(extra.get("kept"))),
-                title=str(extra.get("title", "")),
+                title=str(extra.get("title", ""))[:TITLE_CHARACTERS],
                 fingerprint=str(extra.get("fingerprint", "")),
                 conversation=Conversation.from_json(extra.get("conversation")),
             )
 
-        self._replace(visitor, begin, keep=True)
+        self._replace(visitor, begin)
 
     def save(self, visitor: str, file: Path) -> None:
         """Write a visitor's session to a file; raises InputError if there is none."""
@@ -304,27 +345,25 @@ class Visitors:
             "fingerprint": visit.fingerprint,
             "conversation": visit.conversation.to_json(),
             "kept": visit.session.history.kept(),
+            "standing": visit.session.engine.standing.questions,
         }
         save_session(visit.session.engine, file, extra=extra)
 
-    def _replace(self, visitor: str, begin: Callable[[Visit | None], Visit], *, keep: bool = False) -> None:
-        """End a visitor's session and begin another; with `keep`, only once the other one is there."""
+    def _replace(self, visitor: str, begin: Callable[[Visit | None], Visit]) -> None:
+        """Begin another session for a visitor, and then end the one before, which stays if that fails."""
+        self._make_room(visitor)
         with self._changed:
             self._changed.wait_for(lambda: visitor not in self._opening)
-            others = (set(self._visits) | self._opening) - {visitor}
-            if len(others) >= self._most:
+            if self._is_full_for(visitor):
                 raise InputError(
-                    f"all {self._most} places are taken by other visitors: try again in a few minutes, or run your own "
-                    "copy"
+                    f"the app is full ({self._most} at once): try again in a few minutes, or run your own copy"
                 )
             self._opening.add(visitor)
         try:
-            before = self._visits.get(visitor)
-            if not keep:
-                self._end(visitor)
-            visit = begin(before)
+            visit = begin(self._visits.get(visitor))
             self._end(visitor)
             visit.number = next(self._numbers)
+            visit.chosen = self.options_of(visitor)
             visit.session.engine.standing.set(self._standing.get(visitor, []))
             self._visits[visitor] = visit
             visit.session.start()
@@ -332,6 +371,15 @@ class Visitors:
             with self._changed:
                 self._opening.discard(visitor)
                 self._changed.notify_all()
+
+    def _is_full_for(self, visitor: str) -> bool:
+        return len((set(self._visits) | self._opening) - {visitor}) >= self._most
+
+    def _make_room(self, visitor: str) -> None:
+        """Ask whoever knows of sessions that nobody uses any more, if there is no place."""
+        if self._is_full_for(visitor):
+            for reclaim in self.reclaims:
+                reclaim()
 
     def get(self, visitor: str) -> Visit | None:
         """What the visitor watches, if anything."""
@@ -366,10 +414,17 @@ class Visitors:
         if visit is not None:
             visit.end()
 
+    def folder_of(self, visitor: str) -> Path:
+        """A folder for files that a visitor asks for, which goes when they leave; made if it is not there."""
+        if visitor not in self._folders:
+            self._folders[visitor] = Path(tempfile.mkdtemp(prefix="kept-", dir=data_folder()))
+        return self._folders[visitor]
+
     def leave(self, request: gr.Request) -> None:
         """Forget a visitor whose page was closed."""
         visitor = str(request.session_hash)
         self.close(visitor)
+        shutil.rmtree(self._folders.pop(visitor, ""), ignore_errors=True)
         with self._changed:
             self._chosen.pop(visitor, None)
             self._standing.pop(visitor, None)
@@ -379,6 +434,17 @@ class Visitors:
         """End every session, without waiting for one that is just being opened."""
         for visitor in list(self._visits):
             self._end(visitor)
+        for folder in self._folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _standing(questions: object) -> list[str]:
+    """The standing questions of a saved session; raises InputError if they are none."""
+    if questions is None:
+        return []
+    if not isinstance(questions, list) or not all(isinstance(text, str) for text in questions):
+        raise InputError("the standing questions in the session's file are damaged: save it again")
+    return questions
 
 
 def _history(kept: object) -> History:
@@ -386,8 +452,8 @@ def _history(kept: object) -> History:
     try:
         bin_seconds, counts = Strip(*kept)  # type: ignore[misc]
         counts = tuple(int(count) for count in counts[:STRIP_BINS])
-        good = bin_seconds >= FIRST_BIN_SECONDS and min(counts, default=0) >= 0
-    except (TypeError, ValueError):
+        good = FIRST_BIN_SECONDS <= bin_seconds < MOST_BIN_SECONDS and all(0 <= count < MOST_KEPT for count in counts)
+    except (TypeError, ValueError, OverflowError):
         return History()
     return History(Strip(float(bin_seconds), counts)) if good else History()
 

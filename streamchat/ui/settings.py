@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -11,17 +10,17 @@ import gradio as gr
 
 from streamchat import plugin
 from streamchat.config import PRESETS, Options
-from streamchat.errors import StreamChatError
+from streamchat.errors import InputError, StreamChatError
 from streamchat.ui import components
 from streamchat.ui.chat import warn
-from streamchat.ui.sessions import Visitors
+from streamchat.ui.sessions import Visitors, on_a_space
 
 log = logging.getLogger(__name__)
 
 MEGABYTE = 2**20
 BUDGETS = (16, 65536)  # MB, least and most that the side bar offers
 AT_ONCE = '<p class="sc-hint">Used from your next question on.</p>'
-NEXT = '<p class="sc-hint">Used from the next film or camera on: open it again to begin anew with them.</p>'
+NEXT = '<p class="sc-hint">Used from the next film on, and when the camera is started again: both then begin anew.</p>'
 
 
 class SettingsPanel:
@@ -51,7 +50,12 @@ class SettingsPanel:
                 info="of optical_flow; a higher one keeps fewer frames",
             )
             budget = gr.Number(
-                options.memory_bytes // MEGABYTE, label="Budget in MB", info="of the long-term memory", precision=0
+                options.memory_bytes // MEGABYTE,
+                label="Budget in MB",
+                info=f"of the long-term memory, {BUDGETS[0]} to {BUDGETS[1]}",
+                precision=0,
+                minimum=BUDGETS[0],
+                maximum=BUDGETS[1],
             )
             gr.HTML(NEXT)
             gr.HTML('<h2 class="sc-side">Model</h2>')
@@ -59,11 +63,11 @@ class SettingsPanel:
                 visitors.model.spec,
                 label="Model",
                 info="auto, embedded, a folder, a name on the Hub, or openai:URL#NAME",
-                interactive="SPACE_ID" not in os.environ,  # a Space's owner decides, not its visitors
+                interactive=not on_a_space(),  # there its owner decides, not its visitors
                 max_lines=1,
                 elem_id="model-name",
             )
-            change = gr.Button("Use this model", size="sm", interactive="SPACE_ID" not in os.environ)
+            change = gr.Button("Use this model", size="sm", interactive=not on_a_space())
             gr.HTML('<p class="sc-hint">For all who use this app, from the next film or camera on.</p>')
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
         gr.on([temperature.change, seed.change], self._tune, [temperature, seed], None, **quiet)
@@ -95,14 +99,14 @@ class SettingsPanel:
     def _choose(self, preset: str, selector: str, threshold: float, budget: float | None, request: gr.Request) -> None:
         """What the next session begins with."""
         visitor = str(request.session_hash)
-        least, most = BUDGETS
-        size = min(most, max(least, int(budget or least)))
+        if budget is None:  # the box is being written in
+            return
         now = self._visitors.options_of(visitor)
         options = Options.preset(
             preset,
             selector=selector,
             motion_threshold=float(threshold),
-            memory_bytes=size * MEGABYTE,
+            memory_bytes=int(budget) * MEGABYTE,
             temperature=now.temperature,
             seed=now.seed,
         )
@@ -111,6 +115,8 @@ class SettingsPanel:
     def _change_model(self, spec: str) -> Any:
         """Load another model for the sessions to come; the one that is there stays if that fails."""
         try:
+            if on_a_space():  # the button is disabled there, but calls can be made by hand
+                raise InputError("on a Space its owner chooses the model")
             self._visitors.model.switch(spec.strip())
         except Exception as error:
             log.warning("the model cannot be changed: %s", error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any
 import gradio as gr
 
 from streamchat.checkpoints.hub import size_text
-from streamchat.errors import StreamChatError
+from streamchat.errors import InputError, StreamChatError
 from streamchat.ui import components, examples
 from streamchat.ui.chat import ChatPanel, warn
 from streamchat.ui.keeping import KeepingPanel
 from streamchat.ui.live import CameraPanel, LivePanel
-from streamchat.ui.sessions import Visitors
+from streamchat.ui.sessions import Visitors, on_a_space
 from streamchat.ui.theme import PLAY
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,8 @@ class WatchTab:
         gr.HTML('<p class="sc-hint">Or begin with one of these</p>', elem_id="sc-or")
         with gr.Row(elem_id="sc-examples"):
             self.examples = [
-                gr.Button(title, icon=examples.poster(title), size="sm", min_width=96) for title in examples.titles()
+                gr.Button(title, elem_id=f"example-{number}", size="sm", min_width=96)
+                for number, title in enumerate(examples.titles())
             ]
         with gr.Row(elem_id="sc-pace"):
             self.rest = gr.Button("Take in the rest at full speed", elem_id="rest", size="sm", interactive=False)
@@ -77,12 +77,13 @@ class WatchTab:
             button.click(partial(self._example, title), None, self.video, **QUIET)
         chat = self.chat
         opened = [chat.chat, self.rest, chat.send, chat.stop, self.live.html, self.camera.html]
+        loaded = [self.video, *opened, chat.standing]
         self.video.change(self._open, self.video, [self.video, *opened], **QUIET).then(None, None, None, js=PLAY)
         self.camera.html.begun(self._open_camera, None, [self.video, *opened], **QUIET)
         self.rest.click(self._rest, None, self.rest, **QUIET)
         self.live.html.posted(self._posted, None, chat.chat, **QUIET)
         chat.listen(self.video)
-        self.keeping.listen(lambda visitor: (None, *self._opened(visitor)), [self.video, *opened])
+        self.keeping.listen(lambda visitor: (None, *self._opened(visitor), self._visitors.standing_of(visitor)), loaded)
 
     def _model_line(self) -> str:
         model = self._visitors.model
@@ -120,7 +121,7 @@ class WatchTab:
 
     def _offer(self) -> Any:
         """A better model that could be fetched, as a button; on a Space its owner decides, not its visitors."""
-        better = None if "SPACE_ID" in os.environ else self._visitors.model.better
+        better = None if on_a_space() else self._visitors.model.better
         if better is None:
             return gr.update(visible=False)
         size = size_text(better.weights_bytes)
@@ -133,6 +134,8 @@ class WatchTab:
             progress(done / max(total, 1), desc=f"{size_text(done)} of {size_text(total)}")
 
         try:
+            if on_a_space():
+                raise InputError("on a Space its owner chooses the model")
             self._visitors.model.upgrade(show)
         except Exception as error:
             log.warning("the model cannot be fetched: %s", error)
@@ -158,7 +161,11 @@ class WatchTab:
             if visit is None or visit.film is not None:  # else a camera or a loaded session took the film's place
                 self._visitors.close(visitor)
             return gr.skip(), *self._opened(visitor)
+        before = self._visitors.get(visitor)
         good = self._tried(lambda: self._visitors.open(visitor, Path(film)), "This video cannot be used")
+        visit = self._visitors.get(visitor)
+        if good and visit and before and before.is_loaded and before.conversation is not visit.conversation:
+            gr.Info("The session that was loaded has ended: this is another film than the one that it had seen.")
         return gr.skip() if good else None, *self._opened(visitor)
 
     def _open_camera(self, request: gr.Request) -> Any:

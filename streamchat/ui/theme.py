@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import gradio as gr
+
+from streamchat.ui import examples
 
 TITLE = "StreamChat"
 WATCH = "Watch and chat"
@@ -36,7 +39,16 @@ def theme() -> gr.themes.Base:
     )
 
 
-CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+def css() -> str:
+    """The page's style, with the posters of the examples in it: files that Gradio serves go when another app ends."""
+    rules = [(Path(__file__).parent / "page.css").read_text(encoding="utf-8")]
+    for number, title in enumerate(examples.titles()):
+        poster = examples.poster(title)
+        if poster is not None:
+            data = base64.b64encode(poster.read_bytes()).decode()
+            rules.append(f"#example-{number} {{ --sc-poster: url(data:image/jpeg;base64,{data}) }}")
+    return "\n".join(rules)
+
 
 # Players stand in films that come and go, so the page listens once for all.
 HEAD = """

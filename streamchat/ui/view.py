@@ -148,7 +148,7 @@ def status(visit: Visit, stats: Stats) -> dict[str, str] | None:
     error = visit.session.error
     if error is not None:
         return {"kind": "error", "text": f"Taking in stopped: {error}"}
-    if visit.film is None and visit.camera is None:
+    if visit.is_loaded:
         film = visit.title or "the film"
         text = f"This session was loaded. Ask about what it saw, or open {film} again to watch on where it ended."
         return {"kind": "note", "text": text}
