@@ -159,6 +159,20 @@ def held(release: threading.Event, *pieces: str) -> Step:
     return step
 
 
+def paused(release: threading.Event, before: str, *after: str) -> Step:
+    """A reply that says one piece, and the others once it is released."""
+
+    def step(exchange: Exchange) -> None:
+        exchange.begin()
+        exchange.text(before)
+        if release.wait(WAIT_SECONDS):
+            for piece in after:
+                exchange.text(piece)
+            exchange.end("stop")
+
+    return step
+
+
 class StubServer(ThreadingHTTPServer):
     """The n-th question gets the n-th step of the script, those after the last step the last."""
 

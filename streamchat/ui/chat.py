@@ -91,7 +91,7 @@ class ChatPanel:
         self.chat.edit(self._edit, None, changed, trigger_mode="once", **quiet)
         self.chat.clear(self._clear, None, None, **quiet)
         self.standing.change(self._wait_for, self.standing, None, **quiet)
-        self.stop.click(self._stop, None, None, **quiet)
+        self.stop.click(self._stop, None, self.stop, **quiet)
 
     def _ask(self, question: str, video: gr.Video, request: gr.Request) -> Iterator[Any]:
         """Stream the answer to a question about what was shown up to the player's position."""
@@ -209,11 +209,12 @@ class ChatPanel:
         if visit is not None:
             visit.conversation.clear()
 
-    def _stop(self, request: gr.Request) -> None:
+    def _stop(self, request: gr.Request) -> Any:
         """End the answer on its way after the piece that is being made."""
         visit = self._visitors.get(str(request.session_hash))
         if visit is not None:
             visit.stop_asked = True
+        return gr.update(interactive=False)
 
 
 def warn(error: Exception, *, title: str, duration: float | None = 10.0) -> None:

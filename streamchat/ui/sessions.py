@@ -153,8 +153,8 @@ class Visit:
         return self.film is None and self.camera is None
 
     def follow(self, player_seconds: float) -> None:
-        """Let the reader follow the player."""
-        if not self.to_the_end:
+        """Let the reader follow the player, if there is one."""
+        if self.film is not None and not self.to_the_end:
             self.session.play_until(player_seconds + READ_AHEAD_SECONDS)
 
     def take_in_the_rest(self) -> None:
