@@ -97,7 +97,8 @@ def serve(arguments: argparse.Namespace) -> int:
 
     check_model_name(arguments.model)
     from streamchat.ui.examples import data_folder
-    from streamchat.ui.sessions import SharedModel, Visitors
+    from streamchat.ui.sessions import Visitors
+    from streamchat.ui.shared_model import SharedModel
     from streamchat.ui.theme import HEAD, css, theme
 
     visitors = Visitors(SharedModel(arguments.model, arguments.device), options, arguments.most_visitors)

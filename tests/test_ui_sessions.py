@@ -14,7 +14,8 @@ from conftest import picture
 from streamchat.config import Options
 from streamchat.errors import InputError
 from streamchat.ui import components, examples
-from streamchat.ui.sessions import SharedModel, Visit, Visitors, _history
+from streamchat.ui.sessions import Visit, Visitors, _history
+from streamchat.ui.shared_model import SharedModel
 from streamchat.video import open_video
 
 WAIT_SECONDS = 60.0

@@ -14,7 +14,8 @@ import pytest
 from streamchat.config import Options
 from streamchat.images import jpeg
 from streamchat.ui.live import CameraPanel, LivePanel
-from streamchat.ui.sessions import SharedModel, Visit, Visitors
+from streamchat.ui.sessions import Visit, Visitors
+from streamchat.ui.shared_model import SharedModel
 from streamchat.ui.view import View, flattened
 
 WAIT_SECONDS = 60.0

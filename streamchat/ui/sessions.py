@@ -1,11 +1,10 @@
-"""The visitors of the app: one model for all, and one live session for each."""
+"""The visitors of the app: one live session for each."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import math
-import os
 import secrets
 import shutil
 import tempfile
@@ -19,21 +18,17 @@ import numpy as np
 
 from streamchat.answering import AnswerStream
 from streamchat.camera import PushSource
-from streamchat.checkpoints.choosing import Choice, Entry
-from streamchat.checkpoints.stored import download
 from streamchat.config import Options
-from streamchat.embedding import minilm
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.history import FIRST_BIN_SECONDS, STRIP_BINS, History, Strip
-from streamchat.models import AUTO, load_best, load_model
-from streamchat.models.base import Model
 from streamchat.pipeline import LiveSession, Stats
 from streamchat.saving import load_session, save_session
 from streamchat.standing import StandingQuestions
 from streamchat.types import Timing
 from streamchat.ui.conversation import Conversation
 from streamchat.ui.examples import data_folder
+from streamchat.ui.shared_model import SharedModel
 from streamchat.ui.view import View
 from streamchat.video import open_video
 
@@ -47,81 +42,6 @@ MOST_BIN_SECONDS, MOST_KEPT = 1e6, 10**9  # that a saved strip of kept frames ma
 TITLE_CHARACTERS = 120
 NEAR_SECONDS = 0.5  # to the player's moment, from where on a question is not held up
 READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whose position comes twice a second
-
-
-def on_a_space() -> bool:
-    """Whether this is a Space of the Hugging Face Hub, where visitors may change nothing that is others' too."""
-    return "SPACE_ID" in os.environ
-
-
-class SharedModel:
-    """A model that is loaded once, with the text embedder, when the first visitor is there; all use it.
-
-    `spec` "auto" takes the best one that is on this machine; a better one can be fetched with `upgrade`.
-    """
-
-    def __init__(self, spec: str, device: str | None = None) -> None:
-        self.spec = spec
-        self._device = device
-        self._loading = threading.Lock()
-        self._upgrading = threading.Lock()
-        self._model: Model | None = None
-        self._choice: Choice | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether the model is loaded."""
-        return self._model is not None
-
-    @property
-    def reason(self) -> str:
-        """Why this model was taken; empty if it was asked for by name."""
-        return self._choice.reason if self._choice else ""
-
-    @property
-    def better(self) -> Entry | None:
-        """A model that would suit this machine better and is not on it, if there is one."""
-        return self._choice.better if self._choice else None
-
-    def get(self) -> Model:
-        """The model; waits until it is loaded. Raises StreamChatError if it cannot be."""
-        if self._model is not None:
-            return self._model
-        with self._loading:
-            if self._model is None:
-                minilm()
-                self._model = self._load()
-            return self._model
-
-    def upgrade(self, progress: Callable[[int, int], None]) -> None:
-        """Fetch the better model, and use it from the next film on; `progress` gets bytes done and in all.
-
-        Raises StreamChatError, and keeps the model as it is, if that fails.
-        """
-        with self._upgrading:
-            if self.better is not None:  # another visitor may have been quicker
-                download(self.better.repo, progress)
-                self._model = self._load()
-
-    def switch(self, spec: str) -> None:
-        """Use another model from the next session on.
-
-        Raises StreamChatError, and keeps the model as it is, if that fails.
-        """
-        with self._upgrading:
-            before, choice = self.spec, self._choice
-            try:
-                self.spec, self._choice = spec, None
-                self._model = self._load()
-            except BaseException:
-                self.spec, self._choice = before, choice
-                raise
-
-    def _load(self) -> Model:
-        if self.spec != AUTO:
-            return load_model(self.spec, device=self._device)
-        model, self._choice = load_best(self._device)
-        return model
 
 
 @dataclass(slots=True)
@@ -271,10 +191,8 @@ class Visitors:
 
         After a session was loaded that had seen a part of this very film, it goes on after it.
         """
-        video = None
 
         def begin(before: Visit | None) -> Visit:
-            nonlocal video
             options = self.options_of(visitor)
             video = open_video(film, max_side=options.max_side)
             mark = fingerprint(film)
@@ -327,13 +245,14 @@ class Visitors:
             engine, extra = load_session(
                 file, self.model.get(), most_memory_bytes=self.options_of(visitor).memory_bytes
             )
-            self.wait_for(visitor, _standing(extra.get("standing")))
-            return Visit(
+            visit = Visit(
                 session=LiveSession(engine, PushSource(), _history(extra.get("kept"))),
                 title=str(extra.get("title", ""))[:TITLE_CHARACTERS],
                 fingerprint=str(extra.get("fingerprint", "")),
                 conversation=Conversation.from_json(extra.get("conversation")),
             )
+            self._standing[visitor] = _standing(extra.get("standing"))
+            return visit
 
         self._replace(visitor, begin)
 
@@ -444,6 +363,7 @@ def _standing(questions: object) -> list[str]:
         return []
     if not isinstance(questions, list) or not all(isinstance(text, str) for text in questions):
         raise InputError("the standing questions in the session's file are damaged: save it again")
+    StandingQuestions().set(questions)
     return questions
 
 

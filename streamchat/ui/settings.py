@@ -13,7 +13,8 @@ from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError, StreamChatError
 from streamchat.ui import components
 from streamchat.ui.chat import warn
-from streamchat.ui.sessions import Visitors, on_a_space
+from streamchat.ui.sessions import Visitors
+from streamchat.ui.shared_model import on_a_space
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from streamchat.ui import components, examples
 from streamchat.ui.chat import ChatPanel, warn
 from streamchat.ui.keeping import KeepingPanel
 from streamchat.ui.live import CameraPanel, LivePanel
-from streamchat.ui.sessions import Visitors, on_a_space
+from streamchat.ui.sessions import Visitors
+from streamchat.ui.shared_model import on_a_space
 from streamchat.ui.theme import PLAY
 
 log = logging.getLogger(__name__)
