@@ -10,7 +10,7 @@ import torch
 from conftest import picture
 
 from streamchat.embedding import minilm
-from streamchat.models.embedded.answering import Answerer
+from streamchat.models.embedded.answering import LOOKS_AGAIN, Answerer
 from streamchat.types import Caption, Clip, Clue, Context, DialogueTurn, Evidence, Frame, Observation, Span
 
 
@@ -101,7 +101,7 @@ class Told:
 def answer(
     question: str, last: tuple[str, str] | None = None, now: Sequence[Observation] = NOW, **more: object
 ) -> tuple[str, list[Evidence]]:
-    pieces = Answerer(minilm(), Told(now)).answer(context(question, last, **more))
+    pieces = [piece for part in Answerer(minilm(), Told(now)).answer(context(question, last, **more)) for piece in part]
     text = "".join(piece for piece in pieces if isinstance(piece, str))
     return text, [piece for piece in pieces if isinstance(piece, Evidence)]
 
@@ -255,7 +255,7 @@ class TestPatience:
         eyes = Told(seen=seen)
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
         asked = context("What is shown?", open_clip=open_clip, waiting=self.waiting, patience_seconds=patience_seconds)
-        assert Answerer(minilm(), eyes).answer(asked)
+        assert list(Answerer(minilm(), eyes).answer(asked))
         return sorted(eyes.looked)
 
     def test_without_a_limit_all_that_has_no_caption_is_looked_at(self) -> None:
@@ -270,3 +270,14 @@ class TestPatience:
 
     def test_with_time_enough_all_is_looked_at(self) -> None:
         assert self.looked(self.kept[-1:], 60.0) == [12.0, 14.0, 16.0, 18.0]
+
+    def test_what_is_not_found_in_a_hurry_is_looked_for_in_all(self) -> None:
+        eyes = Told([], seen=self.kept[-1:])
+        open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
+        asked = context("Where is the zebra?", open_clip=open_clip, waiting=self.waiting, patience_seconds=0.0)
+        parts = Answerer(minilm(), eyes).answer(asked)
+        assert "".join(piece for piece in next(parts) if isinstance(piece, str)) == LOOKS_AGAIN
+        assert eyes.looked == []
+        assert "did not notice a zebra" in "".join(piece for piece in next(parts) if isinstance(piece, str))
+        assert sorted(eyes.looked) == [12.0, 14.0, 16.0, 18.0, 20.0]
+        assert next(parts, None) is None

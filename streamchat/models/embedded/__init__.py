@@ -78,9 +78,13 @@ class EmbeddedModel:
 
     def answer(self, context: Context) -> Iterator[str | Evidence]:
         """Answer from what was noted and from what is on the screen; names the moments that the answer rests on."""
-        with self._questions.one():
-            pieces = self._answerer.answer(context)
-        yield from pieces
+        answer = self._answerer.answer(context)
+        while True:
+            with self._questions.one():  # not while the reader takes the pieces, which may be never
+                pieces = next(answer, None)
+            if pieces is None:
+                break
+            yield from pieces
 
     def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:
         """By what the caption notes of the clip; see `noticing`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from streamchat.embedding import TextEmbedder
@@ -11,13 +11,14 @@ from streamchat.models.base import retrieved_evidence
 from streamchat.models.embedded import replies, stories
 from streamchat.models.embedded.choosing import Case, Reply
 from streamchat.models.embedded.lexicon import Kind
-from streamchat.models.embedded.notes import Eyes, gather
+from streamchat.models.embedded.notes import Eyes, Notes, gather
 from streamchat.models.embedded.noticing import noticed
 from streamchat.models.embedded.questions import Question, parse
 from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Observation, Span
 
 SAME_MEANING = 0.72  # cosine of two words' vectors; below it "elephant" would match "animal"
 MAX_EVIDENCE = 5
+LOOKS_AGAIN = "Let me look more closely at what came last. "
 
 HANDLERS: dict[Kind, Callable[[Case], Reply]] = {
     Kind.SHOTS: stories.shots,
@@ -50,15 +51,30 @@ class Answerer:
         self._embedder = embedder
         self._eyes = eyes
 
-    def answer(self, context: Context) -> list[str | Evidence]:
-        """The pieces of the answer, word by word, and then the moments that it rests on."""
+    def answer(self, context: Context) -> Iterator[list[str | Evidence]]:
+        """The pieces of the answer, word by word, and then the moments that it rests on, as lists: one, or two.
+
+        If nothing is found in a hurry and not all was looked at, the first says so, and the second comes once it was.
+        """
         question = parse(context.question)
         if question.leans_on_the_last and context.last_turn is not None:
             question = _with_subject_of(question, context.last_turn)
         if question.kind in TALK:
-            return list(_words(TALK[question.kind]))
+            yield list(_words(TALK[question.kind]))
+            return
         notes = gather(context, self._eyes)
-        reply = HANDLERS[question.kind](Case(question, notes, self._similar))
+        reply = self._reply(question, notes)
+        if reply.found_nothing and not notes.complete:
+            yield list(_words(LOOKS_AGAIN))
+            notes = gather(replace(context, patience_seconds=None), self._eyes)
+            reply = self._reply(question, notes)
+        yield self._told(context, notes, reply)
+
+    def _reply(self, question: Question, notes: Notes) -> Reply:
+        return HANDLERS[question.kind](Case(question, notes, self._similar))
+
+    def _told(self, context: Context, notes: Notes, reply: Reply) -> list[str | Evidence]:
+        """A reply in pieces."""
         pieces: list[str | Evidence] = list(_words(reply.text))
         if not reply.rests_on:  # nothing was noticed: what was looked through
             return [*pieces, *retrieved_evidence(context)]

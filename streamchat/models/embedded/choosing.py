@@ -23,6 +23,7 @@ class Reply:
 
     text: str
     rests_on: tuple[Observation, ...] = ()
+    found_nothing: bool = False  # nothing was noticed of what the question asks for
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class Notes:
     asked_at_seconds: float
     frames: tuple[Frame, ...]  # of what no caption speaks of yet, and of the screen, in time order
     clues: tuple[Clue, ...]
+    complete: bool = True  # False: there was no time to look at all that no caption speaks of
 
     def of(self, *kinds: str) -> list[Observation]:
         """The observations of some kinds, in time order."""
@@ -115,6 +116,7 @@ def gather(context: Context, eyes: Eyes) -> Notes:
         asked_at_seconds=asked,
         frames=(*(glimpses[clip.span] for clip in waiting if clip.span in glimpses), *frames),
         clues=context.clues,
+        complete=not looks.left_out,
     )
 
 
@@ -124,12 +126,14 @@ class _Looks:
     def __init__(self, eyes: Eyes, patience_seconds: float | None) -> None:
         self._eyes = eyes
         self._deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
+        self.left_out = False  # a picture of which the answer knows nothing
 
     def _may_look(self, frame: Frame) -> bool:
         """Whether a frame was looked at, or is now, as there is time left."""
         if self._deadline is None or self._eyes.has_seen(frame):
             return True
         if time.monotonic() + self._eyes.look_seconds >= self._deadline:
+            self.left_out = True
             return False
         self._eyes.observe([frame], False, frozenset())
         return True
@@ -148,6 +152,7 @@ class _Looks:
         if same is not None and not self._eyes.has_seen(newest):
             newest = Frame(same.data, newest.pts_seconds, newest.index)
         taken = [frame for frame in reversed(before) if self._may_look(frame)][:MOST_OPEN]
+        self.left_out |= len(taken) < len(before)
         return [*reversed(taken), newest]
 
     def glimpse(self, clip: Clip) -> Frame | None:

@@ -29,7 +29,7 @@ def not_noticed(case: Case, word: str) -> Reply:
     text = f"I did not notice {_with_article(word)} up to {moment(_asked(case))}."
     if instead:
         text += f" What I noticed: {_row(instead)}."
-    return Reply(text, tuple(instead))
+    return Reply(text, tuple(instead), found_nothing=True)
 
 
 def cannot_see(case: Case, what: str) -> Reply:

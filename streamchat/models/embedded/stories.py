@@ -44,7 +44,7 @@ def written(case: Case) -> Reply:
     """The text on the screen, of the time and on the thing that the question means."""
     texts = case.notes.of("text")
     if not texts:
-        return Reply(f"I did not notice any text that I could read up to {_now_words(case)}.")
+        return Reply(f"I did not notice any text that I could read up to {_now_words(case)}.", found_nothing=True)
     things = [label for target in case.question.targets for label in target.labels]
     fitting = chosen(case, [one for one in texts if one.detail in things] or texts)
     fitting = [one for one in fitting if _shares_a_word(one.label, case.question.text)] or fitting
@@ -117,7 +117,7 @@ def shown(case: Case) -> Reply:
         return not_noticed(case, question.anchor[0].word)
     found = distinct(chosen(case, candidates), 5)
     if question.time is Time.FIRST and not found[:1]:
-        return Reply("I recognised nothing by name at that time.")
+        return Reply("I recognised nothing by name at that time.", found_nothing=True)
     if not found:
         return Reply(f"I recognised nothing by name at that time. {shown_now(case).text}")
     return _with_unknown(
@@ -150,7 +150,7 @@ def changed(case: Case) -> Reply:
     if case.question.anchor:
         found = chosen(case, found)
     if not found:
-        return Reply(f"I did not notice that up to {_now_words(case)}.")
+        return Reply(f"I did not notice that up to {_now_words(case)}.", found_nothing=True)
     picked = found[:1] if case.question.time is Time.FIRST else found[-2:] if not (gone or came) else found[-1:]
     return Reply(" ".join(f"{sentence(said(one))} at {at(one)}." for one in picked), tuple(picked))
 
