@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 from streamchat.errors import InputError
@@ -34,13 +34,21 @@ class AnswerStream:
     it.
     """
 
-    def __init__(self, chat: Session, context: Context, started: float, dropped_frames: int) -> None:
+    def __init__(
+        self,
+        chat: Session,
+        context: Context,
+        started: float,
+        dropped_frames: int,
+        on_first_piece: Callable[[], None] | None = None,
+    ) -> None:
         self._chat = chat
         self._context = context
         self._started = started
         self._retrieval_seconds = time.perf_counter() - started
         self._first_token_seconds: float | None = None
         self._dropped_frames = dropped_frames
+        self._on_first_piece = on_first_piece
         self._texts: list[str] = []
         self._evidence: list[Evidence] = []
         self._answer: Answer | None = None
@@ -83,6 +91,8 @@ class AnswerStream:
                 continue
             if self._first_token_seconds is None:
                 self._first_token_seconds = time.perf_counter() - self._started
+                if self._on_first_piece is not None:
+                    self._on_first_piece()
             self._texts.append(piece)
             yield piece
         self._finish()

@@ -169,13 +169,15 @@ class StreamChat:
         read_again: Sequence[Frame] = (),
         dropped_frames: int = 0,
         patience_seconds: float | None = None,
+        on_first_piece: Callable[[], None] | None = None,
     ) -> AnswerStream:
         """As `ask`, but the text comes in pieces.
 
         `newest` is what is on the screen at `at_seconds`, if the caller knows better than the memory; `read_again` are
         frames up to then, in time order, of which the memory holds no detail any more (see `MemoryStore.hole_before`).
         With `patience_seconds` the model may spend so long on looking at what it has not looked at; the answer is then
-        quicker, and not the same every time. Raises InputError for an empty question, and if there is no frame yet.
+        quicker, and not the same every time. `on_first_piece` is called when the first piece comes. Raises InputError
+        for an empty question, and if there is no frame yet.
         """
         check_question(question)
         started = time.perf_counter()
@@ -198,7 +200,7 @@ class StreamChat:
         else:
             context = self._context(question, snapshot, _stand_in(newest, snapshot))
             context = replace(_with_all_frames(context, snapshot), patience_seconds=patience_seconds)
-        return AnswerStream(self, context, started, dropped_frames)
+        return AnswerStream(self, context, started, dropped_frames, on_first_piece)
 
     def _context(self, question: str, snapshot: Snapshot, newest: Frame) -> Context:
         """What a question is answered from."""

@@ -38,6 +38,7 @@ ENCODE_BATCH = 8  # frames encoded at once when several wait
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # the memory's newest frame stands for the screen if it is no older than this
 SCREEN_STEP_SECONDS, SCREEN_SECONDS = 0.2, 3.0  # frames kept for what was just on the screen: the reader is ahead
+MAKE_WAY_SECONDS = 0.5  # that taking in rests at most for the first word of an answer
 PATIENCE_SECONDS = 0.1  # that an answer may spend on looking at what was not looked at yet
 READ_AGAIN_FRAMES = 5  # frames read again where the memory of a past moment has a hole
 RATE_FRAMES = 64  # frames that the frame rate is taken over
@@ -73,6 +74,7 @@ class LiveSession:
         self._kept: Channel[tuple[Frame, bool]] = Channel(WAITING_FRAMES)
         self._changed = threading.Condition()  # guards what follows
         self._limit_seconds = 0.0 if isinstance(source, VideoFile) else math.inf
+        self._way_until = -math.inf  # on the monotonic clock: taking in rests until then, for a question
         self._stopping = False
         self._remembered = 0  # frames; tells the summarizing thread that there may be work
         self._formed = False
@@ -118,11 +120,24 @@ class LiveSession:
     def ask(self, question: str, at_seconds: float | None = None) -> AnswerStream:
         """Answer from the memory as it stood at a moment of the stream, by default now; nothing later is used.
 
-        May be called from any thread. Raises InputError for an empty question, and if a camera sent no frame yet.
+        Taking in rests until the first piece comes, or for a moment. May be called from any thread. Raises InputError
+        for an empty question, and if a camera sent no frame yet.
         """
+        self._make_way(MAKE_WAY_SECONDS)
+        try:
+            return self._ask(question, at_seconds)
+        except BaseException:
+            self._go_on()
+            raise
+
+    def _ask(self, question: str, at_seconds: float | None) -> AnswerStream:
         if not isinstance(self._source, VideoFile):
             return self._engine.stream_answer(
-                question, at_seconds, dropped_frames=self._dropped, patience_seconds=PATIENCE_SECONDS
+                question,
+                at_seconds,
+                dropped_frames=self._dropped,
+                patience_seconds=PATIENCE_SECONDS,
+                on_first_piece=self._go_on,
             )
         newest = self._engine.newest
         if at_seconds is None:
@@ -133,7 +148,25 @@ class LiveSession:
             newest=self._on_the_screen(at_seconds) or self._source.frame_at(at_seconds),
             read_again=self._read_again(self._source, at_seconds),
             patience_seconds=PATIENCE_SECONDS,
+            on_first_piece=self._go_on,
         )
+
+    def _make_way(self, seconds: float) -> None:
+        """Let taking in rest for at most so long, for the sake of a question."""
+        with self._changed:
+            self._way_until = time.monotonic() + seconds
+
+    def _go_on(self) -> None:
+        """Let taking in go on."""
+        with self._changed:
+            self._way_until = -math.inf
+            self._changed.notify_all()
+
+    def _let_questions_go_first(self) -> None:
+        """Wait while a question waits for its first word: on few cores taking in would double that wait."""
+        with self._changed:
+            while not self._stopping and (left := self._way_until - time.monotonic()) > 0:
+                self._changed.wait(left)
 
     def _on_the_screen(self, at_seconds: float) -> Frame | None:
         """What is shown at a moment, if it was read just now."""
@@ -261,6 +294,7 @@ class LiveSession:
 
     def _allowed(self, seconds: float) -> bool:
         """Wait until the player has come this far; False if the session is closing."""
+        self._let_questions_go_first()
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._error or seconds <= self._limit_seconds)
             return not self._stopping and self._error is None
@@ -268,6 +302,7 @@ class LiveSession:
     def _form(self) -> None:
         """Encode what was kept, in batches, and put it into the memory."""
         while kept := self._kept.take(ENCODE_BATCH):
+            self._let_questions_go_first()
             self._engine.remember(self._engine.encode(kept))
             with self._changed:
                 self._remembered += len(kept)

@@ -14,7 +14,7 @@ import torch
 
 from streamchat.config import Options
 from streamchat.memory.short_term import draw
-from streamchat.memory.store import Snapshot, make_leaf
+from streamchat.memory.store import Snapshot, make_clip
 from streamchat.types import Clip, Clue, Context, EncodedFrame, Frame, MemoryNode, Span, Visual
 
 SAME_SECONDS = 1e-3  # frames nearer than this in time are one
@@ -153,7 +153,7 @@ def _open_clip(snapshot: Snapshot, options: Options) -> Clip | None:
     if not chunk:
         return None
     span = Span(chunk[0].pts_seconds, snapshot.until_seconds)
-    return make_leaf(chunk, span, clusters=options.clusters, seed=options.seed)[1]
+    return make_clip(chunk, span, clusters=options.clusters, seed=options.seed)
 
 
 def _recent(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import WordEmbedder, picture
 
+from streamchat import pipeline
 from streamchat.camera import PushSource
 from streamchat.config import Options
 from streamchat.engine import StreamChat
@@ -227,6 +228,44 @@ class TestClosing:
     def test_a_camera_that_sends_nothing(self) -> None:
         session = session_of(PushSource())
         session.start()
+        session.close()
+
+
+class TestMakingWay:
+    """Taking in rests while a question waits for its first word."""
+
+    def test_no_frame_is_taken_in_before_the_first_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pipeline, "MAKE_WAY_SECONDS", WAIT_SECONDS)
+        order: list[str] = []
+
+        class Noting(FakeModel):
+            def answer(self, context: Context) -> Iterator[str | Evidence]:
+                threading.Event().wait(0.05)  # time for a frame to come in between, if it could
+                order.append("answer")
+                yield from super().answer(context)
+
+        source = PushSource()
+        session = session_of(source, Noting())
+        session.history.add = lambda frame, **_: order.append(f"frame {frame.index}")  # type: ignore[method-assign]
+        session.start()
+        source.push(picture(0), 0.0)
+        assert session.wait_until(lambda stats: stats.frames_seen == 1, WAIT_SECONDS)
+        stream = session.ask("What is shown?")
+        source.push(picture(200), 1.0)
+        assert "".join(stream)
+        assert session.wait_until(lambda stats: stats.frames_seen == 2, WAIT_SECONDS)
+        session.close()
+        assert order == ["frame 0", "answer", "frame 1"]
+
+    def test_an_answer_that_nobody_reads_holds_up_nothing_for_long(self) -> None:
+        source = PushSource()
+        session = session_of(source)
+        session.start()
+        source.push(picture(0), 0.0)
+        assert session.wait_until(lambda stats: stats.frames_seen == 1, WAIT_SECONDS)
+        session.ask("What is shown?")
+        source.push(picture(200), 1.0)
+        assert session.wait_until(lambda stats: stats.frames_seen == 2, WAIT_SECONDS)
         session.close()
 
 

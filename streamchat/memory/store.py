@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from streamchat.clustering import kmeans
+from streamchat.clustering import Clusters, kmeans
 from streamchat.config import Options
 from streamchat.images import jpeg, picture
 from streamchat.memory.dialogue import DialogueMemory, Remembered
@@ -226,10 +226,7 @@ def make_leaf(frames: Sequence[EncodedFrame], span: Span, *, clusters: int, seed
 
     The clip carries, for each centroid, the real frame nearest to it.
     """
-    tokens = torch.stack([frame.tokens for frame in frames])
-    found = kmeans(tokens, clusters, seed=seed)
-    keyframes = [frames[index].frame for index in _medoids(tokens, found.centroids, found.labels)]
-    heaviest = keyframes[int(found.weights.argmax())]
+    found, keyframes = _clustered(frames, clusters, seed)
     leaf = MemoryNode(
         id=0,
         span=span,
@@ -237,10 +234,27 @@ def make_leaf(frames: Sequence[EncodedFrame], span: Span, *, clusters: int, seed
         tokens=found.centroids,
         weights=tuple(int(weight) for weight in found.weights),
         mass=len(frames),
-        keyframe=jpeg(heaviest.data),
+        keyframe=jpeg(keyframes[int(found.weights.argmax())].data),
     )
+    return leaf, _clip(found, keyframes, span, frames[0].cut)
+
+
+def make_clip(frames: Sequence[EncodedFrame], span: Span, *, clusters: int, seed: int) -> Clip:
+    """The clip of a chunk that is no leaf yet; see `make_leaf`."""
+    found, keyframes = _clustered(frames, clusters, seed)
+    return _clip(found, keyframes, span, frames[0].cut)
+
+
+def _clustered(frames: Sequence[EncodedFrame], clusters: int, seed: int) -> tuple[Clusters, list[Frame]]:
+    """The centroids of a chunk, and the keyframe of each."""
+    tokens = torch.stack([frame.tokens for frame in frames])
+    found = kmeans(tokens, clusters, seed=seed)
+    return found, [frames[index].frame for index in _medoids(tokens, found.centroids, found.labels)]
+
+
+def _clip(found: Clusters, keyframes: Sequence[Frame], span: Span, starts_scene: bool) -> Clip:
     in_time_order = tuple(sorted(keyframes, key=lambda frame: frame.pts_seconds))
-    return leaf, Clip(found.centroids, in_time_order, span, starts_scene=frames[0].cut)
+    return Clip(found.centroids, in_time_order, span, starts_scene=starts_scene)
 
 
 def _check_kept(state: MemoryState, options: Options) -> None:
