@@ -112,7 +112,9 @@ def test_a_question_makes_no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only engines that send pictures want one: of frames, one is made when it is asked for."""
     store = growing.grown(50)
     made = []
-    monkeypatch.setattr("streamchat.types.jpeg", lambda data: made.append(data) or b"jpeg")
+    for module in ("types", "memory.store"):
+        monkeypatch.setattr(f"streamchat.{module}.jpeg", lambda data: made.append(data) or b"jpeg")
+    assert store.snapshot(retrieving.AFTER_ALL_SECONDS).open_chunk
     context = retrieving.ask(store, growing.vector(np.random.default_rng(0)))
     assert not made
     assert context.recent[-1].picture() == b"jpeg"
