@@ -1,7 +1,8 @@
 """Where frames come from: video files.
 
-H.264 files that can be sought in are read with decord, everything else with PyAV. Both give the same pictures at the
-same times: seconds as a player shows them, strictly increasing, true for a variable frame rate as well.
+H.264 files that can be sought in, and whose pictures need no scaling, are read with decord, everything else with PyAV.
+Both give the same pictures at the same times: seconds as a player shows them, strictly increasing, true for a variable
+frame rate as well.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from streamchat.errors import InputError
@@ -113,11 +114,12 @@ class VideoFile:
     def after(self, last: Frame) -> Generator[Frame, None, None]:
         """The frames later than one of this film, numbered on from it; what is before it is not read again."""
         previous, index = last.pts_seconds, last.index
+        scaler = _Scaler(self._facts.size)
         with closing(_pyav_frames(self._facts, seek_seconds=previous)) as frames:
             for pts, frame in frames:
                 if pts is None or pts > previous + MIN_STEP_SECONDS / 2:
                     previous, index = self._shown_at(pts, previous), index + 1
-                    yield Frame(_as_rgb(frame, self._facts.size), previous, index)
+                    yield Frame(scaler.rgb(frame), previous, index)
 
     def frame_at(self, seconds: float) -> Frame:
         """The last frame shown at or before a time (to the millisecond), or the first frame if there is none.
@@ -144,7 +146,7 @@ class VideoFile:
                     newest = (time, frame)
                 if time >= limit:
                     break
-        return newest and (newest[0], _as_rgb(newest[1], self._facts.size))
+        return newest and (newest[0], _Scaler(self._facts.size).rgb(newest[1]))
 
     def _pictures(self) -> Generator[Picture, None, None]:
         """Pictures from decord, and from where it fails on from PyAV."""
@@ -160,10 +162,11 @@ class VideoFile:
             else:
                 return
         seek_seconds = done if math.isfinite(done) else None
+        scaler = _Scaler(self._facts.size)
         with closing(_pyav_frames(self._facts, seek_seconds=seek_seconds)) as frames:
             for pts, frame in frames:
                 if pts is None or pts > done + MIN_STEP_SECONDS:
-                    yield pts, _as_rgb(frame, self._facts.size)
+                    yield pts, scaler.rgb(frame)
 
     def _shown_at(self, pts: float | None, previous: float) -> float:
         """The time of a frame, made strictly later than the one before when the file gives none or a wrong one."""
@@ -234,6 +237,8 @@ def _why_not_decord(container: InputContainer, stream: VideoStream, size: Size) 
         return "decord is not installed"
     if stream.codec_context.name != "h264":
         return f"its codec is {stream.codec_context.name}"
+    if size != (stream.width, stream.height):
+        return "its pictures are scaled, at which PyAV is faster"
     if size[0] < DECORD_MIN_WIDTH:
         return "its pictures are tiny"
     if not stream.duration or not stream.time_base:
@@ -319,13 +324,27 @@ def _seek(container: InputContainer, seconds: float) -> None:
         container.seek(0)
 
 
-def _as_rgb(frame: VideoFrame, size: Size) -> np.ndarray:
-    """uint8 [H, W, 3] RGB in a size given before the rotation, turned as a player turns it."""
-    width, height = size
-    # Bilinear is what decord does: both readers give the same pictures.
-    rgb = frame.reformat(width, height, "rgb24", interpolation=Interpolation.BILINEAR).to_ndarray()
-    turns = round(frame.rotation / 90) % 4  # counterclockwise
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+class _Scaler:
+    """Turns decoded frames of one film into pictures; for one thread.
+
+    A converter is kept for each step, as setting one up takes longer than a picture.
+    """
+
+    def __init__(self, size: Size) -> None:
+        self._size = size  # before the rotation
+        self._smaller, self._coloured = VideoReformatter(), VideoReformatter()
+
+    def rgb(self, frame: VideoFrame) -> np.ndarray:
+        """uint8 [H, W, 3] RGB, turned as a player turns it."""
+        width, height = self._size
+        scaled = frame
+        if frame.format.name == "yuv420p":  # has half as many numbers as RGB: scaled before, it takes half the time
+            scaled = self._smaller.reformat(frame, width, height, interpolation=Interpolation.BILINEAR, threads=1)
+        rgb = self._coloured.reformat(
+            scaled, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        ).to_ndarray()
+        turns = round(frame.rotation / 90) % 4  # counterclockwise
+        return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 
 
 def _decord_pictures(facts: _Facts) -> Generator[tuple[float, np.ndarray], None, None]:

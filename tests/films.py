@@ -100,6 +100,27 @@ def film(
     return path
 
 
+def of_one_colour(path: Path, colour: Sequence[int], *, red: float, blue: float, colorspace: int) -> Path:
+    """A film, 320 x 176, of one RGB colour, coded by a matrix whose luma has these shares of red and blue.
+
+    `colorspace` is the number by which H.264 names the matrix.
+    """
+    luma = red * colour[0] + (1 - red - blue) * colour[1] + blue * colour[2]
+    chroma = [(colour[2] - luma) / (2 - 2 * blue), (colour[0] - luma) / (2 - 2 * red)]
+    levels = [16 + luma * 219 / 255, *(128 + level * 224 / 255 for level in chroma)]
+    sizes = (320 * 176, 160 * 88, 160 * 88)
+    planes = np.concatenate([np.full(size, round(level), np.uint8) for size, level in zip(sizes, levels, strict=True)])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 320, 176, "yuv420p"
+        stream.codec_context.colorspace = colorspace
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes.reshape(264, 320), "yuv420p")))
+        container.mux(stream.encode(None))
+    return path
+
+
 def sound_only(path: Path) -> Path:
     """An MP4 of two seconds of silence."""
     with av.open(str(path), "w") as container:
