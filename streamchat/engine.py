@@ -26,7 +26,8 @@ from streamchat.selectors.base import FrameSelector, Selection
 from streamchat.standing import StandingQuestions
 from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Frame, Span
 
-STAND_IN_SECONDS = 1.0  # the last kept frame, which was looked at ahead, stands for the screen for so long
+STAND_IN_SECONDS = 1.0  # a kept frame stands for the screen for so long, even if a later one may be on its way
+BEHIND_SECONDS = 10.0  # of the stream, that a model may be behind; the memory of a moment so long past is still whole
 SMALLEST_BUDGET_LEAVES = 8  # the budget must hold this many leaves' tokens, or folding could not keep it
 
 
@@ -71,6 +72,7 @@ class StreamChat:
         self.memory = MemoryStore(self.options)
         self.standing = StandingQuestions()
         self._progress = Progress()
+        self._last_kept: Frame | None = None  # it may be on its way into the memory
         self._looked_at: Frame | None = None  # ahead of questions
         leaf = self.options.clusters * model.tokens_per_frame * model.dim * model.number_bytes
         if self.options.memory_bytes < SMALLEST_BUDGET_LEAVES * leaf:
@@ -83,6 +85,17 @@ class StreamChat:
     def newest(self) -> Frame | None:
         """The newest frame taken in, kept or not."""
         return self._progress.newest
+
+    @property
+    def newest_known(self) -> Frame | None:
+        """The newest frame of which the model knows something, so that it can speak of it at once.
+
+        For a model that answers from what it looked at, and is some kept frames behind, it is the last one looked at.
+        """
+        newest, looked_at = self.newest, self._looked_at
+        if newest is None or looked_at is None or self.model.answers_from_tokens or looked_at is self._last_kept:
+            return newest
+        return looked_at if newest.pts_seconds - looked_at.pts_seconds <= BEHIND_SECONDS else newest
 
     def push(self, frame: Frame) -> bool:
         """Take in the next frame, and caption what it completed; True if the frame was kept."""
@@ -101,6 +114,8 @@ class StreamChat:
                 f"frames must come in time order: got {frame.pts_seconds} s after {before.newest.pts_seconds} s"
             )
         selection = self._selector.select(frame)
+        if selection.kept:
+            self._last_kept = frame
         self._progress = Progress(
             newest=frame, frames_seen=before.frames_seen + 1, frames_kept=before.frames_kept + selection.kept
         )
@@ -198,7 +213,7 @@ class StreamChat:
         if patience_seconds is None or self.model.answers_from_tokens or read_again:
             context = self._context(question, snapshot, newest)
         else:
-            context = self._context(question, snapshot, _stand_in(newest, snapshot))
+            context = self._context(question, snapshot, self._stand_in(newest, snapshot))
             context = replace(_with_all_frames(context, snapshot), patience_seconds=patience_seconds)
         return AnswerStream(self, context, started, dropped_frames, on_first_piece)
 
@@ -213,6 +228,21 @@ class StreamChat:
             options=self.options,
             seed=self._seed_of(question, snapshot.until_seconds),
         )
+
+    def _stand_in(self, newest: Frame, snapshot: Snapshot) -> Frame:
+        """The picture of the last kept frame for one that came after it and showed nothing new, or it were kept too.
+
+        That one was looked at ahead.
+        """
+        kept = snapshot.short_term[-1].frame if snapshot.short_term else None
+        remembered = self.memory.newest_kept
+        if kept is None or remembered is None:
+            return newest
+        none_between = remembered is self._last_kept or remembered.pts_seconds > snapshot.until_seconds
+        longest = self.options.heartbeat_seconds if none_between else STAND_IN_SECONDS
+        if newest.pts_seconds - kept.pts_seconds > longest:
+            return newest
+        return Frame(kept.data, newest.pts_seconds, newest.index)
 
     def _encoder(self, snapshot: Snapshot) -> Callable[[Sequence[Frame]], torch.Tensor]:
         """How what is on the screen gets its tokens, if it was not kept: anew only for a model that will use them."""
@@ -304,14 +334,6 @@ def _check_progress(state: ChatState) -> None:
         raise ValueError(f"{progress.frames_seen} frames were seen, but the newest is not as it must be")
     if kept and progress.newest is not None and progress.newest.pts_seconds < kept[-1].pts_seconds:
         raise ValueError("the newest frame is older than one that was kept")
-
-
-def _stand_in(newest: Frame, snapshot: Snapshot) -> Frame:
-    """The picture of the last kept frame for one just after it, which showed nothing new, or it would be kept too."""
-    kept = snapshot.short_term[-1].frame if snapshot.short_term else None
-    if kept is None or newest.pts_seconds - kept.pts_seconds > STAND_IN_SECONDS:
-        return newest
-    return Frame(kept.data, newest.pts_seconds, newest.index)
 
 
 def _with_all_frames(context: Context, snapshot: Snapshot) -> Context:

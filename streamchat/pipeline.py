@@ -120,6 +120,7 @@ class LiveSession:
     def ask(self, question: str, at_seconds: float | None = None) -> AnswerStream:
         """Answer from the memory as it stood at a moment of the stream, by default now; nothing later is used.
 
+        While the stream is taken in, now is the newest moment of which the model knows something; at its end, the end.
         Taking in rests until the first piece comes, or for a moment. May be called from any thread. Raises InputError
         for an empty question, and if a camera sent no frame yet.
         """
@@ -131,22 +132,21 @@ class LiveSession:
             raise
 
     def _ask(self, question: str, at_seconds: float | None) -> AnswerStream:
-        if not isinstance(self._source, VideoFile):
-            return self._engine.stream_answer(
-                question,
-                at_seconds,
-                dropped_frames=self._dropped,
-                patience_seconds=PATIENCE_SECONDS,
-                on_first_piece=self._go_on,
-            )
-        newest = self._engine.newest
+        newest: Frame | None = None
+        read_again: list[Frame] = []
         if at_seconds is None:
-            at_seconds = 0.0 if newest is None else newest.pts_seconds
+            newest = self._engine.newest if self._formed else self._engine.newest_known
+            at_seconds = None if newest is None else newest.pts_seconds
+        if isinstance(self._source, VideoFile):
+            at_seconds = at_seconds or 0.0
+            newest = newest or self._on_the_screen(at_seconds) or self._source.frame_at(at_seconds)
+            read_again = self._read_again(self._source, at_seconds)
         return self._engine.stream_answer(
             question,
             at_seconds,
-            newest=self._on_the_screen(at_seconds) or self._source.frame_at(at_seconds),
-            read_again=self._read_again(self._source, at_seconds),
+            newest=newest,
+            read_again=read_again,
+            dropped_frames=self._dropped,
             patience_seconds=PATIENCE_SECONDS,
             on_first_piece=self._go_on,
         )

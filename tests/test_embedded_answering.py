@@ -87,8 +87,10 @@ class Told:
         self.looked: list[float] = []
         self.look_seconds = 0.1
 
-    def observe(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
-        del starts_scene, expected
+    def observe(
+        self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str], *, hurried: bool
+    ) -> list[Observation]:
+        del starts_scene, expected, hurried
         fresh = [frame for frame in frames if not self.has_seen(frame)]
         self.looked += [frame.pts_seconds for frame in fresh]
         self._seen += [frame.data for frame in fresh]

@@ -16,9 +16,11 @@ from conftest import picture
 from streamchat.errors import StreamChatError
 from streamchat.models.base import Model
 from streamchat.models.embedded import EmbeddedModel, colours, weights
-from streamchat.models.embedded.detector import Box
+from streamchat.models.embedded.classifier import Classifier
+from streamchat.models.embedded.detector import Box, Detector
 from streamchat.models.embedded.events import counts, events, track
 from streamchat.models.embedded.observing import same_text
+from streamchat.models.embedded.reading import Reader
 from streamchat.models.embedded.seeing import Sight, Thing, without_bars
 from streamchat.models.embedded.telling import MAX_OBSERVATIONS, caption_text, merged
 from streamchat.types import Caption, Clip, Context, Evidence, Frame, Observation, Span
@@ -238,6 +240,32 @@ def test_what_is_on_the_screen_is_looked_at_for_a_question(embedded_model: Model
     assert moment.span.start == pytest.approx(3, abs=0.1)
     assert moment.keyframe is not None
     assert moment.keyframe.startswith(b"\xff\xd8")
+
+
+def test_a_frame_is_looked_at_once_however_often_it_is_needed(
+    embedded_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classified: list[np.ndarray] = []
+    detected: list[np.ndarray] = []
+    read: list[np.ndarray] = []
+    for owner, name, seen in (
+        (Classifier, "_one", classified),
+        (Detector, "find", detected),
+        (Reader, "read", read),
+    ):
+        whole = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda self, data, seen=seen, whole=whole: seen.append(data) or whole(self, data)
+        )
+    (frame,) = frames_at(films.screen_recording(), (3.0,))
+    embedded_model.encode_frames([frame])
+    assert len(classified) == 1
+    embedded_model.look_ahead(frame)
+    embedded_model.caption(Clip(torch.zeros(1, 1, 384), (frame,), Span(3, 4)))
+    embedded_model.encode_frames([frame])
+    ask(embedded_model, "What is written on the screen?", frame)
+    assert sum(data is frame.data for data in classified) == 1
+    assert (len(detected), len(read)) == (1, 1)
 
 
 def test_an_answer_comes_in_pieces(embedded_model: Model) -> None:

@@ -49,6 +49,60 @@ class Recorder(FakeModel):
         return super().answer(context)
 
 
+class Looker(Recorder):
+    """Answers from what it looked at, as the built-in model does."""
+
+    answers_from_tokens = False
+
+
+class TestAModelThatLooks:
+    """What is on the screen while not all that was kept was looked at."""
+
+    @pytest.fixture
+    def chat(self, embedder: WordEmbedder) -> StreamChat:
+        return StreamChat(Looker(), OPTIONS, embedder)
+
+    @staticmethod
+    def select(chat: StreamChat, frames: Sequence[Frame]) -> list[tuple[Frame, bool]]:
+        return [(frame, False) for frame in frames if chat.select(frame).kept]
+
+    def test_knows_of_now_what_was_looked_at_before_it(self, chat: StreamChat) -> None:
+        frames = list(stream(2.0))
+        assert chat.newest_known is None
+        chat.remember(chat.encode(self.select(chat, frames[:1])))
+        assert chat.look_ahead()
+        self.select(chat, frames[1:4])
+        assert chat.newest_known is frames[3], "nothing new was kept since"
+        under_way = self.select(chat, frames[4:6])
+        assert chat.newest_known is frames[0]
+        chat.remember(chat.encode(under_way))
+        assert chat.look_ahead()
+        assert not chat.look_ahead()
+        assert chat.newest_known is frames[5]
+
+    def test_takes_the_last_kept_frame_for_the_screen_if_none_was_kept_since(self, chat: StreamChat) -> None:
+        frames = list(stream(2.0))
+        chat.remember(chat.encode(self.select(chat, frames[:4])))
+        hurried = chat.stream_answer("what", newest=frames[3], patience_seconds=0.1).context.newest
+        assert hurried.data is frames[0].data
+        assert hurried.pts_seconds == frames[3].pts_seconds
+        assert chat.stream_answer("what", newest=frames[3]).context.newest is frames[3], "there is time to look"
+        under_way = self.select(chat, frames[4:])
+        hurried = chat.stream_answer("what", newest=frames[7], patience_seconds=0.1).context.newest
+        assert hurried is frames[7], "a frame was kept that may show what is new"
+        chat.remember(chat.encode(under_way))
+        hurried = chat.stream_answer("what", newest=frames[7], patience_seconds=0.1).context.newest
+        assert hurried.data is frames[4].data
+
+    def test_one_that_takes_tokens_knows_all(self, fake_model: Model, embedder: WordEmbedder) -> None:
+        chat = StreamChat(fake_model, OPTIONS, embedder)
+        frames = list(stream(2.0))
+        chat.remember(chat.encode(self.select(chat, frames[:1])))
+        chat.look_ahead()
+        self.select(chat, frames[1:6])
+        assert chat.newest_known is frames[5]
+
+
 def test_push_says_whether_the_frame_was_kept(fake_model: Model, embedder: WordEmbedder) -> None:
     chat = StreamChat(fake_model, OPTIONS, embedder)
     assert [chat.push(frame) for frame in stream(2.25)] == [True, *[False] * 3, True, *[False] * 3, True]

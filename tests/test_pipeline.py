@@ -69,6 +69,25 @@ def test_the_live_session_remembers_what_the_engine_remembers(film: VideoFile) -
     session.close()
 
 
+def test_every_kept_frame_is_encoded_once_and_handed_on_without_a_copy(film: VideoFile) -> None:
+    class Counting(FakeModel):
+        encoded: list[Frame] = []  # noqa: RUF012 - of one test
+
+        def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+            self.encoded += frames
+            return super().encode_frames(frames)
+
+    session = session_of(film, Counting())
+    session.start()
+    session.play_until(math.inf)
+    assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+    assert len(Counting.encoded) == session.stats().frames_kept
+    kept = session.snapshot().short_term
+    assert kept
+    assert all(any(frame.frame is seen for seen in Counting.encoded) for frame in kept)
+    session.close()
+
+
 def test_the_reader_waits_for_the_player(film: VideoFile) -> None:
     session = session_of(film)
     session.start()

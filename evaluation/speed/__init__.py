@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from streamchat.errors import InputError
+
 PARTS = ("decoding", "selecting", "clustering", "retrieving", "answering", "soaking", "saving")
 SOAK_HOURS = 24.0
 OUT = Path("runs/speed")
@@ -23,22 +25,30 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", default="embedded", help="that takes in and answers (default: embedded)")
     command.add_argument("--soak", type=float, default=None, metavar="HOURS", help="only the soak, of so many hours")
     command.add_argument("--only", choices=PARTS, default=None, metavar="PART", help=f"only one of {', '.join(PARTS)}")
+    command.add_argument(
+        "--runs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="measure everything N times, and report the medians (default: 1)",
+    )
     command.add_argument("--out", type=Path, default=OUT, help=f"folder for the report (default: {OUT})")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, write the report, and print its table or the JSON."""
+    """Measure, write the report, and print its table or the JSON; InputError for what cannot be measured."""
+    if arguments.runs < 1:
+        raise InputError(f"--runs must be 1 or more, got {arguments.runs}")
     with contextlib.redirect_stdout(sys.stderr):  # what libraries print must not get between the JSON
         figures = _measured(arguments)
-    from evaluation.speed import report
-
-    print(json.dumps(figures, indent=2) if arguments.json else report.table_text(figures))
+    report = arguments.out / "report.md"
+    print(json.dumps(figures, indent=2) if arguments.json else report.read_text(encoding="utf-8"))
     return 0
 
 
 def _measured(arguments: argparse.Namespace) -> dict[str, float | str]:
     from evaluation.speed import report
-    from evaluation.speed.measuring import Settings
+    from evaluation.speed.measuring import Part, Settings, median
     from streamchat.embedding import limit_torch_threads
     from streamchat.video import open_video
 
@@ -49,7 +59,7 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float | str]:
     if arguments.soak is not None:
         names = ("soaking",)
     started = time.perf_counter()
-    parts = []
+    runs: list[list[Part]] = []
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
             folder=Path(folder),
@@ -58,10 +68,13 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float | str]:
             model=arguments.model,
             soak_hours=arguments.soak or SOAK_HOURS,
         )
-        for name in names:
-            parts.append(importlib.import_module(f"{__name__}.{name}").measure(settings))
-    figures: dict[str, float | str] = {key: value for part in parts for key, value in part.figures.items()}
-    figures |= {"measured_seconds": time.perf_counter() - started, **report.machine()}
-    for path in report.write(figures, [one for part in parts for one in part.series], arguments.out):
+        for _ in range(arguments.runs):
+            runs.append([importlib.import_module(f"{__name__}.{name}").measure(settings) for name in names])
+    found = [{key: value for part in parts for key, value in part.figures.items()} for parts in runs]
+    measured = {key: [one[key] for one in found] for key in found[0]}
+    figures: dict[str, float | str] = {key: median(values) for key, values in measured.items()}
+    figures |= {"runs": float(arguments.runs), "measured_seconds": time.perf_counter() - started, **report.machine()}
+    series = [one for part in runs[-1] for one in part.series]
+    for path in report.write(figures, measured, series, arguments.out):
         print(path, file=sys.stderr)
     return figures

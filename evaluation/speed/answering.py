@@ -1,8 +1,8 @@
-"""How long a question waits: until its context is there (RPD), and until the first word; idle, and at full speed.
+"""How long a question waits: until its context is there (RPD), and until the first word; idle, playing, and busy.
 
 Each round has a session of its own. It takes in the beginning of the film and captions all of it; then it is idle, and
-some questions are asked; then the rest of the film is taken in and captioned as fast as can be, and the same questions
-are asked again. So both kinds are asked in turn, about memories of the same kind.
+some questions are asked; then the film plays on, and the same questions are asked; then the rest of it is taken in and
+captioned as fast as can be, and they are asked again. So all kinds are asked in turn, about memories of the same kind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,8 +32,10 @@ QUESTIONS = (
 ROUNDS = 2
 ASKED = 10  # questions of each kind in a round
 BEGINNING_SECONDS = 16.0
-LOOPS = 15  # of the made film, so that it does not end while questions are asked
+LOOPS = 20  # of the made film, so that it does not end while questions are asked
+STATES = ("idle", "playing", "busy")
 PAUSE_SECONDS = 0.2  # between two questions
+FOLLOW_SECONDS = 0.05  # between two tellings of where the player is
 TINY = "tiny"
 DEADLINE_SECONDS = 120.0  # to take in and caption the beginning
 
@@ -44,6 +46,7 @@ class Waits:
 
     context: list[float] = field(default_factory=list)
     first_token: list[float] = field(default_factory=list)
+    behind: list[float] = field(default_factory=list)  # of the stream: from the moment spoken of to the newest frame
 
 
 def measure(settings: Settings) -> Part:
@@ -54,17 +57,18 @@ def measure(settings: Settings) -> Part:
     series = []
     for prefix, model in models.items():
         settings.say(f"answering: {model.name}")
-        idle, busy, threads_left = ask_around(model, film)
-        for state, waits in (("idle", idle), ("busy", busy)):
+        found, threads_left = ask_around(model, film)
+        for state, waits in found.items():
             figures |= {
                 f"{prefix}rpd_seconds_{state}_median": median(waits.context),
                 f"{prefix}rpd_seconds_{state}_p95": p95(waits.context),
                 f"{prefix}first_token_seconds_{state}_median": median(waits.first_token),
                 f"{prefix}first_token_seconds_{state}_p95": p95(waits.first_token),
+                f"{prefix}answer_behind_seconds_{state}_p95": p95(waits.behind),
             }
             points = [(float(number), seconds) for number, seconds in enumerate(waits.first_token)]
             series.append(Series("First token", f"{prefix}{state}", "question", "seconds", points))
-        figures[f"{prefix}first_token_ratio"] = median(busy.first_token) / median(idle.first_token)
+        figures[f"{prefix}first_token_ratio"] = median(found["busy"].first_token) / median(found["idle"].first_token)
         figures[f"{prefix}threads_left"] = threads_left
     figures["rpd_seconds_p95"] = figures["rpd_seconds_busy_p95"]
     figures["first_token_seconds_p95"] = figures["first_token_seconds_busy_p95"]
@@ -72,21 +76,22 @@ def measure(settings: Settings) -> Part:
     return Part(figures, series)
 
 
-def ask_around(model: Model, film: Path, *, rounds: int = ROUNDS, asked: int = ASKED) -> tuple[Waits, Waits, int]:
-    """The waits of idle and of busy questions, and how many threads the sessions left behind."""
-    idle, busy = Waits(), Waits()
+def ask_around(model: Model, film: Path, *, rounds: int = ROUNDS, asked: int = ASKED) -> tuple[dict[str, Waits], int]:
+    """The waits of questions in each state, and how many threads the sessions left behind."""
+    found = {state: Waits() for state in STATES}
     for number in range(rounds):
         session = LiveSession(StreamChat(model), open_video(film))
         session.start()
         try:
             _settle(session)
-            _ask(session, _turned(number, 1), Waits(), until_finished=False)  # the first question only warms up
-            _ask(session, _turned(number, asked), idle, until_finished=False)
+            _ask(session, _turned(number, 1), Waits(), lambda: None)  # the first question only warms up
+            _ask(session, _turned(number, asked), found["idle"], lambda: None)
+            _ask(session, _turned(number, asked), found["playing"], _player(session))
             session.play_until(math.inf)
-            _ask(session, _turned(number, asked), busy, until_finished=True)
+            _ask(session, _turned(number, asked), found["busy"], lambda: None, until_finished=True)
         finally:
             session.close()
-    return idle, busy, sum(thread.name.startswith("streamchat-") for thread in threading.enumerate())
+    return found, sum(thread.name.startswith("streamchat-") for thread in threading.enumerate())
 
 
 def _settle(session: LiveSession) -> None:
@@ -101,18 +106,35 @@ def _settle(session: LiveSession) -> None:
         frames_seen = stats.frames_seen
 
 
+def _player(session: LiveSession) -> Callable[[], None]:
+    """Lets a film play on; to be called again and again."""
+    began = time.monotonic()
+    return lambda: session.play_until(BEGINNING_SECONDS + time.monotonic() - began)
+
+
 def _turned(number: int, asked: int) -> Sequence[str]:
     return [QUESTIONS[(number + one) % len(QUESTIONS)] for one in range(asked)]
 
 
-def _ask(session: LiveSession, questions: Sequence[str], waits: Waits, *, until_finished: bool) -> None:
+def _ask(
+    session: LiveSession,
+    questions: Sequence[str],
+    waits: Waits,
+    follow: Callable[[], None],
+    *,
+    until_finished: bool = False,
+) -> None:
     for question in questions:
-        time.sleep(PAUSE_SECONDS)
+        for _ in range(round(PAUSE_SECONDS / FOLLOW_SECONDS)):
+            time.sleep(FOLLOW_SECONDS)
+            follow()
         if until_finished and session.stats().finished:
             return
+        position_seconds = session.stats().position_seconds
         started = time.perf_counter()
         answer = session.ask(question)
         waits.context.append(time.perf_counter() - started)
         next(iter(answer), None)
         waits.first_token.append(time.perf_counter() - started)
+        waits.behind.append(max(0.0, position_seconds - answer.asked_at_seconds))
         answer.close()

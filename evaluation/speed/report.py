@@ -56,6 +56,8 @@ LINES = (
     Line("rpd_seconds_p95", "RPD while taking in and captioning, p95, s", 3, "<= 0.1"),
     Line("rpd_seconds_idle_median", "RPD idle, median, s", 3),
     Line("first_token_seconds_p95", "first token while taking in and captioning, p95, s", 3, "<= 0.2"),
+    Line("answer_behind_seconds_busy_p95", "then the moment spoken of is behind the newest frame, p95, s of film", 1),
+    Line("first_token_seconds_playing_p95", "first token while the film plays, p95, s", 3),
     Line("first_token_seconds_idle_median", "first token idle, median, s", 3),
     Line("first_token_busy_over_idle", "first token of a small ChatModel, busy over idle", 2, "<= 1.2"),
     Line("soak_last_hour_growth", "bytes of the memory, growth in the last hour of the stream", 4, "<= 0.01"),
@@ -102,9 +104,14 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def write(figures: Mapping[str, float | str], series: Sequence[Series], out: Path) -> list[Path]:
-    """Write report.md, report.html and speed.json, and return their paths."""
-    tables = _tables(figures)
+def write(
+    figures: Mapping[str, float | str], measured: Mapping[str, Sequence[float]], series: Sequence[Series], out: Path
+) -> list[Path]:
+    """Write report.md, report.html and speed.json, and return their paths.
+
+    `measured` has each figure of every run, of which `figures` has the median.
+    """
+    tables = _tables(figures, measured)
     out.mkdir(parents=True, exist_ok=True)
     whole = {
         "report.md": markdown(tables),
@@ -116,20 +123,25 @@ def write(figures: Mapping[str, float | str], series: Sequence[Series], out: Pat
     return [out / name for name in whole]
 
 
-def table_text(figures: Mapping[str, float | str]) -> str:
-    """The tables as Markdown."""
-    return markdown(_tables(figures))
-
-
-def _tables(figures: Mapping[str, float | str]) -> list[Table]:
+def _tables(figures: Mapping[str, float | str], measured: Mapping[str, Sequence[float]]) -> list[Table]:
     known = [line for line in LINES if line.key in figures]
-    rows = [[line.said, _number(figures[line.key], line.digits), line.target, met(line, figures)] for line in known]
+    rows = [
+        [line.said, _of_runs(figures[line.key], measured[line.key], line.digits), line.target, met(line, figures)]
+        for line in known
+    ]
     told = {line.key for line in known}
-    others = [[key, _number(value, 4)] for key, value in figures.items() if key not in told]
+    others = [[key, _of_runs(value, measured.get(key, ()), 4)] for key, value in figures.items() if key not in told]
     return [
         Table(title="Speed", columns=["what", "measured", "target", "met"], rows=rows),
         Table(title="Everything measured, and the machine", columns=["key", "value"], rows=others),
     ]
+
+
+def _of_runs(value: float | str, values: Sequence[float], digits: int) -> str:
+    """A figure, and of several runs the least and the most."""
+    if len(values) < 2:
+        return _number(value, digits)
+    return f"{_number(value, digits)} ({_number(min(values), digits)} to {_number(max(values), digits)})"
 
 
 def met(line: Line, figures: Mapping[str, float | str]) -> str:

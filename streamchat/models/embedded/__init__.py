@@ -103,18 +103,29 @@ class EmbeddedModel:
         """Whether a frame was looked at, so that observing it again costs little."""
         return self._seer.has_seen(frame)
 
-    def observe(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
+    def observe(
+        self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str], *, hurried: bool
+    ) -> list[Observation]:
         """Observations of frames, in time order, while a question waits for them."""
-        return self._observe(frames, starts_scene, expected, between=lambda: None)[0]
+        return self._observe(frames, starts_scene, expected, between=lambda: None, hurried=hurried)[0]
 
     def _observe(
-        self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str], *, between: Callable[[], None]
+        self,
+        frames: Sequence[Frame],
+        starts_scene: bool,
+        expected: frozenset[str],
+        *,
+        between: Callable[[], None],
+        hurried: bool = False,
     ) -> tuple[list[Observation], np.ndarray]:
         """Observations of frames in time order, and their vector [384].
 
-        Things with an `expected` label were seen just before, so that less certainty is asked of them.
+        Things with an `expected` label were seen just before, so that less certainty is asked of them. What moves and
+        has no name is not searched for in a hurry.
         """
-        sights = with_moving(frames, self._seer.look_at(frames, between), self._seer)
+        sights = self._seer.look_at(frames, between)
+        if not hurried:
+            sights = with_moving(frames, sights, self._seer)
         observations = observe(sights, self._labels, expected)
         if starts_scene and frames[0].pts_seconds > 0:
             start = Span(frames[0].pts_seconds, frames[0].pts_seconds)

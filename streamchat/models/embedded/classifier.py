@@ -12,6 +12,7 @@ import numpy as np
 
 from streamchat.embedding import limit_torch_threads
 from streamchat.models.embedded import weights
+from streamchat.models.embedded.known import ByPicture
 
 SIDE = 260
 CENTRE, SCALE = 127.0, 128.0  # pixel values to the network's range
@@ -40,11 +41,20 @@ class Classifier:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self._torch = torch
         self._network = _folded(network.eval()).to(memory_format=torch.channels_last)
+        self._known: ByPicture[np.ndarray] = ByPicture()
         self.labels = tuple(weights.asset(*weights.LABELS).read_text(encoding="utf-8").splitlines())
 
     def probabilities(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities of pictures, uint8 [H, W, 3] RGB: float32 [N, 1000], each picture by itself."""
         return np.stack([self._one(picture) for picture in pictures])
+
+    def of_frame(self, picture: np.ndarray) -> np.ndarray:
+        """As `probabilities`, [1000], of one picture that may be asked about again."""
+        known = self._known.get(picture)
+        if known is None:
+            known = self._one(picture)
+            self._known.put(picture, known)
+        return known
 
     def _one(self, picture: np.ndarray) -> np.ndarray:
         shrinks = picture.shape[0] > SIDE

@@ -28,8 +28,13 @@ class Eyes(Protocol):
         """How long a look takes, by those before."""
         ...
 
-    def observe(self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str]) -> list[Observation]:
-        """Observations of frames, in time order; things with an `expected` label were seen just before."""
+    def observe(
+        self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str], *, hurried: bool
+    ) -> list[Observation]:
+        """Observations of frames, in time order; things with an `expected` label were seen just before.
+
+        In a hurry no more is done than to look at each frame by itself.
+        """
         ...
 
     def has_seen(self, frame: Frame) -> bool:
@@ -100,11 +105,11 @@ def gather(context: Context, eyes: Eyes) -> Notes:
     looks = _Looks(eyes, context.patience_seconds)
     frames = looks.in_time(_open_frames(context), newest=context.newest)
     glimpses = {clip.span: glimpse for clip in reversed(waiting) if (glimpse := looks.glimpse(clip)) is not None}
-    told |= {clip.span: _glance(clip, glimpses[clip.span], eyes) for clip in waiting if clip.span in glimpses}
+    told |= {clip.span: looks.glance(clip, glimpses[clip.span]) for clip in waiting if clip.span in glimpses}
     groups = [told[span] for span in sorted(told)]
     expected = frozenset(one.label for one in (groups[-1] if groups else ()) if one.kind == "count")
     starts_scene = context.open_clip is not None and context.open_clip.starts_scene
-    groups.append(eyes.observe(frames, starts_scene, expected))
+    groups.append(eyes.observe(frames, starts_scene, expected, hurried=looks.hurried))
     known = list(merged(groups, at_most=ALL))
     parents = sorted((clue for clue in context.clues if clue.level > 0), key=lambda clue: clue.level)
     for clue in parents:
@@ -128,6 +133,11 @@ class _Looks:
         self._deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
         self.left_out = False  # a picture of which the answer knows nothing
 
+    @property
+    def hurried(self) -> bool:
+        """Whether there is a limit."""
+        return self._deadline is not None
+
     def _may_look(self, frame: Frame) -> bool:
         """Whether a frame was looked at, or is now, as there is time left."""
         if self._deadline is None or self._eyes.has_seen(frame):
@@ -135,7 +145,7 @@ class _Looks:
         if time.monotonic() + self._eyes.look_seconds >= self._deadline:
             self.left_out = True
             return False
-        self._eyes.observe([frame], False, frozenset())
+        self._eyes.observe([frame], False, frozenset(), hurried=True)
         return True
 
     def in_time(self, frames: Sequence[Frame], newest: Frame) -> list[Frame]:
@@ -164,19 +174,18 @@ class _Looks:
             return seen[len(seen) // 2]
         return _glimpse(clip) if self._may_look(_glimpse(clip)) else None
 
+    def glance(self, clip: Clip, glimpse: Frame) -> list[Observation]:
+        """What one look at a clip that waits for its caption tells: less than the caption will, but at once."""
+        found = self._eyes.observe([glimpse], clip.starts_scene, frozenset(), hurried=self.hurried)
+        begins = Span(clip.span.start, clip.span.start)
+        return [replace(one, span=begins) if one.kind == "view" else one for one in found]
+
 
 def _open_frames(context: Context) -> list[Frame]:
     """The frames that no caption speaks of yet, what is on the screen last."""
     kept = () if context.open_clip is None else context.open_clip.keyframes
     before = [frame for frame in kept if frame.pts_seconds < context.newest.pts_seconds]
     return [*before, context.newest]
-
-
-def _glance(clip: Clip, glimpse: Frame, eyes: Eyes) -> list[Observation]:
-    """What one look at a clip that waits for its caption tells: less than the caption will, but at once."""
-    found = eyes.observe([glimpse], clip.starts_scene, frozenset())
-    begins = Span(clip.span.start, clip.span.start)
-    return [replace(one, span=begins) if one.kind == "view" else one for one in found]
 
 
 def _glimpse(clip: Clip) -> Frame:

@@ -28,8 +28,8 @@ class PictureEncoder:
         """Vectors of pictures: float32 [N, 1, 384], unit norm; every frame is encoded by itself."""
         if not frames:
             return torch.zeros(0, self.tokens_per_frame, self.dim)
-        probabilities = self._classifier.probabilities([frame.data for frame in frames])
-        return torch.from_numpy(np.stack([self.vector(row) for row in probabilities]))[:, None]
+        vectors = [self.vector(self._classifier.of_frame(frame.data)) for frame in frames]
+        return torch.from_numpy(np.stack(vectors))[:, None]
 
     def vector(self, probabilities: np.ndarray) -> np.ndarray:
         """The vector [384], unit norm, of class probabilities [1000]: the weighted mean of the likeliest names'."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +12,7 @@ import numpy as np
 from streamchat.models.embedded import colours, naming, vocabulary
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.detector import Box, Detection, Detector
+from streamchat.models.embedded.known import ByPicture
 from streamchat.models.embedded.reading import Reader
 from streamchat.types import Frame
 
@@ -91,9 +90,8 @@ class Seer:
         self.classifier = classifier
         self._detector = detector
         self._reader = reader
-        self._lock = threading.Lock()
         self.look_seconds = 0.0  # that a look takes, smoothed over the last ones
-        self._sights: dict[int, tuple[weakref.ref[np.ndarray], Sight]] = {}
+        self._sights: ByPicture[Sight] = ByPicture()
 
     def look_at(self, frames: Sequence[Frame], between: Callable[[], None]) -> list[Sight]:
         """What is to be seen in frames, in time order; `between` is called again and again while they are looked at."""
@@ -101,26 +99,20 @@ class Seer:
 
     def has_seen(self, frame: Frame) -> bool:
         """Whether a frame was looked at."""
-        with self._lock:
-            known = self._sights.get(id(frame.data))
-        return known is not None and known[0]() is frame.data
+        return self._sights.get(frame.data) is not None
 
     def find(self, picture: np.ndarray) -> list[Detection]:
         """What the detector sees in a picture or a crop, uint8 [H, W, 3] RGB."""
         return self._detector.find(picture)
 
     def _sight(self, frame: Frame, between: Callable[[], None]) -> Sight:
-        key = id(frame.data)
-        with self._lock:
-            known = self._sights.get(key)
-        if known is not None and known[0]() is frame.data:
-            return replace(known[1], pts_seconds=frame.pts_seconds)
+        known = self._sights.get(frame.data)
+        if known is not None:
+            return replace(known, pts_seconds=frame.pts_seconds)
         started = time.perf_counter()
         sight = self._look(frame, between)
-        taken = time.perf_counter() - started
-        with self._lock:
-            self.look_seconds += LOOK_SHARE * (taken - self.look_seconds)
-            self._sights[key] = (weakref.ref(frame.data, lambda _: self._sights.pop(key, None)), sight)
+        self.look_seconds += LOOK_SHARE * (time.perf_counter() - started - self.look_seconds)
+        self._sights.put(frame.data, sight)
         return sight
 
     def _look(self, frame: Frame, between: Callable[[], None]) -> Sight:
@@ -142,19 +134,23 @@ class Seer:
                 )
                 for line in lines
             ),
-            probabilities=self._of_whole(picture),
+            probabilities=self._of_whole(frame.data, picture),
             colours=colours.shares(picture[::4, ::4]),
             areas=_areas(picture, things),
             brightness=float(hsv[:, :, 2].mean()),
             saturation=float(hsv[:, :, 1].mean()),
         )
 
-    def _of_whole(self, picture: np.ndarray) -> np.ndarray:
-        """Class probabilities [1000] of the picture and of its middle square, whichever is surer of a class."""
+    def _of_whole(self, frame: np.ndarray, picture: np.ndarray) -> np.ndarray:
+        """Class probabilities [1000] of the picture and of its middle square, whichever is surer of a class.
+
+        The picture is a frame's without its bars; without any it was classified when the frame was encoded.
+        """
+        whole = self.classifier.of_frame(frame if picture.shape == frame.shape else picture)
         height, width = picture.shape[:2]
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
-        whole, middle = self.classifier.probabilities([picture, picture[top : top + side, left : left + side]])
+        middle = self.classifier.probabilities([picture[top : top + side, left : left + side]])[0]
         return (whole + middle) / 2
 
     def _things(self, picture: np.ndarray) -> list[Thing]:
