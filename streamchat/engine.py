@@ -74,6 +74,7 @@ class StreamChat:
         self._progress = Progress()
         self._last_kept: Frame | None = None  # it may be on its way into the memory
         self._looked_at: Frame | None = None  # ahead of questions
+        self._looked_back: frozenset[int] = frozenset()  # numbers of frames of the open chunk
         leaf = self.options.clusters * model.tokens_per_frame * model.dim * model.number_bytes
         if self.options.memory_bytes < SMALLEST_BUDGET_LEAVES * leaf:
             raise InputError(
@@ -157,6 +158,22 @@ class StreamChat:
             return False
         self.model.look_ahead(newest)
         self._looked_at = newest
+        return True
+
+    def look_back(self) -> bool:
+        """Let the model look at one more frame that no caption speaks of yet, the newest first; False if it has at all.
+
+        For when there is nothing else to do.
+        """
+        if self.model.answers_from_tokens:
+            return False
+        waiting = self.memory.open_frames
+        self._looked_back &= {frame.index for frame in waiting}
+        frame = next((one for one in reversed(waiting) if one.index not in self._looked_back), None)
+        if frame is None:
+            return False
+        self.model.look_ahead(frame)
+        self._looked_back |= {frame.index}
         return True
 
     def check_rest(self) -> None:

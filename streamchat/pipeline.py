@@ -34,6 +34,7 @@ MOST_CAPTIONS_WAITING = 24  # nodes without a caption; with more the model is be
 BEHIND_SECONDS = 5.0  # that a reader may lag behind its player
 CEILING_STEP_SECONDS = 1.0  # between two changes of how many frames are kept
 CAPTION_NICENESS = 10
+PAUSED_SECONDS = 1.0  # a stream of which nothing was kept for so long leaves time to look at what was passed over
 ENCODE_BATCH = 8  # frames encoded at once when several wait
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # the memory's newest frame stands for the screen if it is no older than this
@@ -316,16 +317,24 @@ class LiveSession:
         if sys.platform == "linux":  # elsewhere a thread has no niceness of its own; captions can wait, frames cannot
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAPTION_NICENESS)
         done = -1  # an engine out of a saved session may have nodes without a caption
+        rest: float | None = None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda done=done: self._ending or self._remembered > done)  # type: ignore[misc]
+                more = self._changed.wait_for(lambda done=done: self._ending or self._remembered > done, rest)  # type: ignore[misc]
                 done, last = self._remembered, self._ending
+            if not more:
+                rest = 0.0 if self._engine.look_back() else None
+                self._tell()
+                continue
+            rest = PAUSED_SECONDS
             while not self._stopping and (self._engine.look_ahead() or self._engine.describe_next()):
                 self._tell()
             if self._stopping or last:
                 break
         if not self._stopping and self._error is None:
             self._engine.check_rest()
+            while not self._stopping and self._engine.look_back():
+                pass
 
     def _tell(self) -> None:
         with self._changed:

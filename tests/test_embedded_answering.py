@@ -10,7 +10,8 @@ import torch
 from conftest import picture
 
 from streamchat.embedding import minilm
-from streamchat.models.embedded.answering import LOOKS_AGAIN, Answerer
+from streamchat.models.embedded import answering
+from streamchat.models.embedded.answering import LOOKS_AGAIN, NOT_ALL, Answerer
 from streamchat.types import Caption, Clip, Clue, Context, DialogueTurn, Evidence, Frame, Observation, Span
 
 
@@ -280,6 +281,15 @@ class TestPatience:
         parts = Answerer(minilm(), eyes).answer(asked)
         assert "".join(piece for piece in next(parts) if isinstance(piece, str)) == LOOKS_AGAIN
         assert eyes.looked == []
-        assert "did not notice a zebra" in "".join(piece for piece in next(parts) if isinstance(piece, str))
-        assert sorted(eyes.looked) == [12.0, 14.0, 16.0, 18.0, 20.0]
+        said = "".join(piece for piece in next(parts) if isinstance(piece, str))
+        assert "did not notice a zebra" in said
+        assert NOT_ALL not in said
+        assert sorted(eyes.looked) == [12.0, 14.0, 16.0, 18.0]
         assert next(parts, None) is None
+
+    def test_what_even_then_was_not_looked_at_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(answering, "LOOK_AGAIN_SECONDS", 0.0)
+        open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
+        text, _ = answer("Where is the zebra?", open_clip=open_clip, patience_seconds=0.0, now=())
+        assert text.startswith(LOOKS_AGAIN)
+        assert text.endswith(NOT_ALL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class TestAModelThatLooks:
         return StreamChat(Looker(), OPTIONS, embedder)
 
     @staticmethod
-    def select(chat: StreamChat, frames: Sequence[Frame]) -> list[tuple[Frame, bool]]:
+    def select(chat: StreamChat, frames: Iterable[Frame]) -> list[tuple[Frame, bool]]:
         return [(frame, False) for frame in frames if chat.select(frame).kept]
 
     def test_knows_of_now_what_was_looked_at_before_it(self, chat: StreamChat) -> None:
@@ -94,6 +94,15 @@ class TestAModelThatLooks:
         hurried = chat.stream_answer("what", newest=frames[7], patience_seconds=0.1).context.newest
         assert hurried.data is frames[4].data
 
+    def test_looks_at_what_it_passed_over_when_there_is_nothing_else_to_do(self, chat: StreamChat) -> None:
+        looked: list[Frame] = []
+        chat.model.look_ahead = looked.append  # type: ignore[method-assign]
+        chat.remember(chat.encode(self.select(chat, stream(2.5))))
+        kept = chat.memory.open_frames
+        assert len(kept) == 3
+        assert [chat.look_back() for _ in range(4)] == [True, True, True, False]
+        assert looked == list(reversed(kept))
+
     def test_one_that_takes_tokens_knows_all(self, fake_model: Model, embedder: WordEmbedder) -> None:
         chat = StreamChat(fake_model, OPTIONS, embedder)
         frames = list(stream(2.0))
@@ -101,6 +110,7 @@ class TestAModelThatLooks:
         chat.look_ahead()
         self.select(chat, frames[1:6])
         assert chat.newest_known is frames[5]
+        assert not chat.look_back()
 
 
 def test_push_says_whether_the_frame_was_kept(fake_model: Model, embedder: WordEmbedder) -> None:

@@ -18,7 +18,7 @@ from streamchat.config import Options
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.models.fake import FakeModel
-from streamchat.pipeline import LiveSession
+from streamchat.pipeline import LiveSession, Stats
 from streamchat.types import Caption, Clip, Context, Evidence, Frame
 from streamchat.video import VideoFile, open_video
 
@@ -85,6 +85,30 @@ def test_every_kept_frame_is_encoded_once_and_handed_on_without_a_copy(film: Vid
     kept = session.snapshot().short_term
     assert kept
     assert all(any(frame.frame is seen for seen in Counting.encoded) for frame in kept)
+    session.close()
+
+
+def test_while_a_film_is_paused_all_that_has_no_caption_is_looked_at(film: VideoFile) -> None:
+    class Looker(FakeModel):
+        answers_from_tokens = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.looked: set[int] = set()
+
+        def look_ahead(self, frame: Frame) -> None:
+            self.looked.add(frame.index)
+
+    model = Looker()
+    session = session_of(film, model)
+    session.start()
+    session.play_until(0.8)
+
+    def all_looked_at(stats: Stats) -> bool:
+        waiting = session.engine.memory.open_frames
+        return stats.position_seconds > 0.7 and len(waiting) > 1 and model.looked >= {one.index for one in waiting}
+
+    assert session.wait_until(all_looked_at, WAIT_SECONDS)
     session.close()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,7 @@ class Waits:
 
     context: list[float] = field(default_factory=list)
     first_token: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)  # until the last word, of a model that says all at once
     behind: list[float] = field(default_factory=list)  # of the stream: from the moment spoken of to the newest frame
 
 
@@ -66,6 +68,8 @@ def measure(settings: Settings) -> Part:
                 f"{prefix}first_token_seconds_{state}_p95": p95(waits.first_token),
                 f"{prefix}answer_behind_seconds_{state}_p95": p95(waits.behind),
             }
+            if waits.whole:
+                figures[f"{prefix}answer_seconds_{state}_p95"] = p95(waits.whole)
             points = [(float(number), seconds) for number, seconds in enumerate(waits.first_token)]
             series.append(Series("First token", f"{prefix}{state}", "question", "seconds", points))
         figures[f"{prefix}first_token_ratio"] = median(found["busy"].first_token) / median(found["idle"].first_token)
@@ -134,7 +138,12 @@ def _ask(
         started = time.perf_counter()
         answer = session.ask(question)
         waits.context.append(time.perf_counter() - started)
-        next(iter(answer), None)
+        pieces = iter(answer)
+        next(pieces, None)
         waits.first_token.append(time.perf_counter() - started)
+        if session.engine.model.answers_from_tokens:  # a reply of so many tokens tells nothing more
+            answer.close()
+        else:
+            deque(pieces, maxlen=0)
+            waits.whole.append(time.perf_counter() - started)
         waits.behind.append(max(0.0, position_seconds - answer.asked_at_seconds))
-        answer.close()

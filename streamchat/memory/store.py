@@ -132,6 +132,12 @@ class MemoryStore:
         with self._lock:
             return self._kept[-1].frame if self._kept else None
 
+    @property
+    def open_frames(self) -> tuple[Frame, ...]:
+        """The kept frames that no leaf covers yet, in time order."""
+        with self._lock:
+            return tuple(encoded.frame for encoded in self._open)
+
     def state(self) -> MemoryState:
         """All that the memory holds now; the lock is held only to copy references."""
         with self._lock:

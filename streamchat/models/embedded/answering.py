@@ -19,6 +19,8 @@ from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Obs
 SAME_MEANING = 0.72  # cosine of two words' vectors; below it "elephant" would match "animal"
 MAX_EVIDENCE = 5
 LOOKS_AGAIN = "Let me look more closely at what came last. "
+LOOK_AGAIN_SECONDS = 3.0  # at most
+NOT_ALL = " I have not looked at all of it yet."
 
 HANDLERS: dict[Kind, Callable[[Case], Reply]] = {
     Kind.SHOTS: stories.shots,
@@ -54,7 +56,8 @@ class Answerer:
     def answer(self, context: Context) -> Iterator[list[str | Evidence]]:
         """The pieces of the answer, word by word, and then the moments that it rests on, as lists: one, or two.
 
-        If nothing is found in a hurry and not all was looked at, the first says so, and the second comes once it was.
+        If nothing is found in a hurry and not all was looked at, the first says so, and the second comes once it was,
+        or after some seconds.
         """
         question = parse(context.question)
         if question.leans_on_the_last and context.last_turn is not None:
@@ -66,8 +69,10 @@ class Answerer:
         reply = self._reply(question, notes)
         if reply.found_nothing and not notes.complete:
             yield list(_words(LOOKS_AGAIN))
-            notes = gather(replace(context, patience_seconds=None), self._eyes)
+            notes = gather(replace(context, patience_seconds=LOOK_AGAIN_SECONDS), self._eyes)
             reply = self._reply(question, notes)
+            if reply.found_nothing and not notes.complete:
+                reply = replace(reply, text=reply.text + NOT_ALL)
         yield self._told(context, notes, reply)
 
     def _reply(self, question: Question, notes: Notes) -> Reply:

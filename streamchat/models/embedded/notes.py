@@ -15,8 +15,6 @@ from streamchat.types import Clip, Clue, Context, Evidence, Frame, Observation, 
 NOW_SECONDS = 1.0  # what was seen within this long before the question is there "now"
 NEAR_RELEVANCE = 0.42  # cosine of a question with a caption, below which it is about something else
 ALL = 10**6
-MOST_OPEN = 6  # frames of the open clip that an answer in a hurry takes, the newest
-
 AS_GOOD_AS_NOW_SECONDS = 1.0  # when time is short, what was seen this long ago stands for the screen
 
 
@@ -161,8 +159,7 @@ class _Looks:
         same = next((one for one in reversed(near) if self._eyes.has_seen(one)), None)
         if same is not None and not self._eyes.has_seen(newest):
             newest = Frame(same.data, newest.pts_seconds, newest.index)
-        taken = [frame for frame in reversed(before) if self._may_look(frame)][:MOST_OPEN]
-        self.left_out |= len(taken) < len(before)
+        taken = [frame for frame in reversed(before) if self._may_look(frame)]
         return [*reversed(taken), newest]
 
     def glimpse(self, clip: Clip) -> Frame | None:
