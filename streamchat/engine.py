@@ -27,7 +27,6 @@ from streamchat.standing import StandingQuestions
 from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Frame, Span
 
 STAND_IN_SECONDS = 1.0  # a kept frame stands for the screen for so long, even if a later one may be on its way
-BEHIND_SECONDS = 10.0  # of the stream, that a model may be behind; the memory of a moment so long past is still whole
 SMALLEST_BUDGET_LEAVES = 8  # the budget must hold this many leaves' tokens, or folding could not keep it
 
 
@@ -96,7 +95,7 @@ class StreamChat:
         newest, looked_at = self.newest, self._looked_at
         if newest is None or looked_at is None or self.model.answers_from_tokens or looked_at is self._last_kept:
             return newest
-        return looked_at if newest.pts_seconds - looked_at.pts_seconds <= BEHIND_SECONDS else newest
+        return looked_at if self.memory.still_keeps(looked_at) else newest
 
     def push(self, frame: Frame) -> bool:
         """Take in the next frame, and caption what it completed; True if the frame was kept."""

@@ -80,6 +80,13 @@ class TestAModelThatLooks:
         assert not chat.look_ahead()
         assert chat.newest_known is frames[5]
 
+    def test_knows_nothing_of_what_is_kept_no_more(self, chat: StreamChat) -> None:
+        frames = list(stream(60.0))
+        chat.remember(chat.encode(self.select(chat, frames[:1])))
+        assert chat.look_ahead()
+        chat.remember(chat.encode(self.select(chat, frames[1:])))
+        assert chat.newest_known is frames[-1]
+
     def test_takes_the_last_kept_frame_for_the_screen_if_none_was_kept_since(self, chat: StreamChat) -> None:
         frames = list(stream(2.0))
         chat.remember(chat.encode(self.select(chat, frames[:4])))

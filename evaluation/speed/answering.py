@@ -32,7 +32,7 @@ QUESTIONS = (
 )
 ROUNDS = 2
 ASKED = 10  # questions of each kind in a round
-BEGINNING_SECONDS = 16.0
+BEGINNING_SECONDS = 60.0  # after which a prompt is about as long as it gets
 LOOPS = 20  # of the made film, so that it does not end while questions are asked
 STATES = ("idle", "playing", "busy")
 PAUSE_SECONDS = 0.2  # between two questions

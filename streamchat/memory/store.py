@@ -132,6 +132,11 @@ class MemoryStore:
         with self._lock:
             return self._kept[-1].frame if self._kept else None
 
+    def still_keeps(self, frame: Frame) -> bool:
+        """Whether a kept frame is among the newest, so that the memory as of its moment is whole."""
+        with self._lock:
+            return bool(self._kept) and self._kept[0].pts_seconds <= frame.pts_seconds
+
     @property
     def open_frames(self) -> tuple[Frame, ...]:
         """The kept frames that no leaf covers yet, in time order."""
