@@ -18,26 +18,20 @@ from in_browser import (
     START_SECONDS,
     WAIT_MS,
     App,
+    app,
     ask,
     browser,
     in_browser,
     opened,
     playwright,
     position,
-    running,
     upload,
 )
 from playwright.sync_api import Browser, Page, expect
 
-__all__ = ["App", "ask", "browser", "playwright", "upload"]
+__all__ = ["App", "app", "ask", "browser", "playwright", "upload"]
 
 pytestmark = in_browser
-
-
-@pytest.fixture(scope="module")
-def app() -> Iterator[App]:
-    with running("--model", "fake") as app:
-        yield app
 
 
 @pytest.fixture

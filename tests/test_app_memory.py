@@ -8,18 +8,12 @@ from pathlib import Path
 
 import films
 import pytest
-from in_browser import App, ask, browser, in_browser, opened, playwright, running, upload
+from in_browser import App, app, ask, browser, in_browser, opened, playwright, upload
 from playwright.sync_api import Browser, Page, expect
 
-__all__ = ["browser", "playwright"]
+__all__ = ["app", "browser", "playwright"]
 
 pytestmark = in_browser
-
-
-@pytest.fixture(scope="module")
-def app() -> Iterator[App]:
-    with running("--model", "fake") as app:
-        yield app
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     whole = {
         "report.md": markdown(tables),
-        "report.html": PAGE.format(body="".join(map(table_html, tables)) + "".join(_plots(series))),
+        "report.html": PAGE.format(body="".join([table_html(tables[0]), *_plots(series), table_html(tables[1])])),
         "speed.json": json.dumps(figures, indent=2),
     }
     for name, text in whole.items():
