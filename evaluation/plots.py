@@ -62,7 +62,7 @@ def _accuracy(runs: Sequence[Loaded], judge: str, key: Callable[[Row], str]) -> 
     axes.set_ylabel("Acc. %")
     axes.set_title(f"Accuracy by type, judged by {judge}", loc="left")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _delay(runs: Sequence[Loaded]) -> str:
@@ -77,7 +77,7 @@ def _delay(runs: Sequence[Loaded]) -> str:
     axes.set_yticks(range(len(runs)), [run.label for run in runs])
     axes.invert_yaxis()
     axes.set_xlabel("RPD: seconds to the first token, idle: median, and 95th percentile (pale)")
-    return _svg(figure)
+    return svg(figure)
 
 
 def live(delays: Mapping[str, Sequence[float]]) -> str:
@@ -92,11 +92,12 @@ def live(delays: Mapping[str, Sequence[float]]) -> str:
     axes.set_ylabel("RPD s")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure as an SVG element, as wide as there is room for."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     _, _, drawing = file.getvalue().partition("<svg")
-    return f'<svg style="max-width: 100%; height: auto"{drawing}'  # as wide as there is room for
+    return f'<svg style="max-width: 100%; height: auto"{drawing}'

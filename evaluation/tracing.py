@@ -55,14 +55,14 @@ def revision_of(spec: str) -> str | None:
 def _machine() -> dict[str, Any]:
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """The name of the processor, where the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -125,7 +125,7 @@ class LiveSession:
         Taking in rests until the first piece comes, or for a moment. May be called from any thread. Raises InputError
         for an empty question, and if a camera sent no frame yet.
         """
-        self._make_way(MAKE_WAY_SECONDS)
+        self._make_way()
         try:
             return self._ask(question, at_seconds)
         except BaseException:
@@ -152,10 +152,10 @@ class LiveSession:
             on_first_piece=self._go_on,
         )
 
-    def _make_way(self, seconds: float) -> None:
-        """Let taking in rest for at most so long, for the sake of a question."""
+    def _make_way(self) -> None:
+        """Let taking in rest for a moment, for the sake of a question."""
         with self._changed:
-            self._way_until = time.monotonic() + seconds
+            self._way_until = time.monotonic() + MAKE_WAY_SECONDS
 
     def _go_on(self) -> None:
         """Let taking in go on."""

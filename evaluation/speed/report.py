@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import io
 import json
 import operator
 import os
@@ -15,7 +14,9 @@ from typing import NamedTuple
 import psutil
 from matplotlib.figure import Figure
 
-from evaluation.plots import COLOURS, HEIGHT, WIDTH
+from evaluation import tracing
+from evaluation.plots import COLOURS, HEIGHT, WIDTH, svg
+from evaluation.records import make_folder
 from evaluation.report import Table, markdown, table_html
 from evaluation.speed.measuring import Series
 from streamchat.embedding import compute_threads
@@ -77,7 +78,7 @@ def machine() -> dict[str, float | str]:
     """What the figures were measured on."""
     versions = {f"version_{name}": _version(name) for name in PACKAGES}
     return {
-        "machine_cpu": _cpu(),
+        "machine_cpu": tracing.processor(),
         "machine_cores": float(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         ),
@@ -97,14 +98,6 @@ def _version(name: str) -> str:
         return "none"
 
 
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
 def write(
     figures: Mapping[str, float | str], measured: Mapping[str, Sequence[float]], series: Sequence[Series], out: Path
 ) -> list[Path]:
@@ -113,7 +106,7 @@ def write(
     `measured` has each figure of every run, of which `figures` has the median.
     """
     tables = _tables(figures, measured)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     whole = {
         "report.md": markdown(tables),
         "report.html": PAGE.format(body="".join([table_html(tables[0]), *_plots(series), table_html(tables[1])])),
@@ -177,10 +170,7 @@ def _plot(title: str, lines: Sequence[Series]) -> str:
         axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :]
+    return svg(figure)
 
 
 PAGE = """<!doctype html>
@@ -190,6 +180,6 @@ body {{ font: 15px/1.5 system-ui, sans-serif; color: #1e293b; max-width: 1100px;
 h2 {{ font-size: 1.1rem; margin: 2rem 0 .5rem; }} .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }}
 th, td {{ text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #e2e8f0; }}
-figure {{ margin: 1rem 0; }} figure svg {{ max-width: 100%; height: auto; }}
+figure {{ margin: 1rem 0; }}
 </style></head><body>{body}</body></html>
 """
