@@ -10,7 +10,9 @@ import hashlib
 import importlib.util
 import os
 import threading
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,21 +57,49 @@ def limit_torch_threads() -> None:
 
 
 class MiniLM:
-    """all-MiniLM-L6-v2 on the CPU; see `minilm`."""
+    """all-MiniLM-L6-v2 on the CPU; see `minilm`.
+
+    One thread embeds at a time, and what others ask for meanwhile is embedded next, in one batch: eight texts take
+    less than half as long together as one by one.
+    """
 
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model
         self._turn = threading.Lock()  # the tokenizer cannot be used by two threads at once
+        self._wanted: deque[tuple[Sequence[str], Future[np.ndarray]]] = deque()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts: float32 [N, 384], unit norm."""
         if not texts:
             return np.zeros((0, WIDTH), np.float32)
+        own: Future[np.ndarray] = Future()
+        self._wanted.append((texts, own))
         with self._turn:
-            vectors = self._model.encode(
-                list(texts), batch_size=BATCH_TEXTS, normalize_embeddings=True, show_progress_bar=False
+            if not own.done():
+                self._embed_wanted()
+        return own.result()
+
+    def _embed_wanted(self) -> None:
+        """Embed all that is wanted by now in one batch; the caller has the turn."""
+        batch = [self._wanted.popleft() for _ in range(len(self._wanted))]
+        try:
+            vectors = np.asarray(
+                self._model.encode(
+                    [text for texts, _ in batch for text in texts],
+                    batch_size=BATCH_TEXTS,
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
+                ),
+                np.float32,
             )
-        return np.asarray(vectors, np.float32)
+        except BaseException as error:  # an interrupt too: those who wait must not wait for ever
+            for _, wanted in batch:
+                wanted.set_exception(error)
+            raise
+        start = 0
+        for texts, wanted in batch:
+            wanted.set_result(vectors[start : start + len(texts)].copy())  # a view would keep the whole batch alive
+            start += len(texts)
 
 
 def minilm() -> TextEmbedder:

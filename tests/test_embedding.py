@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,51 @@ def test_threads_get_what_one_thread_gets() -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda text: minilm().embed([text])[0], texts))
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+class Slow:
+    """In place of the network: notes its batches, and holds the first one up until it may go on."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def encode(self, texts: list[str], **_: object) -> np.ndarray:
+        self.batches.append(texts)
+        if len(self.batches) == 1:
+            self.begun.set()
+            assert self.go_on.wait(30)
+        if "bad" in texts:
+            raise ValueError("cannot be embedded")
+        return np.array([[len(text)] for text in texts], np.float64)
+
+
+def _asked_meanwhile(slow: Slow, wanted: Sequence[Sequence[str]]) -> list[Future[np.ndarray]]:
+    """What becomes of texts that are asked for while others are being embedded."""
+    embedder = embedding.MiniLM(slow)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1 + len(wanted)) as pool:
+        first = pool.submit(embedder.embed, ["first"])
+        assert slow.begun.wait(30)
+        rest = [pool.submit(embedder.embed, texts) for texts in wanted]
+        while len(embedder._wanted) < len(wanted):
+            time.sleep(0.001)
+        slow.go_on.set()
+    assert first.result().tolist() == [[5]]
+    return rest
+
+
+def test_what_is_asked_for_meanwhile_is_embedded_in_one_batch() -> None:
+    slow = Slow()
+    found = [one.result() for one in _asked_meanwhile(slow, [["a"], ["bb", "ccc"], ["dddd"]])]
+    assert [one.tolist() for one in found] == [[[1]], [[2], [3]], [[4]]]
+    assert all(one.dtype == np.float32 and one.base is None for one in found)
+    assert [sorted(batch) for batch in slow.batches] == [["first"], ["a", "bb", "ccc", "dddd"]]
+
+
+def test_an_error_reaches_all_whose_texts_were_in_the_batch() -> None:
+    for one in _asked_meanwhile(Slow(), [["good"], ["bad"]]):
+        with pytest.raises(ValueError, match="cannot be embedded"):
+            one.result()
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
