@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evaluation.samples import Benchmark
 
 METHODS = ("memory", "recent", "uniform", "blind")
+STOPPED = dict.fromkeys(("download", "run", "judge"), "stopped; the same command goes on from here")
 EPILOG = """\
 from nothing to a report:
   python -m evaluation download streambench --root data --subset 100
@@ -99,9 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": _report,
         "speed": speed.run,
     }
-    return exit_code(
-        lambda: commands[arguments.command](arguments), stopped="stopped; the same command goes on from here"
-    )
+    return exit_code(lambda: commands[arguments.command](arguments), stopped=STOPPED.get(arguments.command, "stopped"))
 
 
 def _download(arguments: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ QUESTIONS = (
 ROUNDS = 2
 ASKED = 10  # questions of each kind in a round
 BEGINNING_SECONDS = 60.0  # after which a prompt is about as long as it gets
-LOOPS = 20  # of the made film, so that it does not end while questions are asked
+LOOPS = 20  # of the film, so that it does not end while questions are asked
 STATES = ("idle", "playing", "busy")
 PAUSE_SECONDS = 0.2  # between two questions
 FOLLOW_SECONDS = 0.05  # between two tellings of where the player is
@@ -53,7 +53,7 @@ class Waits:
 
 def measure(settings: Settings) -> Part:
     """Ask the model that was named, and a small one that speaks, with random weights."""
-    film = settings.video or films.make(settings.folder / "answering.mp4", height=720, loops=LOOPS)
+    film = films.film(settings, height=720, loops=LOOPS)
     models = {"": load_model(settings.model), "tiny_": load_random_model(TINY)}
     figures: dict[str, float] = {}
     series = []

@@ -12,7 +12,7 @@ from streamchat.clustering import kmeans
 
 FRAMES, TOKENS, WIDTH, CLUSTERS = 40, 144, 3584, 5
 SIZES = (10, 20, 40, 80)  # frames, for the plot
-REPEATS = 3
+REPEATS = 7
 SMALL_WIDTH = 64  # of the frames on which many restarts are compared: the geometry is that of the clusters
 CHUNKS = 20
 RESTARTS = 20

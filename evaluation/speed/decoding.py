@@ -25,13 +25,13 @@ POLL_SECONDS = 0.01
 
 
 def measure(settings: Settings) -> Part:
-    """Take in a film of each height, or the given film, several times in several ways, in turn."""
+    """Take in a film of each height several times in several ways, in turn."""
     model = load_model(settings.model)
     figures: dict[str, float] = {}
     speeds: dict[str, list[tuple[float, float]]] = {}
     for height in HEIGHTS:
         settings.say(f"decoding: {height}p")
-        film = settings.video or films.make(settings.folder / f"moving-{height}.mp4", height=height)
+        film = films.film(settings, height=height)
         frames = sum(1 for _ in open_video(film))
         works: dict[str, Callable[[], object]] = {"decode": partial(decode, film)}
         works |= {f"decode_and_{name}": partial(decode_and_select, film, name) for name in SELECTORS}

@@ -1,13 +1,21 @@
-"""A film for measuring: H.264 with motion of every kind, whose every picture follows from a seed."""
+"""The film that is measured with: the beginning of a given one, or one with motion of every kind, made from a seed.
+
+Both are H.264 of the height that a figure names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+
+from evaluation.speed.measuring import Settings
+from streamchat.video import open_video
 
 RATE = 30  # frames a second
 SCENES = ("pan", "walkers", "still", "shake", "walkers")
@@ -16,27 +24,67 @@ SPOTS = 6  # a texture's spot is this share of the picture's height; half and a 
 WALKERS = 6
 GRAIN = 3.0  # of a camera's sensor, in grey levels of 255
 GRAINS = 8  # pictures of grain, shown in turn
+EXCERPT_SECONDS = len(SCENES) * SCENE_SECONDS  # as long as a made film
+LARGEST_SIDE = 4096  # pixels of a given film
+FASTEST = 120  # frames a second of a given film
+
+
+def film(settings: Settings, *, height: int, loops: int = 1) -> Path:
+    """The film of the settings, of a height in pixels and `loops` times over; one that was made before is taken again.
+
+    Raises InputError if a given film cannot be decoded.
+    """
+    path = settings.folder / f"{height}p-{loops}.mp4"
+    if path.exists():
+        return path
+    if settings.video is None:
+        return make(path, height=height, loops=loops)
+    return excerpt(settings.video, path, height=height, loops=loops)
 
 
 def make(path: Path, *, height: int, loops: int = 1, scene_seconds: float = SCENE_SECONDS, seed: int = 0) -> Path:
     """Write a film of 16:9 into an MP4: five scenes with a cut between them, `loops` times over."""
-    width = height * 16 // 9 // 2 * 2
-    once = path if loops == 1 else path.with_suffix(".once.mp4")
-    with av.open(str(once), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"preset": "superfast", "crf": "23"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    once = path.with_suffix(".once.mp4")
+    _encode(once, _pictures(height * 16 // 9 // 2 * 2, height, round(scene_seconds * RATE), seed), RATE)
+    return _repeat(once, path, loops)
+
+
+def excerpt(source: Path, path: Path, *, height: int, loops: int = 1) -> Path:
+    """Write the first 20 seconds of a film into an MP4 of a height in pixels, `loops` times over.
+
+    A shorter film is shown more often, so that there is as much to measure. Raises InputError for a damaged film.
+    """
+    video = open_video(source, max_side=LARGEST_SIDE)
+    rate = round(min(max(video.frame_rate or RATE, 1), FASTEST))
+    frames = takewhile(lambda frame: frame.pts_seconds < EXCERPT_SECONDS, video)
+    once = path.with_suffix(".once.mp4")
+    encoded = _encode(once, (_of_height(frame.data, height) for frame in frames), rate)
+    return _repeat(once, path, loops * math.ceil(EXCERPT_SECONDS * rate / encoded))
+
+
+def _of_height(picture: np.ndarray, height: int) -> np.ndarray:
+    width = max(2, round(height * picture.shape[1] / picture.shape[0] / 2) * 2)
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _encode(path: Path, pictures: Iterable[np.ndarray], rate: int) -> int:
+    """Write pictures, uint8 [H, W, 3] of one even size, into an MP4, and return how many there were."""
+    count = 0
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"preset": "superfast", "crf": "23"})
+        stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 0
-        for picture in _pictures(width, height, round(scene_seconds * RATE), seed):
+        for picture in pictures:
+            if not count:
+                stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            count += 1
         container.mux(stream.encode(None))
-    if loops > 1:
-        _repeat(once, path, loops)
-        once.unlink()
-    return path
+    return count
 
 
-def _repeat(source: Path, path: Path, loops: int) -> None:
-    """A film several times over, its packets copied and not encoded again."""
+def _repeat(source: Path, path: Path, loops: int) -> Path:
+    """Make of a film one that shows it several times over; its packets are copied, not encoded again."""
     with av.open(str(path), "w") as write:
         copy: av.VideoStream | None = None
         for loop in range(loops):
@@ -50,6 +98,8 @@ def _repeat(source: Path, path: Path, loops: int) -> None:
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                     packet.stream = copy
                     write.mux(packet)
+    source.unlink()
+    return path
 
 
 def _pictures(width: int, height: int, frames: int, seed: int) -> Iterator[np.ndarray]:

@@ -15,11 +15,11 @@ import numpy as np
 class Settings:
     """What is measured, and with what."""
 
-    folder: Path  # for the films that are made
+    folder: Path  # for the films that are measured with, and other passing files
     say: Callable[[str], None]  # progress
-    video: Path | None = None  # a film to take instead of the made ones
+    video: Path | None = None  # a film whose beginning is taken instead of a made one
     model: str = "embedded"  # that takes in and answers, as of `load_model`
-    soak_hours: float = 24.0  # of simulated stream
+    soak_hours: int = 24  # of simulated stream
 
 
 @dataclass(frozen=True, slots=True)

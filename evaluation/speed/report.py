@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from evaluation import tracing
 from evaluation.plots import COLOURS, HEIGHT, WIDTH, svg
-from evaluation.records import make_folder
 from evaluation.report import Table, markdown, table_html
 from evaluation.speed.measuring import Series
 from streamchat.embedding import compute_threads
@@ -101,12 +100,11 @@ def _version(name: str) -> str:
 def write(
     figures: Mapping[str, float | str], measured: Mapping[str, Sequence[float]], series: Sequence[Series], out: Path
 ) -> list[Path]:
-    """Write report.md, report.html and speed.json, and return their paths.
+    """Write report.md, report.html and speed.json into a folder, and return their paths.
 
     `measured` has each figure of every run, of which `figures` has the median.
     """
     tables = _tables(figures, measured)
-    make_folder(out)
     whole = {
         "report.md": markdown(tables),
         "report.html": PAGE.format(body="".join([table_html(tables[0]), *_plots(series), table_html(tables[1])])),

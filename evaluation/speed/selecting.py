@@ -26,7 +26,7 @@ LONG_SIDES = (160, 320, 640, 1280)  # of pictures, in pixels
 def measure(settings: Settings) -> Part:
     """Decide about frames of a film in turn with the fast and the plain formula."""
     settings.say("selecting: the paper's formula, fast and plain")
-    film = settings.video or films.make(settings.folder / "selecting.mp4", height=720)
+    film = films.film(settings, height=720)
     frames = list(open_video(film, max_side=Options().max_side))
     figures = {**_speed(frames), "selection_agreement": agreement(_spread(frames))}
     lines = [_by_size(name, frames[: REPEATS + 1]) for name in SELECTORS]

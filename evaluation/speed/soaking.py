@@ -137,7 +137,7 @@ def measure(settings: Settings) -> Part:
     old, young = Soak(embedder), Soak(embedder)
     young.play(YOUNG_SECONDS)
     hours = []
-    for hour in range(1, max(1, round(settings.soak_hours)) + 1):
+    for hour in range(1, settings.soak_hours + 1):
         settings.say(f"soaking: hour {hour}")
         old.play(HOUR_SECONDS)
         hours.append(old.standing())
