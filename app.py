@@ -86,9 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def serve(arguments: argparse.Namespace) -> int:
-    """Check the arguments, then serve; raises InputError for a bad one."""
-    options = Options.preset(arguments.preset)
+def check(arguments: argparse.Namespace) -> None:
+    """Raise InputError for what cannot be served."""
     if arguments.port is not None and not 1 <= arguments.port <= 65535:
         raise InputError(f"--port must be from 1 to 65535, got {arguments.port}")
     if arguments.most_visitors < 1:
@@ -96,6 +95,12 @@ def serve(arguments: argparse.Namespace) -> int:
     from streamchat.models import check_model_name
 
     check_model_name(arguments.model)
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Check the arguments, then serve; raises InputError for a bad one."""
+    check(arguments)
+    options = Options.preset(arguments.preset)
     from streamchat.ui.examples import data_folder
     from streamchat.ui.sessions import Visitors
     from streamchat.ui.shared_model import SharedModel

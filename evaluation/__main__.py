@@ -46,7 +46,6 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = arguments.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    benchmarks = ", ".join(plugin.names("evaluation.benchmarks"))
 
     download = commands.add_parser("download", help="fetch StreamBench from the Hugging Face Hub")
     download.add_argument("benchmark", choices=["streambench"])
@@ -57,18 +56,7 @@ def parser() -> argparse.ArgumentParser:
     validate.add_argument("benchmark", help="streambench or jsonl")
     validate.add_argument("--root", type=Path, required=True, help="folder of the data")
 
-    run = commands.add_parser("run", help="answer a benchmark's questions")
-    run.add_argument("benchmark", help=benchmarks)
-    run.add_argument("--root", type=Path, default=None, help="folder of the data")
-    run.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted one goes on")
-    run.add_argument("--model", default="embedded", help="as of `python -m streamchat` (default: embedded)")
-    run.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1")
-    run.add_argument("--method", default="memory", help=f"{', '.join(METHODS)} (default: memory)")
-    run.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
-    run.add_argument(
-        "--no-repeats", action="store_true", help="leave out questions that stand there twice; needles do not"
-    )
-    _choice(run)
+    _run_arguments(commands.add_parser("run", help="answer a benchmark's questions"))
 
     judge = commands.add_parser("judge", help="grade a run's answers")
     judge.add_argument("run", type=Path, help="folder of the run")
@@ -80,6 +68,20 @@ def parser() -> argparse.ArgumentParser:
 
     speed.add_arguments(commands.add_parser("speed", help="measure how fast StreamChat is on this machine"))
     return arguments
+
+
+def _run_arguments(run: argparse.ArgumentParser) -> None:
+    run.add_argument("benchmark", help=", ".join(plugin.names("evaluation.benchmarks")))
+    run.add_argument("--root", type=Path, default=None, help="folder of the data")
+    run.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted one goes on")
+    run.add_argument("--model", default="embedded", help="as of `python -m streamchat` (default: embedded)")
+    run.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1")
+    run.add_argument("--method", default="memory", help=f"{', '.join(METHODS)} (default: memory)")
+    run.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
+    run.add_argument(
+        "--no-repeats", action="store_true", help="leave out questions that stand there twice; needles do not"
+    )
+    _choice(run)
 
 
 def _choice(command: argparse.ArgumentParser) -> None:

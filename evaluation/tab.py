@@ -75,44 +75,9 @@ class EvaluationTab:
         self._events()
 
     def _layout(self) -> None:
-        on_space = "SPACE_ID" in os.environ
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
-                self.benchmark = gr.Dropdown(
-                    list(plugin.names("evaluation.benchmarks")), value="needle", label="Benchmark", elem_id="benchmark"
-                )
-                self.root = gr.Textbox(
-                    value=str(DATA),
-                    label="Folder of the data",
-                    info="What StreamBench lacks in it is fetched. Needles need none.",
-                    elem_id="root",
-                )
-                self.methods = gr.CheckboxGroup(
-                    list(METHODS), value=["memory", "recent"], label="Methods", elem_id="methods"
-                )
-                with gr.Row():
-                    self.subset = gr.Number(
-                        value=SPACE_SUBSET if on_space else 0,
-                        label="Questions",
-                        info="at most; 0: all",
-                        precision=0,
-                        minimum=0,
-                        elem_id="subset",
-                    )
-                    self.seed = gr.Number(
-                        value=0, label="Seed", info="of all that is drawn", precision=0, minimum=0, elem_id="seed"
-                    )
-                with gr.Row():
-                    self.model = gr.Textbox(value=self._model.spec, label="Model", elem_id="eval-model")
-                    self.preset = gr.Dropdown(list(PRESETS), value="base", label="Preset")
-                self.judge = gr.Dropdown(
-                    ["exact", "semantic", "llama3"],
-                    value="exact",
-                    label="Judge",
-                    info="exact is for needles; semantic is a stand-in; or write openai:URL#NAME",
-                    allow_custom_value=True,
-                    elem_id="judge",
-                )
+                self._choices()
                 with gr.Row():
                     self.run = gr.Button("Run", variant="primary", elem_id="run")
                     self.cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
@@ -124,6 +89,41 @@ class EvaluationTab:
                 with gr.Accordion("Past runs", open=False):
                     self.past = gr.Dropdown(_past(), label="Runs", multiselect=True, elem_id="past")
                     self.again = gr.Button("Report of these", size="sm", elem_id="again")
+
+    def _choices(self) -> None:
+        self.benchmark = gr.Dropdown(
+            list(plugin.names("evaluation.benchmarks")), value="needle", label="Benchmark", elem_id="benchmark"
+        )
+        self.root = gr.Textbox(
+            value=str(DATA),
+            label="Folder of the data",
+            info="What StreamBench lacks in it is fetched. Needles need none.",
+            elem_id="root",
+        )
+        self.methods = gr.CheckboxGroup(list(METHODS), value=["memory", "recent"], label="Methods", elem_id="methods")
+        with gr.Row():
+            self.subset = gr.Number(
+                value=SPACE_SUBSET if "SPACE_ID" in os.environ else 0,
+                label="Questions",
+                info="at most; 0: all",
+                precision=0,
+                minimum=0,
+                elem_id="subset",
+            )
+            self.seed = gr.Number(
+                value=0, label="Seed", info="of all that is drawn", precision=0, minimum=0, elem_id="seed"
+            )
+        with gr.Row():
+            self.model = gr.Textbox(value=self._model.spec, label="Model", elem_id="eval-model")
+            self.preset = gr.Dropdown(list(PRESETS), value="base", label="Preset")
+        self.judge = gr.Dropdown(
+            ["exact", "semantic", "llama3"],
+            value="exact",
+            label="Judge",
+            info="exact is for needles; semantic is a stand-in; or write openai:URL#NAME",
+            allow_custom_value=True,
+            elem_id="judge",
+        )
 
     def _events(self) -> None:
         shown = [self.status, self.live, self.tables, self.files, self.past, self.run, self.cancel]

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MEGABYTE = 2**20
 BUDGETS = (16, 65536)  # MB, least and most that the side bar offers
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 AT_ONCE = '<p class="sc-hint">Used from your next question on.</p>'
 NEXT = '<p class="sc-hint">Used from the next film on, and when the camera is started again: both then begin anew.</p>'
 
@@ -29,58 +30,65 @@ class SettingsPanel:
 
     def __init__(self, visitors: Visitors, preset: str, model_line: gr.HTML) -> None:
         self._visitors = visitors
-        options = visitors.options
         with gr.Sidebar(open=False, label="Settings", position="left", elem_id="settings", width=300):
-            gr.HTML('<h2 class="sc-side">Answers</h2>')
-            temperature = gr.Slider(
-                0.0, 1.5, options.temperature, step=0.1, label="Temperature", info="0 always says the same"
-            )
-            seed = gr.Number(options.seed, label="Seed", precision=0, minimum=0)
-            gr.HTML(AT_ONCE)
-            gr.HTML('<h2 class="sc-side">Memory</h2>')
-            preset_box = gr.Dropdown(list(PRESETS), value=preset, label="Preset", info="of the paper")
-            selector = gr.Dropdown(
-                list(plugin.names("streamchat.selectors")), value=options.selector, label="Frame selector"
-            )
-            threshold = gr.Slider(
-                0.0,
-                2.0,
-                options.motion_threshold,
-                step=0.01,
-                label="Motion threshold",
-                info="of optical_flow; a higher one keeps fewer frames",
-            )
-            budget = gr.Number(
-                options.memory_bytes // MEGABYTE,
-                label="Budget in MB",
-                info=f"of the long-term memory, {BUDGETS[0]} to {BUDGETS[1]}",
-                precision=0,
-                minimum=BUDGETS[0],
-                maximum=BUDGETS[1],
-            )
-            gr.HTML(NEXT)
-            gr.HTML('<h2 class="sc-side">Model</h2>')
-            model = gr.Textbox(
-                visitors.model.spec,
-                label="Model",
-                info="auto, embedded, a folder, a name on the Hub, or openai:URL#NAME",
-                interactive=not on_a_space(),  # there its owner decides, not its visitors
-                max_lines=1,
-                elem_id="model-name",
-            )
-            change = gr.Button("Use this model", size="sm", interactive=not on_a_space())
-            gr.HTML('<p class="sc-hint">For all who use this app, from the next film or camera on.</p>')
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        gr.on([temperature.change, seed.change], self._tune, [temperature, seed], None, **quiet)
-        preset_box.change(lambda name: PRESETS[name]["motion_threshold"], preset_box, threshold, **quiet)
+            self._of_answers(visitors.options)
+            self._of_memory(visitors.options, preset)
+            self._of_model(model_line)
+
+    def _of_answers(self, options: Options) -> None:
+        gr.HTML('<h2 class="sc-side">Answers</h2>')
+        temperature = gr.Slider(
+            0.0, 1.5, options.temperature, step=0.1, label="Temperature", info="0 always says the same"
+        )
+        seed = gr.Number(options.seed, label="Seed", precision=0, minimum=0)
+        gr.HTML(AT_ONCE)
+        gr.on([temperature.change, seed.change], self._tune, [temperature, seed], None, **QUIET)
+
+    def _of_memory(self, options: Options, preset: str) -> None:
+        gr.HTML('<h2 class="sc-side">Memory</h2>')
+        preset_box = gr.Dropdown(list(PRESETS), value=preset, label="Preset", info="of the paper")
+        selector = gr.Dropdown(
+            list(plugin.names("streamchat.selectors")), value=options.selector, label="Frame selector"
+        )
+        threshold = gr.Slider(
+            0.0,
+            2.0,
+            options.motion_threshold,
+            step=0.01,
+            label="Motion threshold",
+            info="of optical_flow; a higher one keeps fewer frames",
+        )
+        budget = gr.Number(
+            options.memory_bytes // MEGABYTE,
+            label="Budget in MB",
+            info=f"of the long-term memory, {BUDGETS[0]} to {BUDGETS[1]}",
+            precision=0,
+            minimum=BUDGETS[0],
+            maximum=BUDGETS[1],
+        )
+        gr.HTML(NEXT)
+        preset_box.change(lambda name: PRESETS[name]["motion_threshold"], preset_box, threshold, **QUIET)
         gr.on(
             [preset_box.change, selector.change, threshold.change, budget.change],
             self._choose,
             [preset_box, selector, threshold, budget],
             None,
-            **quiet,
+            **QUIET,
         )
-        change.click(self._change_model, model, model_line, **{**quiet, "show_progress": "full"})
+
+    def _of_model(self, model_line: gr.HTML) -> None:
+        gr.HTML('<h2 class="sc-side">Model</h2>')
+        model = gr.Textbox(
+            self._visitors.model.spec,
+            label="Model",
+            info="auto, embedded, a folder, a name on the Hub, or openai:URL#NAME",
+            interactive=not on_a_space(),  # there its owner decides, not its visitors
+            max_lines=1,
+            elem_id="model-name",
+        )
+        change = gr.Button("Use this model", size="sm", interactive=not on_a_space())
+        gr.HTML('<p class="sc-hint">For all who use this app, from the next film or camera on.</p>')
+        change.click(self._change_model, model, model_line, **{**QUIET, "show_progress": "full"})
 
     def _tune(self, temperature: float, seed: float | None, request: gr.Request) -> None:
         """How the next answer is drawn."""
