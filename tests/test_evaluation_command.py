@@ -1,0 +1,136 @@
+"""The command line of the evaluation, alone and as several processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import benchmark_roots
+import pytest
+from benchmark_runs import bench, config, root, untimed
+
+from evaluation import runner
+from evaluation.__main__ import main
+from evaluation.benchmarks.streambench import StreamBench
+from evaluation.records import RunFolder, read_rows
+from streamchat.models.base import Model
+
+__all__ = ["bench", "root"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class TestProcesses:
+    def command(self, root: Path, out: Path, *launcher: str) -> list[str]:
+        arguments = ["run", "streambench", "--root", str(root), "--model", "fake", "--out", str(out)]
+        return [*(launcher or (sys.executable,)), "-m", "evaluation", *arguments]
+
+    def test_a_killed_run_goes_on_and_equals_an_unbroken_one(self, root: Path, tmp_path: Path) -> None:
+        assert subprocess.run(self.command(root, tmp_path / "whole"), cwd=ROOT, check=False).returncode == 1
+        killed = subprocess.Popen(self.command(root, tmp_path / "killed"), cwd=ROOT)
+        answers = tmp_path / "killed" / "answers.0.jsonl"
+        deadline = time.monotonic() + 120
+        while killed.poll() is None and time.monotonic() < deadline:
+            if answers.exists() and answers.read_bytes().count(b"\n") >= 2:
+                killed.send_signal(signal.SIGKILL)
+                killed.wait()
+        assert killed.returncode in (-signal.SIGKILL, 1)
+        assert subprocess.run(self.command(root, tmp_path / "killed"), cwd=ROOT, check=False).returncode == 1
+        whole, again = (RunFolder(tmp_path / name).rows() for name in ("whole", "killed"))
+        assert untimed(again) == untimed(whole)
+
+    def launched(self, root: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+        torchrun = str(Path(sys.executable).with_name("torchrun"))
+        command = [*self.command(root, out, torchrun, "--standalone", "--nproc-per-node", "2"), *more]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    def test_two_processes_give_what_one_gives_though_one_has_nothing_but_failures(self, tmp_path: Path) -> None:
+        gone = {
+            "info": {"video_path": "gone.mp4", "class_1": "Movie"},
+            "breakpoint": [benchmark_roots.point(1, "Where?", "There.", "CI")],
+        }
+        first, second = benchmark_roots.entries()
+        root = benchmark_roots.write(tmp_path / "root", [gone, first, gone, second, gone])
+        one = subprocess.run(self.command(root, tmp_path / "one"), cwd=ROOT, check=False)
+        both = self.launched(root, tmp_path / "two")
+        files = {path.name: len(read_rows(path)) for path in (tmp_path / "two").glob("answers.*.jsonl")}
+        assert files == {"answers.0.jsonl": 3, "answers.1.jsonl": 6}, both.stderr
+        assert (one.returncode, both.returncode) == (1, 1)
+        assert "Signal 15" not in both.stderr  # nobody was ended by the launcher
+        assert both.stderr.count("3 questions failed") == 1
+        assert untimed(RunFolder(tmp_path / "two").rows()) == untimed(RunFolder(tmp_path / "one").rows())
+        refused = self.launched(root, tmp_path / "two", "--method", "blind")
+        assert refused.stderr.count("error: ") == 1, refused.stderr
+        assert "holds another run, which differs in method" in refused.stderr
+        assert "Signal 15" not in refused.stderr
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["run", "nope", "--out", "{tmp}/r"], "unknown benchmark 'nope': choose one of"),
+            (["run", "streambench", "--out", "{tmp}/r"], "give --root FOLDER"),
+            (
+                ["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--method", "best"],
+                "unknown method 'best'",
+            ),
+            (["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--subset", "99"], "from 1 to 6 questions"),
+            (["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--model", "nope"], "unknown model 'nope'"),
+            (
+                ["run", "streambench", "--root", "{root}", "--model", "fake", "--out", "{root}/Ego/bikes.mp4"],
+                "a folder",
+            ),
+            (["run", "needle", "--model", "fake", "--subset", "0", "--out", "{tmp}/r"], "from 24 to 144, got 0"),
+            (["judge", "{tmp}/r"], "is not the folder of a run"),
+            (["report", "{tmp}/r", "--out", "{tmp}/o"], "is not the folder of a run"),
+        ],
+    )
+    def test_bad_input_is_explained_with_exit_code_2(
+        self, arguments: list[str], said: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main([argument.format(root=root, tmp=tmp_path) for argument in arguments]) == 2
+        assert said in capsys.readouterr().err
+
+    def test_an_error_that_nobody_foresaw_says_what_it_is(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("evaluation.report.write", lambda *_: {}["judge"])
+        assert main(["report", str(tmp_path), "--out", str(tmp_path)]) == 1
+        assert "error: KeyError: 'judge' (STREAMCHAT_LOG=debug shows where)" in capsys.readouterr().err
+
+    def test_judging_a_run_without_answers_says_so(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        runner.begin_folder(config(fake_model), bench, RunFolder(tmp_path / "run"))
+        assert main(["judge", str(tmp_path / "run"), "--judge", "exact"]) == 2
+        assert "has no answers yet" in capsys.readouterr().err
+
+    def test_questions_that_are_left_out_are_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        root = benchmark_roots.write(tmp_path / "root", [*benchmark_roots.entries(), "none"])
+        run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", "blind"]
+        assert main([*run, "--out", str(tmp_path / "run")]) == 0
+        assert "problems in the questions: 1; `validate` lists them" in capsys.readouterr().err
+        assert RunFolder(tmp_path / "run").described()["problems"] == 1
+
+    def test_from_data_to_a_report(self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for method in ("memory", "recent"):
+            out = str(tmp_path / method)
+            run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", method, "--out", out]
+            assert main([*run, "--no-repeats"]) == 1  # one video is missing
+            assert main(["judge", out, "--judge", "exact"]) == 0
+            assert main(["judge", out, "--judge", "exact"]) == 0
+        grades = next((tmp_path / "memory").glob("grades.*.ndjson"))
+        assert len(read_rows(grades)) == 6
+        report = tmp_path / "report"
+        assert main(["report", str(tmp_path / "memory"), str(tmp_path / "recent"), "--out", str(report)]) == 0
+        text = (report / "report.md").read_text()
+        assert "Scores, judged by exact" in text
+        assert "Memory against the baselines" in text
+        assert "gone.mp4" in text
+        assert (report / "report.html").read_text().count("<svg") == 2
