@@ -52,9 +52,7 @@ class Thing:
     finer: str = ""  # a more exact name, such as "green apple"
     parts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # colours of a person's "head", "top", "bottom"
     moving: bool = False  # found because it moves
-    probabilities: np.ndarray | None = (
-        None  # [1000], the classifier's, of a moving thing that the detector has no name for
-    )
+    probabilities: np.ndarray | None = None  # [1000], if it moves and the detector has no name for it
 
 
 @dataclass(frozen=True, slots=True)
