@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -66,40 +67,54 @@ class MiniLM:
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model
         self._turn = threading.Lock()  # the tokenizer cannot be used by two threads at once
-        self._wanted: deque[tuple[Sequence[str], Future[np.ndarray]]] = deque()
+        self._wanted: deque[_Wanted] = deque()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts: float32 [N, 384], unit norm."""
         if not texts:
             return np.zeros((0, WIDTH), np.float32)
-        own: Future[np.ndarray] = Future()
-        self._wanted.append((texts, own))
+        own = _Wanted(texts)
+        self._wanted.append(own)
         with self._turn:
-            if not own.done():
-                self._embed_wanted()
-        return own.result()
+            if not own.vectors.done():
+                self._embed([self._wanted.popleft() for _ in range(len(self._wanted))])
+        return own.vectors.result()
 
-    def _embed_wanted(self) -> None:
-        """Embed all that is wanted by now in one batch; the caller has the turn."""
-        batch = [self._wanted.popleft() for _ in range(len(self._wanted))]
+    def _embed(self, batch: Sequence[_Wanted]) -> None:
+        """Embed texts together; the caller has the turn."""
         try:
             vectors = np.asarray(
                 self._model.encode(
-                    [text for texts, _ in batch for text in texts],
+                    [text for wanted in batch for text in wanted.texts],
                     batch_size=BATCH_TEXTS,
                     normalize_embeddings=True,
                     show_progress_bar=False,
                 ),
                 np.float32,
             )
-        except BaseException as error:  # an interrupt too: those who wait must not wait for ever
-            for _, wanted in batch:
-                wanted.set_exception(error)
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].vectors.set_exception(error)
+                return
+            for wanted in batch:  # so that a text that cannot be embedded fails its own caller only
+                self._embed([wanted])
+        except BaseException:  # an interrupt of this thread: the others go on
+            self._wanted.extend(batch)
             raise
-        start = 0
-        for texts, wanted in batch:
-            wanted.set_result(vectors[start : start + len(texts)].copy())  # a view would keep the whole batch alive
-            start += len(texts)
+        else:
+            start = 0
+            for wanted in batch:
+                end = start + len(wanted.texts)
+                wanted.vectors.set_result(vectors[start:end].copy())  # a view would keep the whole batch alive
+                start = end
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """Texts that a thread waits for."""
+
+    texts: Sequence[str]
+    vectors: Future[np.ndarray] = field(default_factory=Future)
 
 
 def minilm() -> TextEmbedder:

@@ -33,18 +33,18 @@ class Gate:
             ticket = (priority, self._arrivals)
             self._waiting.append(ticket)
             try:
-                while not self._may_enter(ticket):
-                    left = self._kept_until - time.monotonic()
+                while not self._may_enter(ticket, now := time.monotonic()):
+                    left = self._kept_until - now  # the same moment: else the time might end unnoticed between the two
                     self._changed.wait(left if left > 0 else None)
                 self._held = True
             finally:  # an interrupted wait must not leave a ticket that blocks everyone
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def _may_enter(self, ticket: tuple[Priority, int]) -> bool:
+    def _may_enter(self, ticket: tuple[Priority, int], now: float) -> bool:
         if self._held or min(self._waiting) != ticket:
             return False
-        return ticket[0] <= self._kept_for or time.monotonic() >= self._kept_until
+        return ticket[0] <= self._kept_for or now >= self._kept_until
 
     def _leave(self, priority: Priority, keep_seconds: float) -> None:
         with self._changed:

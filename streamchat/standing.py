@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from streamchat.answering import check_question
 from streamchat.errors import InputError
 from streamchat.models.base import Model
 from streamchat.types import Caption, Clip, Evidence
@@ -44,6 +45,7 @@ class StandingQuestions:
         if len(wanted) > MOST_STANDING:
             raise InputError(f"at most {MOST_STANDING} standing questions at once, got {len(wanted)}: remove one")
         for text in wanted:
+            check_question(text)
             if len(text) > MOST_CHARACTERS:
                 raise InputError(f"a standing question may have {MOST_CHARACTERS} characters, got {len(text)}")
         with self._lock:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
@@ -47,6 +48,8 @@ CHUNK_BYTES = 96 * 2**20  # pictures that decord decodes at once, at most
 MIN_CHUNK_FRAMES = 16
 DECORD_MIN_WIDTH = 64  # pixels; decord takes the padding of shorter rows for channels
 MAX_CHUNKS_A_GROUP = 3  # each is decoded from the group's keyframe on
+SEEKS_BACK_SECONDS = (0.0, 10.0)  # before a time that is sought; tried one after the other
+INEXACT_FORMATS = frozenset(("mpeg",))  # after seeking in program streams, frames have wrong times
 PROBE_PACKETS = 1000  # looked at to learn how a film is coded
 MIN_STEP_SECONDS = 0.001  # between frames; times are compared to within it
 
@@ -83,6 +86,7 @@ class _Facts:
     start_seconds: float  # the container's time that a player shows as 0
     tick_seconds: Fraction | None  # the unit of the file's times
     size: Size  # of the pictures as given out, before a rotation
+    can_seek: bool  # else it is read from the start for every moment
     no_decord: str  # why decord cannot read it; "" if it can
 
 
@@ -113,13 +117,13 @@ class VideoFile:
 
     def after(self, last: Frame) -> Generator[Frame, None, None]:
         """The frames later than one of this film, numbered on from it; what is before it is not read again."""
-        previous, index = last.pts_seconds, last.index
+        index = last.index
         scaler = _Scaler(self._facts.size)
-        with closing(_pyav_frames(self._facts, seek_seconds=previous)) as frames:
-            for pts, frame in frames:
-                if pts is None or pts > previous + MIN_STEP_SECONDS / 2:
-                    previous, index = self._shown_at(pts, previous), index + 1
-                    yield Frame(scaler.rgb(frame), previous, index)
+        with closing(self._frames(last.pts_seconds + MIN_STEP_SECONDS)) as frames:
+            for seconds, frame in frames:
+                if seconds > last.pts_seconds + MIN_STEP_SECONDS / 2:
+                    index += 1
+                    yield Frame(scaler.rgb(frame), seconds, index)
 
     def frame_at(self, seconds: float) -> Frame:
         """The last frame shown at or before a time (to the millisecond), or the first frame if there is none.
@@ -130,23 +134,40 @@ class VideoFile:
         if not math.isfinite(seconds):
             raise InputError(f"the time of a frame must be a finite number of seconds, got {seconds}")
         limit = seconds + MIN_STEP_SECONDS
-        found = self._last_shown(limit, seek=True) or self._last_shown(limit, seek=False)
+        found: tuple[float, VideoFrame] | None = None
+        with closing(self._frames(limit)) as frames:
+            for pts, frame in frames:
+                if pts < limit or found is None:
+                    found = pts, frame
+                if pts >= limit:
+                    break
         if found is None:
             raise _no_pictures(self.path)
-        pts, data = found
-        return Frame(data, pts, round(pts * (self.frame_rate or 0)))
+        pts, frame = found
+        return Frame(_Scaler(self._facts.size).rgb(frame), pts, round(pts * (self.frame_rate or 0)))
 
-    def _last_shown(self, limit: float, *, seek: bool) -> tuple[float, np.ndarray] | None:
-        """The last picture before a time in seconds; without `seek`, the first one if all are later."""
-        newest: tuple[float, VideoFrame] | None = None
-        with closing(_pyav_frames(self._facts, seek_seconds=limit if seek else None)) as frames:
-            for pts, frame in frames:
-                time = self._shown_at(pts, newest[0] if newest else -math.inf)
-                if time < limit or not (newest or seek):
-                    newest = (time, frame)
-                if time >= limit:
-                    break
-        return newest and (newest[0], _Scaler(self._facts.size).rgb(newest[1]))
+    def _frames(self, seconds: float | None = None) -> Generator[tuple[float, VideoFrame], None, None]:
+        """Frames as PyAV decodes them, with the times at which they are shown: all, or from one before a time on.
+
+        Seeking may end after that time, as in a transport stream, whose frames have no index.
+        """
+        if seconds is not None and self._facts.can_seek:
+            for back_seconds in SEEKS_BACK_SECONDS:
+                with closing(_pyav_frames(self._facts, seek_seconds=seconds - back_seconds)) as frames:
+                    first = next(frames, None)
+                    if first is not None and first[0] is not None and first[0] < seconds:
+                        yield from self._with_times(chain((first,), frames))
+                        return
+        with closing(_pyav_frames(self._facts)) as frames:
+            yield from self._with_times(frames)
+
+    def _with_times(
+        self, frames: Iterable[tuple[float | None, VideoFrame]]
+    ) -> Generator[tuple[float, VideoFrame], None, None]:
+        shown_at = -math.inf
+        for pts, frame in frames:
+            shown_at = self._shown_at(pts, shown_at)
+            yield shown_at, frame
 
     def _pictures(self) -> Generator[Picture, None, None]:
         """Pictures from decord, and from where it fails on from PyAV."""
@@ -161,11 +182,10 @@ class VideoFile:
                 logger.warning("%s: decord failed after %.3f s, PyAV goes on: %s", self.path.name, max(0, done), reason)
             else:
                 return
-        seek_seconds = done if math.isfinite(done) else None
         scaler = _Scaler(self._facts.size)
-        with closing(_pyav_frames(self._facts, seek_seconds=seek_seconds)) as frames:
+        with closing(self._frames(done if math.isfinite(done) else None)) as frames:
             for pts, frame in frames:
-                if pts is None or pts > done + MIN_STEP_SECONDS:
+                if pts > done + MIN_STEP_SECONDS:
                     yield pts, scaler.rgb(frame)
 
     def _shown_at(self, pts: float | None, previous: float) -> float:
@@ -212,6 +232,8 @@ def _probe(path: Path, max_side: int) -> _Facts:
             start_seconds=start,
             tick_seconds=stream.time_base,
             size=size,
+            can_seek=not Flags.no_timestamps & Flags(container.format.flags)
+            and container.format.name not in INEXACT_FORMATS,
             no_decord=_why_not_decord(container, stream, size),
         )
 
@@ -287,9 +309,10 @@ def _decoded(packet: av.Packet) -> list[VideoFrame]:
 def _pyav_frames(
     facts: _Facts, *, seek_seconds: float | None = None
 ) -> Generator[tuple[float | None, VideoFrame], None, None]:
-    """Frames with their times as PyAV decodes them, from the start or from the keyframe before a time.
+    """Frames with their times as PyAV decodes them, from the start or from about the keyframe before a time.
 
-    A damaged packet is passed over and counted; a file that cannot be read on ends there.
+    None at all if it cannot be sought. A damaged packet is passed over and counted; a file that cannot be read on ends
+    there.
     """
     damaged = 0
     with _open(facts.path) as container:
@@ -297,8 +320,8 @@ def _pyav_frames(
         assert stream is not None  # _probe found it
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = DECODER_THREADS
-        if seek_seconds is not None:
-            _seek(container, seek_seconds + facts.start_seconds)
+        if seek_seconds is not None and not _sought(container, seek_seconds + facts.start_seconds):
+            return
         try:
             for packet in container.demux(stream):
                 try:
@@ -315,13 +338,14 @@ def _pyav_frames(
         logger.warning("%s: %d damaged packets were passed over", facts.path.name, damaged)
 
 
-def _seek(container: InputContainer, seconds: float) -> None:
-    """Go to the keyframe before a time, or stay at the start if the film cannot be sought in."""
+def _sought(container: InputContainer, seconds: float) -> bool:
+    """Go to the keyframe before a time; False if that failed, and the container is of no more use."""
     try:
         container.seek(max(0, round(seconds * av.time_base)))
-    except av.error.FFmpegError as error:
-        logger.info("%s: seeking failed, reading from the start: %s", container.name, error)
-        container.seek(0)
+    except (av.error.FFmpegError, OSError) as error:
+        logger.info("%s: seeking failed: %s", container.name, error)
+        return False
+    return True
 
 
 class _Scaler:

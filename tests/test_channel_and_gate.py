@@ -1,6 +1,8 @@
 """The hand-off between threads, and whose turn it is on the model."""
 
+import itertools
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -142,3 +144,19 @@ def test_a_kept_turn_is_over_after_its_time() -> None:
     thread = run(lambda: gate.turn(Priority.CAPTION).__enter__())
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_kept_turn_that_ends_between_two_looks_at_the_clock_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0.0, 0.02)
+    monkeypatch.setattr("streamchat.gate.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    gate = Gate()
+    with gate.turn(Priority.QUESTION, keep_seconds=0.03):
+        pass
+    entered = threading.Event()
+
+    def enter() -> None:
+        with gate.turn(Priority.CAPTION):
+            entered.set()
+
+    threading.Thread(target=enter, daemon=True).start()
+    assert entered.wait(30)

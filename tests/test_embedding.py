@@ -54,6 +54,8 @@ class Slow:
         if len(self.batches) == 1:
             self.begun.set()
             assert self.go_on.wait(30)
+        if texts == ["interrupt"]:
+            raise KeyboardInterrupt
         if "bad" in texts:
             raise ValueError("cannot be embedded")
         return np.array([[len(text)] for text in texts], np.float64)
@@ -81,10 +83,26 @@ def test_what_is_asked_for_meanwhile_is_embedded_in_one_batch() -> None:
     assert [sorted(batch) for batch in slow.batches] == [["first"], ["a", "bb", "ccc", "dddd"]]
 
 
-def test_an_error_reaches_all_whose_texts_were_in_the_batch() -> None:
-    for one in _asked_meanwhile(Slow(), [["good"], ["bad"]]):
-        with pytest.raises(ValueError, match="cannot be embedded"):
-            one.result()
+def test_a_text_that_cannot_be_embedded_fails_its_own_caller_only() -> None:
+    good, bad, other = _asked_meanwhile(Slow(), [["good"], ["bad"], ["other"]])
+    assert (good.result().tolist(), other.result().tolist()) == ([[4]], [[5]])
+    with pytest.raises(ValueError, match="cannot be embedded"):
+        bad.result()
+
+
+def test_who_is_interrupted_leaves_the_others_their_texts() -> None:
+    slow = Slow()
+    embedder = embedding.MiniLM(slow)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(embedder.embed, ["interrupt"])
+        assert slow.begun.wait(30)
+        second = pool.submit(embedder.embed, ["other"])
+        while not embedder._wanted:
+            time.sleep(0.001)
+        slow.go_on.set()
+        with pytest.raises(KeyboardInterrupt):
+            first.result()
+        assert second.result().tolist() == [[5]]
 
 
 def test_importing_it_loads_nothing_heavy() -> None:

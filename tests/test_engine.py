@@ -275,6 +275,10 @@ class TestBadInput:
         with pytest.raises(InputError, match="no frame yet"):
             StreamChat(fake_model, OPTIONS, embedder).ask("What is shown?")
 
+    def test_half_a_character(self, fake_model: Model, embedder: WordEmbedder) -> None:
+        with pytest.raises(InputError, match="half a character"):
+            StreamChat(fake_model, embedder=embedder).ask("Is that \ud83d?")
+
     @pytest.mark.parametrize("question", ["", "  \n"])
     def test_an_empty_question(self, fake_model: Model, embedder: WordEmbedder, question: str) -> None:
         with pytest.raises(InputError, match="question is empty"):

@@ -168,6 +168,9 @@ def kinds(folder: Path, plain: Path) -> dict[str, Path]:
         "browser recording": films.without_duration(folder / "live.webm", COUNT),
         "mpeg4": films.film(folder / "old.avi", pictures(), codec="mpeg4"),
         "transport stream": films.film(folder / "broadcast.ts", pictures()),
+        "short groups of it": films.film(folder / "short.ts", pictures(), options={"g": "12", "bf": "2"}),
+        "program stream": films.film(folder / "old.mpg", pictures(), codec="mpeg2video", options={"g": "12"}),
+        "bare H.264": films.film(folder / "bare.h264", pictures()),
         "gif": films.film(folder / "animated.gif", pictures(), codec="gif"),
         "late start": films.remuxed(plain, folder / "late.mp4", shift_seconds=2.0),
         "with sound": films.film(folder / "sound.mp4", pictures(), sound_seconds=4.0),
@@ -187,6 +190,10 @@ def test_every_kind_of_file_is_read_whole_and_found_by_time(folder: Path, plain:
             found = opened.frame_at(frame.pts_seconds)
             assert films.number_of(found.data) == films.number_of(frame.data), (kind, frame.index)
             assert found.pts_seconds == pytest.approx(frame.pts_seconds, abs=1e-3)
+            rest = list(opened.after(frame))
+            assert numbers(rest) == list(range(frame.index + 1, COUNT)), (kind, frame.index)
+            assert [one.index for one in rest] == numbers(rest)
+            assert times(rest) == pytest.approx(times(frames[frame.index + 1 :]), abs=1e-3)
 
 
 def test_a_browser_recording_has_no_duration(folder: Path) -> None:
