@@ -23,10 +23,10 @@ from streamchat.memory.store import MemoryState, MemoryStore, Snapshot, make_lea
 from streamchat.models.base import Model
 from streamchat.retrieval import retrieve
 from streamchat.selectors.base import FrameSelector, Selection
+from streamchat.selectors.novelty import shows_nothing_new
 from streamchat.standing import StandingQuestions
 from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Frame, Span
 
-STAND_IN_SECONDS = 1.0  # a kept frame stands for the screen for so long, even if a later one may be on its way
 SMALLEST_BUDGET_LEAVES = 8  # the budget must hold this many leaves' tokens, or folding could not keep it
 
 
@@ -73,7 +73,7 @@ class StreamChat:
         self._progress = Progress()
         self._last_kept: Frame | None = None  # it may be on its way into the memory
         self._looked_at: Frame | None = None  # ahead of questions
-        self._looked_back: frozenset[int] = frozenset()  # numbers of frames of the open chunk
+        self._looked_back: frozenset[float] = frozenset()  # times of frames of the open chunk
         leaf = self.options.clusters * model.tokens_per_frame * model.dim * model.number_bytes
         if self.options.memory_bytes < SMALLEST_BUDGET_LEAVES * leaf:
             raise InputError(
@@ -95,7 +95,7 @@ class StreamChat:
         newest, looked_at = self.newest, self._looked_at
         if newest is None or looked_at is None or self.model.answers_from_tokens or looked_at is self._last_kept:
             return newest
-        return looked_at if self.memory.still_keeps(looked_at) else newest
+        return looked_at if self.memory.is_whole_at(looked_at.pts_seconds) else newest
 
     def push(self, frame: Frame) -> bool:
         """Take in the next frame, and caption what it completed; True if the frame was kept."""
@@ -167,12 +167,12 @@ class StreamChat:
         if self.model.answers_from_tokens:
             return False
         waiting = self.memory.open_frames
-        self._looked_back &= {frame.index for frame in waiting}
-        frame = next((one for one in reversed(waiting) if one.index not in self._looked_back), None)
+        self._looked_back &= {frame.pts_seconds for frame in waiting}
+        frame = next((one for one in reversed(waiting) if one.pts_seconds not in self._looked_back), None)
         if frame is None:
             return False
         self.model.look_ahead(frame)
-        self._looked_back |= {frame.index}
+        self._looked_back |= {frame.pts_seconds}
         return True
 
     def check_rest(self) -> None:
@@ -205,7 +205,7 @@ class StreamChat:
         """As `ask`, but the text comes in pieces.
 
         `newest` is what is on the screen at `at_seconds`, if the caller knows better than the memory; `read_again` are
-        frames up to then, in time order, of which the memory holds no detail any more (see `MemoryStore.hole_before`).
+        frames of a stretch before, in time order, of which the memory has nothing left (see `MemoryStore.hole_before`).
         With `patience_seconds` the model may spend so long on looking at what it has not looked at; the answer is then
         quicker, and not the same every time. `on_first_piece` is called when the first piece comes. Raises InputError
         for an empty question, and if there is no frame yet.
@@ -220,7 +220,9 @@ class StreamChat:
         snapshot = self.memory.snapshot(at_seconds)
         if read_again:
             encoded = tuple(self.encode([(frame, False) for frame in read_again]))
-            snapshot = replace(snapshot, short_term=encoded, open_chunk=encoded)
+            snapshot = replace(
+                snapshot, short_term=(*encoded, *snapshot.short_term), open_chunk=(*encoded, *snapshot.open_chunk)
+            )
         newest = newest or self._shown_at(at_seconds, snapshot)
         if newest is None and latest is None:
             raise InputError("there is no frame yet: start the video before you ask")
@@ -246,17 +248,9 @@ class StreamChat:
         )
 
     def _stand_in(self, newest: Frame, snapshot: Snapshot) -> Frame:
-        """The picture of the last kept frame for one that came after it and showed nothing new, or it were kept too.
-
-        That one was looked at ahead.
-        """
+        """The picture of the last kept frame, which was looked at ahead, for one that shows nothing new beside it."""
         kept = snapshot.short_term[-1].frame if snapshot.short_term else None
-        remembered = self.memory.newest_kept
-        if kept is None or remembered is None:
-            return newest
-        none_between = remembered is self._last_kept or remembered.pts_seconds > snapshot.until_seconds
-        longest = self.options.heartbeat_seconds if none_between else STAND_IN_SECONDS
-        if newest.pts_seconds - kept.pts_seconds > longest:
+        if kept is None or not shows_nothing_new(kept.data, newest.data):
             return newest
         return Frame(kept.data, newest.pts_seconds, newest.index)
 

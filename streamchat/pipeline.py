@@ -37,7 +37,7 @@ CAPTION_NICENESS = 10
 PAUSED_SECONDS = 1.0  # a stream of which nothing was kept for so long leaves time to look at what was passed over
 ENCODE_BATCH = 8  # frames encoded at once when several wait
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
-SAME_FRAME_SECONDS = 0.25  # the memory's newest frame stands for the screen if it is no older than this
+SAME_FRAME_SECONDS = 0.25  # a frame that was read stands for the screen if it is no older than this
 SCREEN_STEP_SECONDS, SCREEN_SECONDS = 0.2, 3.0  # frames kept for what was just on the screen: the reader is ahead
 MAKE_WAY_SECONDS = 0.5  # that taking in rests at most for the first word of an answer
 PATIENCE_SECONDS = 0.1  # that an answer may spend on looking at what was not looked at yet
@@ -75,7 +75,8 @@ class LiveSession:
         self._kept: Channel[tuple[Frame, bool]] = Channel(WAITING_FRAMES)
         self._changed = threading.Condition()  # guards what follows
         self._limit_seconds = 0.0 if isinstance(source, VideoFile) else math.inf
-        self._way_until = -math.inf  # on the monotonic clock: taking in rests until then, for a question
+        self._ways = 0  # given to questions
+        self._way_until: dict[int, float] = {}  # on the monotonic clock: taking in rests until then, for a question
         self._stopping = False
         self._remembered = 0  # frames; tells the summarizing thread that there may be work
         self._formed = False
@@ -125,14 +126,14 @@ class LiveSession:
         Taking in rests until the first piece comes, or for a moment. May be called from any thread. Raises InputError
         for an empty question, and if a camera sent no frame yet.
         """
-        self._make_way()
+        way = self._make_way()
         try:
-            return self._ask(question, at_seconds)
+            return self._ask(question, at_seconds, on_first_piece=lambda: self._go_on(way))
         except BaseException:
-            self._go_on()
+            self._go_on(way)
             raise
 
-    def _ask(self, question: str, at_seconds: float | None) -> AnswerStream:
+    def _ask(self, question: str, at_seconds: float | None, on_first_piece: Callable[[], None]) -> AnswerStream:
         newest: Frame | None = None
         read_again: list[Frame] = []
         if at_seconds is None:
@@ -149,25 +150,31 @@ class LiveSession:
             read_again=read_again,
             dropped_frames=self._dropped,
             patience_seconds=PATIENCE_SECONDS,
-            on_first_piece=self._go_on,
+            on_first_piece=on_first_piece,
         )
 
-    def _make_way(self) -> None:
-        """Let taking in rest for a moment, for the sake of a question."""
+    def _make_way(self) -> int:
+        """Let taking in rest for a moment, for the sake of a question; `_go_on` with the number ends that."""
         with self._changed:
-            self._way_until = time.monotonic() + MAKE_WAY_SECONDS
+            self._ways += 1
+            self._way_until[self._ways] = time.monotonic() + MAKE_WAY_SECONDS
+            return self._ways
 
-    def _go_on(self) -> None:
-        """Let taking in go on."""
+    def _go_on(self, way: int) -> None:
+        """Let taking in go on, if no other question wants it to rest."""
         with self._changed:
-            self._way_until = -math.inf
+            self._way_until.pop(way, None)
             self._changed.notify_all()
 
     def _let_questions_go_first(self) -> None:
         """Wait while a question waits for its first word: on few cores taking in would double that wait."""
         with self._changed:
-            while not self._stopping and (left := self._way_until - time.monotonic()) > 0:
-                self._changed.wait(left)
+            while not self._stopping and self._way_until:
+                left = max(self._way_until.values()) - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                else:
+                    self._way_until.clear()
 
     def _on_the_screen(self, at_seconds: float) -> Frame | None:
         """What is shown at a moment, if it was read just now."""
@@ -270,7 +277,7 @@ class LiveSession:
     def _keep_up(self, seconds: float) -> None:
         """Keep fewer frames while the model is behind a camera or a player, and more again once it has caught up.
 
-        A film that is taken in at full speed waits for the model instead.
+        A film that is taken in at full speed waits for the model instead (see `_captions_lag`).
         """
         now = time.monotonic()
         if now - self._ceiling_set < CEILING_STEP_SECONDS:
@@ -294,11 +301,22 @@ class LiveSession:
         return self._source.after(newest) if isinstance(self._source, VideoFile) and newest else self._source
 
     def _allowed(self, seconds: float) -> bool:
-        """Wait until the player has come this far; False if the session is closing."""
+        """Wait until the player has come this far and captions do not lag; False if the session is closing."""
         self._let_questions_go_first()
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._error or seconds <= self._limit_seconds)
+            self._changed.wait_for(
+                lambda: self._stopping or self._error or (seconds <= self._limit_seconds and not self._captions_lag())
+            )
             return not self._stopping and self._error is None
+
+    def _captions_lag(self) -> bool:
+        """Whether a film that is taken in at full speed must wait for its captions.
+
+        A model that answers from what it noted needs the pictures of what has no caption yet, of which few are kept.
+        """
+        at_full_speed = isinstance(self._source, VideoFile) and self._limit_seconds == math.inf
+        noting = not self._engine.model.answers_from_tokens
+        return at_full_speed and noting and self._engine.memory.uncaptioned > MOST_CAPTIONS_WAITING
 
     def _form(self) -> None:
         """Encode what was kept, in batches, and put it into the memory."""
@@ -327,7 +345,7 @@ class LiveSession:
                 self._tell()
                 continue
             rest = PAUSED_SECONDS
-            while not self._stopping and (self._engine.look_ahead() or self._engine.describe_next()):
+            while not self._stopping and any((self._engine.look_ahead(), self._engine.describe_next())):  # in turn
                 self._tell()
             if self._stopping or last:
                 break

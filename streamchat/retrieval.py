@@ -38,21 +38,12 @@ def walk(roots: Sequence[MemoryNode], question: np.ndarray, paths: int) -> list[
     return visited
 
 
-def _uncaptioned(
-    roots: Sequence[MemoryNode], visited: Sequence[tuple[MemoryNode, float]]
-) -> list[tuple[MemoryNode, float]]:
-    """The newest leaves that no caption speaks of yet: the walk cannot know them by meaning, so they come along."""
-    seen = {node.id for node, _ in visited}
-    waiting = [leaf for leaf in _leaves(roots) if leaf.id not in seen]
-    return [(leaf, UNKNOWN) for leaf in waiting[-MOST_UNCAPTIONED:]]
-
-
-def _leaves(nodes: Sequence[MemoryNode]) -> list[MemoryNode]:
-    """The leaves below the nodes without a caption, in time order; a captioned node speaks for those below it."""
+def _uncaptioned(nodes: Sequence[MemoryNode]) -> list[MemoryNode]:
+    """The leaves that no caption speaks of yet, in time order; a captioned node speaks for those below it."""
     found: list[MemoryNode] = []
     for node in nodes:
         if node.caption is None:
-            found += _leaves(node.children) if node.children else [node]
+            found += _uncaptioned(node.children) if node.children else [node]
     return found
 
 
@@ -78,7 +69,12 @@ def retrieve(
     `embedding` is the question's, [E]; `newest` is what is on the screen, encoded by `encode` if it was not kept.
     """
     visited = walk(snapshot.roots, embedding, options.retrieval_paths)
-    visited += _uncaptioned(snapshot.roots, visited)
+    uncaptioned = _uncaptioned(snapshot.roots)
+    seen = {node.id for node, _ in visited}
+    # The walk cannot know these by meaning, so the newest come along.
+    visited += [(leaf, UNKNOWN) for leaf in [leaf for leaf in uncaptioned if leaf.id not in seen][-MOST_UNCAPTIONED:]]
+    waiting = snapshot.waiting[-MOST_UNCAPTIONED:]
+    told = {clip.span for clip in waiting}
     open_clip = _open_clip(snapshot, options)
     recent = _recent(snapshot, newest, open_clip, encode=encode, options=options, seed=seed)
     recent, recalled = _within(options.max_pictures, recent, _recalled(visited))
@@ -88,7 +84,8 @@ def retrieve(
         asked_at_seconds=snapshot.until_seconds,
         newest=newest,
         open_clip=open_clip,
-        waiting=snapshot.waiting[-MOST_UNCAPTIONED:],
+        waiting=waiting,
+        untold=sum(leaf.span not in told for leaf in uncaptioned),
         recent=recent,
         recalled=recalled,
         clues=_clues(snapshot.roots, visited, embedding),

@@ -180,6 +180,7 @@ class Context:
     newest: Frame  # what is on the screen
     open_clip: Clip | None = None  # what was kept since the last leaf was made, not captioned yet
     waiting: tuple[Clip, ...] = ()  # of the newest leaves that are to be captioned
+    untold: int = 0  # older leaves that no caption speaks of yet: nothing of them is here
     recent: tuple[Visual, ...] = ()  # short-term memory, the open chunk and `newest`
     recalled: tuple[Visual, ...] = ()  # from the tree
     clues: tuple[Clue, ...] = ()

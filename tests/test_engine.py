@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import films
+import numpy as np
 import pytest
 from conftest import WordEmbedder, picture
 
@@ -87,19 +88,24 @@ class TestAModelThatLooks:
         chat.remember(chat.encode(self.select(chat, frames[1:])))
         assert chat.newest_known is frames[-1]
 
-    def test_takes_the_last_kept_frame_for_the_screen_if_none_was_kept_since(self, chat: StreamChat) -> None:
-        frames = list(stream(2.0))
-        chat.remember(chat.encode(self.select(chat, frames[:4])))
+    def test_takes_the_last_kept_frame_for_a_screen_that_shows_nothing_new(self, chat: StreamChat) -> None:
+        frames = list(stream(1.0))
+        chat.remember(chat.encode(self.select(chat, frames)))
         hurried = chat.stream_answer("what", newest=frames[3], patience_seconds=0.1).context.newest
         assert hurried.data is frames[0].data
         assert hurried.pts_seconds == frames[3].pts_seconds
         assert chat.stream_answer("what", newest=frames[3]).context.newest is frames[3], "there is time to look"
-        under_way = self.select(chat, frames[4:])
-        hurried = chat.stream_answer("what", newest=frames[7], patience_seconds=0.1).context.newest
-        assert hurried is frames[7], "a frame was kept that may show what is new"
-        chat.remember(chat.encode(under_way))
-        hurried = chat.stream_answer("what", newest=frames[7], patience_seconds=0.1).context.newest
-        assert hurried.data is frames[4].data
+        other = Frame(np.full_like(frames[3].data, 200), 0.8, 4)
+        assert not chat.select(other).kept, "the selector keeps one a second, whatever it shows"
+        assert chat.stream_answer("what", newest=other, patience_seconds=0.1).context.newest is other
+
+    def test_looks_back_after_the_camera_was_started_again(self, chat: StreamChat) -> None:
+        frames = [Frame(frame.data, frame.pts_seconds, frame.index % 4) for frame in stream(2.0)]
+        looked = 0
+        for half in (frames[:4], frames[4:]):
+            chat.remember(chat.encode(self.select(chat, half)))
+            looked += chat.look_back()
+        assert looked == 2
 
     def test_looks_at_what_it_passed_over_when_there_is_nothing_else_to_do(self, chat: StreamChat) -> None:
         looked: list[Frame] = []

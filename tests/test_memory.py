@@ -281,6 +281,22 @@ class TestStore:
         assert store.hole_before(24.0) is None
         assert store.hole_before(58.5) is None
 
+    def test_a_hole_may_have_frames_after_it(self) -> None:
+        store = self.filled([float(second) for second in range(58)])
+        kept = store.state().kept[0].pts_seconds
+        covered = store.snapshot(kept).roots[-1].span.end
+        assert covered < kept < covered + 4, "the moment lies in the middle of a leaf"
+        assert store.hole_before(kept + 0.5) == Span(covered, kept)
+        assert [frame.pts_seconds for frame in store.snapshot(kept + 0.5).open_chunk] == [kept]
+        assert not store.is_whole_at(kept + 0.5)
+        assert store.is_whole_at(covered + 4.5)
+        assert not store.is_whole_at(0.0)
+
+    def test_before_its_first_frame_nothing_is_missing(self) -> None:
+        assert self.filled([]).hole_before(3.0) is None
+        assert self.filled([5.0, 6.0]).hole_before(3.0) is None
+        assert self.filled([5.0, 6.0]).hole_before(5.5) is None
+
     def test_a_snapshot_stays_as_it_was(self) -> None:
         store = self.filled([0, 1, 2, 3, 4])
         snapshot = store.snapshot(99)

@@ -132,11 +132,6 @@ class MemoryStore:
         with self._lock:
             return self._kept[-1].frame if self._kept else None
 
-    def still_keeps(self, frame: Frame) -> bool:
-        """Whether a kept frame is among the newest, so that the memory as of its moment is whole."""
-        with self._lock:
-            return bool(self._kept) and self._kept[0].pts_seconds <= frame.pts_seconds
-
     @property
     def open_frames(self) -> tuple[Frame, ...]:
         """The kept frames that no leaf covers yet, in time order."""
@@ -170,13 +165,27 @@ class MemoryStore:
             self._clips.extend(state.clips)
 
     def hole_before(self, until_seconds: float) -> Span | None:
-        """The stretch just before a past moment of which nothing can be shown any more; None if there is none.
+        """The stretch before a past moment of which nothing can be shown any more; None if there is none.
 
-        A leaf that reaches past the moment cannot be used, as it tells of what came later, and its frames are gone.
+        A leaf that reaches past the moment cannot be used, as it tells of what came later, and its first frames, or all
+        of them, are gone.
         """
+        covered, shown = self._gap(until_seconds)
+        return Span(covered, min(shown, until_seconds)) if covered < min(shown, until_seconds) else None
+
+    def is_whole_at(self, seconds: float) -> bool:
+        """Whether all that was kept up to a moment of the stream can be shown as of then."""
+        covered, shown = self._gap(seconds)
+        return shown <= covered
+
+    def _gap(self, until_seconds: float) -> tuple[float, float]:
+        """As of a moment, where the leaves end, and from where on there are frames; infinite if there are none."""
         snapshot = self.snapshot(until_seconds)
-        covered = snapshot.roots[-1].span.end if snapshot.roots else 0.0
-        return None if snapshot.open_chunk or covered >= until_seconds else Span(covered, until_seconds)
+        shown = snapshot.open_chunk[0].pts_seconds if snapshot.open_chunk else math.inf
+        if snapshot.roots:
+            return snapshot.roots[-1].span.end, shown
+        with self._lock:
+            return (self._tree.roots[0].span.start if self._tree.roots else shown), shown
 
     def next_uncaptioned(self) -> MemoryNode | None:
         """The node to caption next; None if all have a caption."""

@@ -46,11 +46,21 @@ class NoveltySelector:
 
     def select(self, frame: Frame) -> Selection:
         """Decide about the next frame; `motion` is its novelty in grey levels, 0 for the first frame."""
-        cells = cv2.resize(frame.data, CELLS, interpolation=cv2.INTER_AREA).astype(np.float32)
+        cells = cells_of(frame.data)
         selection = self._guards.decide(frame, 0.0 if self._kept is None else novelty(self._kept, cells), THRESHOLD)
         if selection.kept:
             self._kept = cells
         return selection
+
+
+def cells_of(picture: np.ndarray) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], averaged down to cells: float32 [36, 64, 3]."""
+    return cv2.resize(picture, CELLS, interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def shows_nothing_new(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether a picture shows nothing that another does not show; both are uint8 [H, W, 3]."""
+    return novelty(cells_of(before), cells_of(after)) <= THRESHOLD
 
 
 def novelty(before: np.ndarray, after: np.ndarray) -> float:

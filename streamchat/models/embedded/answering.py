@@ -71,8 +71,8 @@ class Answerer:
             yield list(_words(LOOKS_AGAIN))
             notes = gather(replace(context, patience_seconds=LOOK_AGAIN_SECONDS), self._eyes)
             reply = self._reply(question, notes)
-            if reply.found_nothing and not notes.complete:
-                reply = replace(reply, text=reply.text + NOT_ALL)
+        if (reply.found_nothing or reply.of_all) and not notes.complete:
+            reply = replace(reply, text=reply.text + NOT_ALL)
         yield self._told(context, notes, reply)
 
     def _reply(self, question: Question, notes: Notes) -> Reply:

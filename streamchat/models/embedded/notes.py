@@ -49,7 +49,7 @@ class Notes:
     asked_at_seconds: float
     frames: tuple[Frame, ...]  # of what no caption speaks of yet, and of the screen, in time order
     clues: tuple[Clue, ...]
-    complete: bool = True  # False: there was no time to look at all that no caption speaks of
+    complete: bool = True  # False: something that no caption speaks of was not looked at
 
     def of(self, *kinds: str) -> list[Observation]:
         """The observations of some kinds, in time order."""
@@ -102,7 +102,7 @@ def gather(context: Context, eyes: Eyes) -> Notes:
     waiting = [clip for clip in context.waiting if clip.span not in told]
     looks = _Looks(eyes, context.patience_seconds)
     frames = looks.in_time(_open_frames(context), newest=context.newest)
-    glimpses = {clip.span: glimpse for clip in reversed(waiting) if (glimpse := looks.glimpse(clip)) is not None}
+    glimpses = looks.glimpses(waiting)
     told |= {clip.span: looks.glance(clip, glimpses[clip.span]) for clip in waiting if clip.span in glimpses}
     groups = [told[span] for span in sorted(told)]
     expected = frozenset(one.label for one in (groups[-1] if groups else ()) if one.kind == "count")
@@ -117,9 +117,9 @@ def gather(context: Context, eyes: Eyes) -> Notes:
         observations=tuple(sorted(causal, key=lambda one: one.span)),
         newest_seconds=context.newest.pts_seconds,
         asked_at_seconds=asked,
-        frames=(*(glimpses[clip.span] for clip in waiting if clip.span in glimpses), *frames),
+        frames=(*(frame for clip in waiting for frame in glimpses.get(clip.span, ())), *frames),
         clues=context.clues,
-        complete=not looks.left_out,
+        complete=not (looks.left_out or context.untold),
     )
 
 
@@ -162,18 +162,20 @@ class _Looks:
         taken = [frame for frame in reversed(before) if self._may_look(frame)]
         return [*reversed(taken), newest]
 
-    def glimpse(self, clip: Clip) -> Frame | None:
-        """The frame by which a clip that waits for its caption is told; None if there is no time for one."""
-        if self._deadline is None:
-            return _glimpse(clip)
-        seen = [frame for frame in clip.keyframes if self._eyes.has_seen(frame)]
-        if seen:
-            return seen[len(seen) // 2]
-        return _glimpse(clip) if self._may_look(_glimpse(clip)) else None
+    def glimpses(self, clips: Sequence[Clip]) -> dict[Span, list[Frame]]:
+        """The frames by which clips that wait for their captions are told; of some there may be no time for any.
 
-    def glance(self, clip: Clip, glimpse: Frame) -> list[Observation]:
-        """What one look at a clip that waits for its caption tells: less than the caption will, but at once."""
-        found = self._eyes.observe([glimpse], clip.starts_scene, frozenset(), hurried=self.hurried)
+        One of each clip, and in a hurry as many more as there is time for, as no caption will say more in this answer.
+        """
+        found = {clip.span: _glimpse(clip) for clip in reversed(clips) if self._may_look(_glimpse(clip))}
+        if not self.hurried:
+            return {span: [frame] for span, frame in found.items()}
+        more = {clip.span: [one for one in clip.keyframes if self._may_look(one)] for clip in reversed(clips)}
+        return {span: frames for span, frames in more.items() if frames}
+
+    def glance(self, clip: Clip, frames: Sequence[Frame]) -> list[Observation]:
+        """What looks at a clip that waits for its caption tell: less than the caption will, but at once."""
+        found = self._eyes.observe(frames, clip.starts_scene, frozenset(), hurried=self.hurried)
         begins = Span(clip.span.start, clip.span.start)
         return [replace(one, span=begins) if one.kind == "view" else one for one in found]
 

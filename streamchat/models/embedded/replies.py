@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from streamchat.models.embedded.choosing import PAST, Case, Reply, chosen, distinct
 from streamchat.models.embedded.lexicon import CLOTHES, Time
@@ -32,8 +33,8 @@ def not_noticed(case: Case, word: str) -> Reply:
     return Reply(text, tuple(instead), found_nothing=True)
 
 
-def cannot_see(case: Case, what: str) -> Reply:
-    """For what is never observed: says so, with what is known of the moment."""
+def cannot_see(case: Case, what: str, *, never: bool = True) -> Reply:
+    """For what is never observed, or not enough was noticed for: says so, with what is known of the moment."""
     things = chosen(case, case.notes.things()) or case.notes.now(case.notes.things())
     near = case.notes.closest()
     if near is not None and case.question.time is Time.ANY and PAST.search(case.question.text):
@@ -45,7 +46,7 @@ def cannot_see(case: Case, what: str) -> Reply:
         text += f" Closest to it I noticed: {_row(known)}."
     else:
         text += f" I recognised nothing by name up to {moment(_asked(case))}."
-    return Reply(text, tuple(known))
+    return Reply(text, tuple(known), found_nothing=not (never and known))
 
 
 def _asked(case: Case) -> Span:
@@ -96,8 +97,9 @@ def how_many(case: Case) -> Reply:
     lead = "Now I count" if now and case.question.time in (Time.NOW, Time.ANY) else "I counted"
     total = sum(one.count for one in fitting)
     text = f"{total} in all: {text}" if len(fitting) > 1 else text
-    at_once = ", at most at one time" if lead == "I counted" and total > 1 else ""
-    return Reply(f"{lead} {text}{at_once}.", tuple(fitting))
+    of_all = lead == "I counted"
+    at_once = ", at most at one time" if of_all and total > 1 else ""
+    return Reply(f"{lead} {text}{at_once}.", tuple(fitting), of_all=of_all)
 
 
 def _newest_of_each(counts: Sequence[Observation]) -> list[Observation]:
@@ -147,7 +149,7 @@ def which_colour(case: Case) -> Reply:
         return Reply(f"I noticed {_row(distinct(seen, 2))}, but can't tell the colour.", tuple(distinct(seen, 2)))
     if not things:
         reply = not_noticed(case, main.word)
-        return Reply(f"I can't tell the colour: {reply.text}", reply.rests_on)
+        return replace(reply, text=f"I can't tell the colour: {reply.text}")
     name = "the upper clothes of the person" if things[0].kind == "person" else f"the {main.word}"
     return _colour_of(case, main, things, name)
 
@@ -241,9 +243,9 @@ def which(case: Case) -> Reply:
             return not_noticed(case, case.question.anchor[0].word)
         seen = case.things_of(main)
         if seen:
-            return Reply(
-                f"I noticed none at that time; at other times: {_row(distinct(seen, 3))}.", tuple(distinct(seen, 3))
-            )
+            others = distinct(seen, 3)
+            text = f"I noticed none at that time; at other times: {_row(others)}."
+            return Reply(text, tuple(others), found_nothing=True)
         return not_noticed(case, main.word)
     if all(one.label == main.word.rstrip("s") for one in things):
         return Reply(f"I noticed {_row(things)}, but can't tell which kind.", tuple(things))

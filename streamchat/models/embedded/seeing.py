@@ -107,9 +107,17 @@ class Seer:
         known = self._sights.get(frame.data)
         if known is not None:
             return replace(known, pts_seconds=frame.pts_seconds)
+        waited = 0.0
+
+        def wait() -> None:
+            nonlocal waited
+            began = time.perf_counter()
+            between()
+            waited += time.perf_counter() - began
+
         started = time.perf_counter()
-        sight = self._look(frame, between)
-        self.look_seconds += LOOK_SHARE * (time.perf_counter() - started - self.look_seconds)
+        sight = self._look(frame, wait)
+        self.look_seconds += LOOK_SHARE * (time.perf_counter() - started - waited - self.look_seconds)
         self._sights.put(frame.data, sight)
         return sight
 
@@ -140,7 +148,7 @@ class Seer:
         )
 
     def _of_whole(self, frame: np.ndarray, picture: np.ndarray) -> np.ndarray:
-        """Class probabilities [1000] of the picture and of its middle square, whichever is surer of a class.
+        """Class probabilities [1000]: the mean of those of the picture and of its middle square.
 
         The picture is a frame's without its bars; without any it was classified when the frame was encoded.
         """

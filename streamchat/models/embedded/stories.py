@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from streamchat.models.embedded.choosing import PAST, Case, Reply, chosen, distinct
 from streamchat.models.embedded.lexicon import CLOTHES, Time
@@ -54,7 +55,8 @@ def written(case: Case) -> Reply:
         fitting = [one for one in fitting if re.search(r"\d", one.label)] or fitting
     if not fitting:
         last = max(texts, key=lambda one: one.span.end)
-        return Reply(f"I read no text then; the last that I read was “{last.label}” at {at(last)}.", (last,))
+        text = f"I read no text then; the last that I read was “{last.label}” at {at(last)}."
+        return Reply(text, (last,), found_nothing=True)
     shown = sorted(sorted(fitting, key=lambda one: -one.score)[:5], key=lambda one: one.span)
     return Reply(listed([f"“{one.label}” ({at(one)})" for one in shown]) + ".", tuple(shown))
 
@@ -74,7 +76,8 @@ def shots(case: Case) -> Reply:
     views = case.notes.of("view")
     times = f"; the view changed at {listed([at(one) for one in views])}" if views else ""
     count = len(views) + 1
-    return Reply(f"I counted {count} shot{'s' if count > 1 else ''} up to {_now_words(case)}{times}.", tuple(views))
+    text = f"I counted {count} shot{'s' if count > 1 else ''} up to {_now_words(case)}{times}."
+    return Reply(text, tuple(views), of_all=True)
 
 
 def view_changed(case: Case) -> Reply:
@@ -82,7 +85,8 @@ def view_changed(case: Case) -> Reply:
     views = case.notes.of("view")
     now = shown_now(case)
     if not views:
-        return Reply(f"I did not notice a change of view up to {_now_words(case)}. {now.text}", now.rests_on)
+        text = f"I did not notice a change of view up to {_now_words(case)}. {now.text}"
+        return Reply(text, now.rests_on, found_nothing=True)
     last = views[-1]
     return Reply(f"Yes, the view changed at {at(last)}. {now.text}", (last, *now.rests_on))
 
@@ -116,10 +120,9 @@ def shown(case: Case) -> Reply:
     if question.anchor and not any(case.things_of(target) for target in question.anchor):
         return not_noticed(case, question.anchor[0].word)
     found = distinct(chosen(case, candidates), 5)
-    if question.time is Time.FIRST and not found[:1]:
-        return Reply("I recognised nothing by name at that time.", found_nothing=True)
     if not found:
-        return Reply(f"I recognised nothing by name at that time. {shown_now(case).text}")
+        now = "" if question.time is Time.FIRST else f" {shown_now(case).text}"
+        return Reply(f"I recognised nothing by name at that time.{now}", found_nothing=True)
     return _with_unknown(
         case, Reply(f"I noticed {listed([f'{said(one)} ({at(one)})' for one in found])}.", tuple(found))
     )
@@ -130,7 +133,7 @@ def _with_unknown(case: Case, reply: Reply) -> Reply:
     unknown = [word for word in case.question.unknown if not case.labels_of_word(word)]
     if not unknown:
         return reply
-    return Reply(f"I have no notion of “{' '.join(unknown)}” {LIMIT}. {reply.text}", reply.rests_on)
+    return replace(reply, text=f"I have no notion of “{' '.join(unknown)}” {LIMIT}. {reply.text}")
 
 
 def changed(case: Case) -> Reply:
@@ -166,7 +169,8 @@ def where_to(case: Case) -> Reply:
     last = max(case.things_of(main), key=lambda one: one.span.end)
     found = [*paths[-1:], *gone[-1:]]
     if not found:
-        return Reply(f"I did not notice it move; I last noticed {said(last)} at {at(last)}.", (last,))
+        text = f"I did not notice it move; I last noticed {said(last)} at {at(last)}."
+        return Reply(text, (last,), found_nothing=True)
     return Reply(" ".join(f"{sentence(said(one))} at {at(one)}." for one in found), tuple(found))
 
 
@@ -179,7 +183,7 @@ def towards(case: Case) -> Reply:
             return Reply(f"Away from the camera, it seems: {said(one)} ({at(one)}).", (one,))
         if "nearer" in one.detail or "moved down" in one.detail:
             return Reply(f"Towards the camera, it seems: {said(one)} ({at(one)}).", (one,))
-    return cannot_see(case, "whether it comes nearer or goes away")
+    return cannot_see(case, "whether it comes nearer or goes away", never=False)
 
 
 def light(case: Case) -> Reply:
@@ -207,7 +211,7 @@ def place(case: Case) -> Reply:
         best = max(scenes, key=lambda one: one.score)
         hedge = "It looks like" if best.score > 0.45 else "Possibly"
         return Reply(f"{hedge} a {best.label} ({at(best)}); I can't be sure of places {LIMIT}.", (best,))
-    return cannot_see(case, "what kind of place that is")
+    return cannot_see(case, "what kind of place that is", never=False)
 
 
 def choice(case: Case) -> Reply:
@@ -223,7 +227,7 @@ def choice(case: Case) -> Reply:
         if things and target.word != "people" and target.labels != frozenset(("person",)):
             found[target.word] = max(things, key=lambda one: one.score)
     if not found:
-        return cannot_see(case, "which of the two it is")
+        return cannot_see(case, "which of the two it is", never=False)
     best = max(found.values(), key=lambda one: one.score)
     return Reply(f"{sentence(said(best))} ({at(best)}), as far as I can see.", (best,))
 
@@ -234,7 +238,7 @@ def _choice_of_colour(case: Case) -> Reply:
     if main and main.part in CLOTHES:
         things = chosen(case, [one for one in case.notes.of("clothes") if one.label == main.part and one.colours])
     if not things:
-        return cannot_see(case, "that colour")
+        return cannot_see(case, "that colour", never=False)
     best = max(things, key=lambda one: one.score)
     fitting = [colour for colour in best.colours if colour in case.question.colours] or list(best.colours)
     return Reply(f"{fitting[0].capitalize()}, as far as I can see ({at(best)}).", (best,))
@@ -246,7 +250,7 @@ def worn(case: Case) -> Reply:
     parts = ("head",) if on_head else ("top", "bottom")
     found = chosen(case, [one for one in case.notes.of("clothes") if one.label in parts])[:4]
     if not found:
-        return cannot_see(case, "what is worn")
+        return cannot_see(case, "what is worn", never=False)
     row = listed([f"{said(one)} ({at(one)})" for one in found])
     unlike_hair = [one for one in found if set(one.colours[:1]) & UNLIKE_HAIR]
     if on_head and unlike_hair:
@@ -273,8 +277,8 @@ def summary(case: Case) -> Reply:
     """What was noticed, in time order."""
     found = distinct([*case.notes.things(), *case.notes.of("text")], MAX_TOLD)
     if not found:
-        return shown_now(case)
+        return replace(shown_now(case), found_nothing=True)
     told = [f"{at(one)} {said(one)}" for one in found]
     views = case.notes.of("view")
     extra = f" The view changed at {listed([at(one) for one in views[:6]])}." if views else ""
-    return Reply(f"In order: {'; '.join(told)}.{extra}", tuple(found))
+    return Reply(f"In order: {'; '.join(told)}.{extra}", tuple(found), of_all=True)
