@@ -287,9 +287,43 @@ class TestPatience:
         assert sorted(eyes.looked) == [12.0, 14.0, 16.0, 18.0]
         assert next(parts, None) is None
 
-    def test_what_even_then_was_not_looked_at_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_time_all_pictures_of_a_clip_are_looked_at(self) -> None:
+        eyes = Told()
+        pictures = tuple(Frame(picture(level), 12.0 + level, level) for level in range(4))
+        waiting = (Clip(torch.zeros(1, 1, 3), pictures, Span(12.0, 16.0)),)
+        asked = context("Where is the zebra?", waiting=waiting, patience_seconds=60.0)
+        assert list(Answerer(minilm(), eyes).answer(asked))
+        assert sorted(eyes.looked) == [12.0, 13.0, 14.0, 15.0, 20.0]
+
+    @pytest.mark.parametrize(
+        "question",
+        [
+            "Where is the zebra?",
+            "How many zebras were there?",
+            "What colour is the zebra?",
+            "Did the view change?",
+            "What was shown before?",
+            "Was it a zebra or an elephant?",
+            "What did the person wear?",
+            "Did somebody come in?",
+            "Which words were on the screen?",
+            "What was at 0:17?",
+            "Summarize the video",
+        ],
+    )
+    def test_what_even_then_was_not_looked_at_is_said(self, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(answering, "LOOK_AGAIN_SECONDS", 0.0)
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
-        text, _ = answer("Where is the zebra?", open_clip=open_clip, patience_seconds=0.0, now=())
+        text, _ = answer(question, open_clip=open_clip, clues=(), patience_seconds=0.0, now=())
         assert text.startswith(LOOKS_AGAIN)
         assert text.endswith(NOT_ALL)
+
+    @pytest.mark.parametrize("question", ["How many shots were there?", "Summarize the video"])
+    def test_who_speaks_of_all_says_if_not_all_was_looked_at(self, question: str) -> None:
+        text, evidence = answer(question, patience_seconds=0.0, untold=3)
+        assert evidence
+        assert text.endswith(NOT_ALL)
+        assert NOT_ALL not in answer(question, patience_seconds=0.0)[0]
+
+    def test_older_leaves_that_no_caption_speaks_of_count_as_not_looked_at(self) -> None:
+        assert answer("Where is the zebra?", patience_seconds=60.0, untold=1)[0].endswith(NOT_ALL)

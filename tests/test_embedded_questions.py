@@ -26,6 +26,7 @@ from streamchat.models.embedded.questions import parse
         ("Is it a cat or a dog?", Kind.CHOICE, Time.ANY, "cat"),
         ("What is the animal doing?", Kind.UNSEEN, Time.ANY, "animal"),
         ("What was at 1:05?", Kind.WHAT, Time.MOMENT, None),
+        ("Did somebody come in?", Kind.CHANGE, Time.ANY, None),
         ("hello!", Kind.SMALL_TALK, Time.ANY, None),
     ],
 )

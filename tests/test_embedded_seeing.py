@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import films
@@ -15,7 +16,7 @@ from conftest import picture
 
 from streamchat.errors import StreamChatError
 from streamchat.models.base import Model
-from streamchat.models.embedded import EmbeddedModel, colours, weights
+from streamchat.models.embedded import EmbeddedModel, colours, seeing, weights
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.detector import Box, Detector
 from streamchat.models.embedded.events import counts, events, track
@@ -307,3 +308,20 @@ class TestWeights:
         (tmp_path / weights.NANODET[0]).write_bytes(b"something else")
         with pytest.raises(StreamChatError, match="are not the expected ones"):
             weights.asset(*weights.NANODET)
+
+
+def test_how_long_a_look_takes_leaves_out_waiting_for_questions(
+    embedded_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(embedded_model, EmbeddedModel)
+    clock = [0.0]
+    monkeypatch.setattr(seeing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(embedded_model._seer, "look_seconds", 0.0)
+
+    def wait() -> None:
+        clock[0] += 10.0
+
+    frames = [Frame(picture(level), float(level), level) for level in range(2)]
+    embedded_model._seer.look_at(frames, wait)
+    assert clock[0] >= 20.0
+    assert embedded_model.look_seconds == 0.0

@@ -335,6 +335,22 @@ def test_a_live_stream_that_is_too_fast_drops_and_counts() -> None:
     session.close()
 
 
+def test_one_question_does_not_end_the_rest_that_another_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "MAKE_WAY_SECONDS", WAIT_SECONDS)
+    source = PushSource()
+    session = session_of(source)
+    session.start()
+    source.push(picture(0), 0.0)
+    assert session.wait_until(lambda stats: stats.frames_seen == 1, WAIT_SECONDS)
+    first, second = session.ask("What is shown?"), session.ask("What was shown?")
+    assert "".join(first)
+    source.push(picture(200), 1.0)
+    assert not session.wait_until(lambda stats: stats.frames_seen == 2, 0.2)
+    assert "".join(second)
+    assert session.wait_until(lambda stats: stats.frames_seen == 2, WAIT_SECONDS)
+    session.close()
+
+
 class Gated(FakeModel):
     """Encodes only while it is let."""
 
@@ -376,4 +392,42 @@ def test_a_film_at_full_speed_waits_for_the_model_and_loses_nothing(film: VideoF
     model.may.set()
     assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
     assert session.stats().kept_ceiling == OPTIONS.max_kept_per_second
+    session.close()
+
+
+class SlowLooker(FakeModel):
+    """Answers from what it noted, and captions only while it is let."""
+
+    answers_from_tokens = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+        self.looked = 0
+        self.looked_at_caption: list[int] = []
+
+    def look_ahead(self, frame: Frame) -> None:
+        self.looked += 1
+
+    def caption(self, clip: Clip) -> Caption:
+        assert self.may.wait(WAIT_SECONDS)
+        self.looked_at_caption.append(self.looked)
+        return super().caption(clip)
+
+
+def test_a_film_at_full_speed_waits_for_its_captions_if_they_are_all_that_is_known(
+    film: VideoFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MOST_CAPTIONS_WAITING", 2)
+    model = SlowLooker()
+    session = session_of(film, model)
+    session.start()
+    session.play_until(math.inf)
+    assert session.wait_until(lambda stats: stats.captions_waiting > 2, WAIT_SECONDS)
+    assert not session.wait_until(lambda stats: stats.finished, 0.5)
+    assert session.stats().frames_seen < 250
+    model.may.set()
+    assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+    assert session.stats().frames_seen == 250
+    assert max(np.diff(model.looked_at_caption[:3])) <= 1, "while more captions wait, they and looking ahead take turns"
     session.close()

@@ -136,6 +136,8 @@ class TestRetrieve:
         starts = [visual.span.start for visual in context.recalled if visual.span.end - visual.span.start == 2]
         assert starts[-6:] == [26, 28, 30, 32, 34, 36]
         assert [clip.span.start for clip in context.waiting] == starts[-6:]
+        leaves = sum(root.mass for root in store.snapshot(39.0).roots) // OPTIONS.chunk_frames
+        assert context.untold == leaves - 6
         assert context.clues == ()
 
     def test_the_draw_follows_the_seed(self) -> None:

@@ -57,6 +57,7 @@ PREAMBLES = (
     r"\b(do you think|in (the|this) (video|film|clip|stream|scene|picture|image))\b",
 )
 # The first kind of which a pattern is found is the question's; the order is the precedence.
+SOMETHING = r"\b(what|who|anything|something|some(one|body)|any(one|body))\b"
 KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (Kind.ABILITIES, (r"^(who|what) are you\b", r"\bwhat can you\b", r"^help\W*$", r"\bhow do(es)? (you|this) work")),
     (
@@ -127,10 +128,10 @@ KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (
         Kind.CHANGE,
         (
-            r"\b(what|who|anything|something|someone|anyone)\b.*\b(left(?! (hand|side|arm|of))|leav\w+)\b",
-            r"\b(what|who|anything|something|someone|anyone)\b.*\b(disappear\w*|gone)\b",
-            r"\b(what|who|anything|something|someone|anyone)\b.*\b(taken away|removed|missing|arriv\w*|appear\w*)\b",
-            r"\b(what|who|anything|something|someone|anyone)\b.*\b(came|entered|enters|joined|new|chang\w*)\b",
+            SOMETHING + r".*\b(left(?! (hand|side|arm|of))|leav\w+)\b",
+            SOMETHING + r".*\b(disappear\w*|gone)\b",
+            SOMETHING + r".*\b(taken away|removed|missing|arriv\w*|appear\w*)\b",
+            SOMETHING + r".*\b(came|comes? in|enter(s|ed)?|joined|new|chang\w*)\b",
         ),
     ),
     (

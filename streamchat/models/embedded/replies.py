@@ -16,6 +16,7 @@ from streamchat.prompts import moment
 from streamchat.types import Observation, Span
 
 LIMIT = "in built-in mode"
+ANYONE = frozenset(split("someone somebody anyone anybody"))
 GENDERED = frozenset(split("man woman men women boy girl boys girls lady ladies guy guys he she him her his"))
 
 
@@ -54,6 +55,8 @@ def _asked(case: Case) -> Span:
 
 
 def _with_article(word: str) -> str:
+    if word in ANYONE:
+        return "anyone"
     if word == "people" or (word.endswith("s") and word not in LABEL_WORDS):
         return f"any {word}"
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"

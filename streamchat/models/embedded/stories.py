@@ -140,9 +140,9 @@ def changed(case: Case) -> Reply:
     """What came or went, the latest first."""
     text = case.question.text
     gone = re.search(r"\b(left|leav\w+|disappear\w*|gone|vanish\w*|taken away|removed|missing)\b", text)
-    came = re.search(r"\b(appear\w*|arriv\w*|came|come|enter\w*|join\w*|new)\b", text)
+    came = re.search(r"\b(appear\w*|arriv\w*|came|comes?|enter\w*|join\w*|new)\b", text)
     events = [one for one in case.notes.of("event") if one.label != UNNAMED] or case.notes.of("event")
-    if re.search(r"\b(who|someone|anyone|person|people)\b", text):
+    if re.search(r"\b(who|some(one|body)|any(one|body)|person|people)\b", text):
         events = [one for one in events if one.label == "person"]
     if gone:
         events = [one for one in events if one.detail == "left"]
