@@ -35,7 +35,8 @@ def measure(settings: Settings) -> Part:
         frames = sum(1 for _ in open_video(film))
         works: dict[str, Callable[[], object]] = {"decode": partial(decode, film)}
         works |= {f"decode_and_{name}": partial(decode_and_select, film, name) for name in SELECTORS}
-        works["take_in"] = partial(take_in, film, model)
+        works["take_in"] = partial(take_in, film, model, until_captioned=False)
+        works["take_in_and_caption"] = partial(take_in, film, model, until_captioned=True)
         times = interleaved(works, REPEATS)
         for name in works:
             figures[f"{name}_fps_{height}p"] = frames / median(times[name])
@@ -59,16 +60,21 @@ def decode_and_select(film: Path, selector: str) -> None:
         decides.select(frame)
 
 
-def take_in(film: Path, model: Model) -> None:
-    """Read, select, encode and remember a film in a live session, which captions beside it."""
+def take_in(film: Path, model: Model, *, until_captioned: bool) -> None:
+    """Read, select, encode and remember a film in a live session, which captions beside it, and wait for that too."""
     chat = StreamChat(model)
     session = LiveSession(chat, open_video(film, max_side=chat.options.max_side))
     session.start()
     try:
         session.play_until(math.inf)
-        while not session.stats().finished:  # seldom asked: `wait_until` would look at every frame
+        while not _done(session, until_captioned):  # seldom asked: `wait_until` would look at every frame
             if session.error is not None:
                 raise session.error
             time.sleep(POLL_SECONDS)
     finally:
         session.close()
+
+
+def _done(session: LiveSession, until_captioned: bool) -> bool:
+    stats = session.stats()
+    return stats.finished and not (until_captioned and stats.captions_waiting)

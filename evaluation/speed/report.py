@@ -35,6 +35,7 @@ class Line(NamedTuple):
 LINES = (
     Line("take_in_fps_720p", "taken in, 720p: frames a second, with the model and all else", 0, ">= 120"),
     Line("take_in_fps_360p", "taken in, 360p", 0),
+    Line("take_in_and_caption_fps_720p", "taken in and captioned to the last, 720p", 0),
     Line("decode_fps_720p", "decoded alone, 720p", 0),
     Line("decode_fps_360p", "decoded alone, 360p", 0),
     Line("selection_of_decode", "decoded and selected, 720p, in shares of decoded alone", 2, ">= 0.7"),
