@@ -39,7 +39,7 @@ def start(processes: int) -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "processes": processes,
         "streamchat": streamchat.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "versions": {one.name: one.version for one in distributions() if one.name in PACKAGES},
         "machine": _machine(),
@@ -72,7 +72,7 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of this program, marked if files were changed since; None outside of a clone."""
     if not (ROOT / ".git").exists():
         return None

@@ -124,7 +124,7 @@ def _download(name: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from streamchat.answering import check_question
+    from streamchat.questions import check_question
 
     if not arguments.video:
         raise InputError("no video was given: python -m streamchat VIDEO --ask TIME QUESTION (see --help)")

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
-from streamchat.errors import InputError
 from streamchat.models.base import Model
 from streamchat.types import Answer, Context, Evidence, Timing
 
@@ -19,19 +18,6 @@ class Session(Protocol):
     def record(self, question: str, answer: str, at_seconds: float) -> None:
         """Put a round into the dialogue memory."""
         ...
-
-
-def check_question(question: str) -> None:
-    """Raise InputError for a question without words, or with halves of characters, which no text can hold."""
-    if not question.strip():
-        raise InputError("the question is empty: write what you want to know about the video")
-    try:
-        question.encode()
-    except UnicodeEncodeError as error:
-        half = question[error.start]
-        raise InputError(
-            f"the question holds half a character ({half!r}, number {error.start + 1}): write it anew"
-        ) from None
 
 
 class AnswerStream:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from streamchat import plugin
-from streamchat.answering import AnswerStream, check_question
+from streamchat.answering import AnswerStream
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
 from streamchat.images import picture
 from streamchat.memory.store import MemoryState, MemoryStore, Snapshot, make_leaf
 from streamchat.models.base import Model
+from streamchat.questions import check_question
 from streamchat.retrieval import retrieve
 from streamchat.selectors.base import FrameSelector, Selection
 from streamchat.selectors.novelty import shows_nothing_new

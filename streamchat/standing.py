@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamchat.answering import check_question
 from streamchat.errors import InputError
 from streamchat.models.base import Model
+from streamchat.questions import check_question
 from streamchat.types import Caption, Clip, Evidence
 
 MOST_STANDING = 8  # questions at once: each costs a look at every leaf

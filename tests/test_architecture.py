@@ -13,6 +13,7 @@ FLOORS = {
     "streamchat.errors": 0,
     "streamchat.config": 0,
     "streamchat.prompts": 0,
+    "streamchat.questions": 0,
     "streamchat.channel": 0,
     "streamchat.gate": 0,
     "streamchat.plugin": 0,

@@ -71,7 +71,7 @@ def test_plain_lloyd_finds_what_lies_apart() -> None:
 def test_kmeans_is_as_good_as_the_best_of_many_restarts() -> None:
     ratios = clustering.inertia_ratios(range(8))
     assert np.median(ratios) <= 1.001
-    assert max(ratios) <= 1.03
+    assert max(ratios) <= 1.01
 
 
 # The film
@@ -154,7 +154,6 @@ def test_a_short_soak_stays_within_its_budget_and_covers_the_timeline() -> None:
         standings.append(soak.standing())
     assert all(one.parts["tree"] <= budget for one in standings)
     assert standings[-1].parts["tree"] <= 1.01 * standings[-2].parts["tree"]
-    assert len({one.threads for one in standings}) == 1
     roots = soak.roots()
     assert roots[0].span.start == 0
     assert all(one.span.end == other.span.start for one, other in pairwise(roots))
@@ -208,6 +207,7 @@ def test_a_missing_film_is_said_at_once(tmp_path: Path, capfd: pytest.CaptureFix
         (["--soak", "0"], "--soak must be 1 hour or more, got 0"),
         (["--soak", "2", "--only", "clustering"], "leave out --only clustering"),
         (["--only", "clustering", "--out", __file__], "give --out another one"),
+        (["--only", "clustering", "--model", "nope"], "unknown model 'nope'"),
     ],
 )
 def test_what_cannot_be_measured_is_said_at_once(
@@ -235,8 +235,9 @@ def test_every_promised_figure_has_its_line() -> None:
     }
     lines = {line.key: line for line in report.LINES}
     assert promised <= set(lines)
-    assert report.met(lines["kmeans_speedup"], {"kmeans_speedup": 10.0}) == "yes"
-    assert report.met(lines["kmeans_inertia_ratio"], {"kmeans_inertia_ratio": 1.02}) == "no"
+    assert report.met(lines["kmeans_speedup"], [10.0, 12.0]) == "yes"
+    assert report.met(lines["kmeans_speedup"], [9.0, 12.0, 14.0]) == "in 2 of 3 runs"
+    assert report.met(lines["kmeans_inertia_ratio"], [1.02]) == "no"
 
 
 def test_works_are_timed_in_turn() -> None:

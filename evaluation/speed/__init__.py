@@ -61,9 +61,11 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float | str]:
     from evaluation.speed import report
     from evaluation.speed.measuring import Part, Settings, median
     from streamchat.embedding import limit_torch_threads
+    from streamchat.models import check_model_name
     from streamchat.video import open_video
 
     make_folder(arguments.out)
+    check_model_name(arguments.model)
     if arguments.video is not None:
         open_video(arguments.video)  # a bad file is said now
     limit_torch_threads()
@@ -82,13 +84,14 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float | str]:
         )
         for _ in range(arguments.runs):
             runs.append([importlib.import_module(f"{__name__}.{name}").measure(settings) for name in names])
-    found = [{key: value for part in parts for key, value in part.figures.items()} for parts in runs]
-    measured = {key: [one[key] for one in found] for key in found[0]}
-    figures: dict[str, float | str] = {key: median(values) for key, values in measured.items()}
-    figures |= {"runs": float(arguments.runs), "measured_seconds": time.perf_counter() - started}
-    figures |= {"film": "made" if arguments.video is None else arguments.video.name, "model": arguments.model}
-    figures |= report.machine()
-    series = [one for part in runs[-1] for one in part.series]
-    for path in report.write(figures, measured, series, arguments.out):
+            found = [{key: value for part in parts for key, value in part.figures.items()} for parts in runs]
+            measured = {key: [one[key] for one in found] for key in found[0]}
+            figures: dict[str, float | str] = {key: median(values) for key, values in measured.items()}
+            figures |= {"runs": float(len(runs)), "measured_seconds": time.perf_counter() - started}
+            figures |= {"film": "made" if arguments.video is None else arguments.video.name, "model": arguments.model}
+            figures |= report.machine()
+            series = [one for part in runs[-1] for one in part.series]
+            written = report.write(figures, measured, series, arguments.out)  # what is there stays, if it is stopped
+    for path in written:
         print(path, file=sys.stderr)
     return figures

@@ -2,7 +2,8 @@
 
 Each round has a session of its own. It takes in the beginning of the film and captions all of it; then it is idle, and
 some questions are asked; then the film plays on, and the same questions are asked; then the rest of it is taken in and
-captioned as fast as can be, and they are asked again. So all kinds are asked in turn, about memories of the same kind.
+captioned as fast as can be, and once the first captions of that are made they are asked again. So all are asked about
+memories of one kind.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from evaluation.speed import films
 from evaluation.speed.measuring import Part, Series, Settings, median, p95
 from streamchat.engine import StreamChat
+from streamchat.errors import StreamChatError
 from streamchat.models import load_model, load_random_model
 from streamchat.models.base import Model
 from streamchat.pipeline import LiveSession
@@ -38,7 +40,8 @@ STATES = ("idle", "playing", "busy")
 PAUSE_SECONDS = 0.2  # between two questions
 FOLLOW_SECONDS = 0.05  # between two tellings of where the player is
 TINY = "tiny"
-DEADLINE_SECONDS = 120.0  # to take in and caption the beginning
+DEADLINE_SECONDS = 120.0  # to take in and caption the beginning, or to make the first captions at full speed
+FIRST_CAPTIONS = 2  # made at full speed before the first question
 
 
 @dataclass(slots=True)
@@ -59,7 +62,7 @@ def measure(settings: Settings) -> Part:
     series = []
     for prefix, model in models.items():
         settings.say(f"answering: {model.name}")
-        found, threads_left = ask_around(model, film)
+        found, captions, threads_left = ask_around(model, film)
         for state, waits in found.items():
             figures |= {
                 f"{prefix}rpd_seconds_{state}_median": median(waits.context),
@@ -71,8 +74,9 @@ def measure(settings: Settings) -> Part:
             if waits.whole:
                 figures[f"{prefix}answer_seconds_{state}_p95"] = p95(waits.whole)
             points = [(float(number), seconds) for number, seconds in enumerate(waits.first_token)]
-            series.append(Series("First token", f"{prefix}{state}", "question", "seconds", points))
+            series.append(Series(f"First token: {model.name}", state, "question", "seconds", points))
         figures[f"{prefix}first_token_ratio"] = median(found["busy"].first_token) / median(found["idle"].first_token)
+        figures[f"{prefix}captions_while_busy"] = captions
         figures[f"{prefix}threads_left"] = threads_left
     figures["rpd_seconds_p95"] = figures["rpd_seconds_busy_p95"]
     figures["first_token_seconds_p95"] = figures["first_token_seconds_busy_p95"]
@@ -80,9 +84,12 @@ def measure(settings: Settings) -> Part:
     return Part(figures, series)
 
 
-def ask_around(model: Model, film: Path, *, rounds: int = ROUNDS, asked: int = ASKED) -> tuple[dict[str, Waits], int]:
-    """The waits of questions in each state, and how many threads the sessions left behind."""
+def ask_around(
+    model: Model, film: Path, *, rounds: int = ROUNDS, asked: int = ASKED
+) -> tuple[dict[str, Waits], int, int]:
+    """The waits of questions in each state, captions made while busy, and threads that the sessions left behind."""
     found = {state: Waits() for state in STATES}
+    captions = 0
     for number in range(rounds):
         session = LiveSession(StreamChat(model), open_video(film))
         session.start()
@@ -91,23 +98,47 @@ def ask_around(model: Model, film: Path, *, rounds: int = ROUNDS, asked: int = A
             _ask(session, _turned(number, 1), Waits(), lambda: None)  # the first question only warms up
             _ask(session, _turned(number, asked), found["idle"], lambda: None)
             _ask(session, _turned(number, asked), found["playing"], _player(session))
-            session.play_until(math.inf)
+            captioned = _captioned(session)
+            _begin_full_speed(session)
             _ask(session, _turned(number, asked), found["busy"], lambda: None, until_finished=True)
+            captions += _captioned(session) - captioned
         finally:
             session.close()
-    return found, sum(thread.name.startswith("streamchat-") for thread in threading.enumerate())
+    return found, captions, sum(thread.name.startswith("streamchat-") for thread in threading.enumerate())
 
 
 def _settle(session: LiveSession) -> None:
     """Take in the beginning of the film, and wait until all of it is captioned."""
     session.play_until(BEGINNING_SECONDS)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    settled, frames_seen = 0, -1
-    while settled < 3 and time.monotonic() < deadline:
-        time.sleep(PAUSE_SECONDS)
+    seen: deque[int] = deque(maxlen=3)  # frames; as long as they grow, the reader is on its way
+
+    def settled() -> bool:
         stats = session.stats()
-        settled = settled + 1 if stats.frames_seen == frames_seen and not stats.captions_waiting else 0
-        frames_seen = stats.frames_seen
+        seen.append(stats.frames_seen)
+        return len(seen) == seen.maxlen and len(set(seen)) == 1 and not stats.captions_waiting
+
+    _wait(settled, "the captions of the beginning")
+
+
+def _begin_full_speed(session: LiveSession) -> None:
+    """Take in the rest of the film, and wait until the first of its captions are made."""
+    captioned = _captioned(session)
+    session.play_until(math.inf)
+    _wait(lambda: _captioned(session) >= captioned + FIRST_CAPTIONS, "the first captions at full speed")
+
+
+def _captioned(session: LiveSession) -> int:
+    stats = session.stats()
+    return sum(stats.nodes_by_level) - stats.captions_waiting
+
+
+def _wait(reached: Callable[[], bool], what: str) -> None:
+    """Wait until something is so; StreamChatError after a long time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not reached():
+        if time.monotonic() > deadline:
+            raise StreamChatError(f"{what} took more than {DEADLINE_SECONDS:.0f} s: measure when less else runs here")
+        time.sleep(PAUSE_SECONDS)
 
 
 def _player(session: LiveSession) -> Callable[[], None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -24,13 +25,20 @@ def measure(settings: Settings) -> Part:
     """Time both on one chunk in turn; compare inertia on many smaller ones."""
     settings.say("clustering: k-means, fast and plain")
     chunk = chunk_of(FRAMES, TOKENS, WIDTH, seed=0)
-    works = {"plain": lambda: plain.lloyd(chunk, CLUSTERS, 0), "fast": lambda: kmeans(chunk, CLUSTERS)}
+    starts = {"plain": itertools.count(), "one_buffer": itertools.count()}
+    works: dict[str, Callable[[], object]] = {
+        "plain": lambda: plain.lloyd(chunk, CLUSTERS, next(starts["plain"])),
+        "one_buffer": lambda: plain.lloyd(chunk, CLUSTERS, next(starts["one_buffer"]), torch.empty_like(chunk)),
+        "fast": lambda: kmeans(chunk, CLUSTERS),
+    }
     times = interleaved(works, REPEATS)
     ratios = inertia_ratios(range(CHUNKS))
     figures = {
         "kmeans_speedup": ratio(times, "plain", "fast"),
+        "kmeans_speedup_one_buffer": ratio(times, "one_buffer", "fast"),
         "kmeans_ms": 1000 * median(times["fast"]),
         "kmeans_plain_ms": 1000 * median(times["plain"]),
+        "kmeans_one_buffer_ms": 1000 * median(times["one_buffer"]),
         "kmeans_inertia_ratio": max(ratios),
         "kmeans_inertia_ratio_median": median(ratios),
     }

@@ -20,8 +20,11 @@ QUESTION = "What was to be seen?"
 
 
 @functools.cache
-def grown(nodes: int) -> MemoryStore:
-    """A memory with at least so many nodes, all captioned, and a full short-term memory of real size."""
+def grown(nodes: int, *, tokens: tuple[int, int] = (1, WIDTH)) -> MemoryStore:
+    """A memory with at least so many nodes, all captioned, and a full short-term memory.
+
+    `tokens` are those of a frame, and their width; by default as of the built-in model.
+    """
     random = np.random.default_rng(nodes)
     options = Options()
     store = MemoryStore(options)
@@ -29,11 +32,11 @@ def grown(nodes: int) -> MemoryStore:
     while sum(store.nodes_by_level()) < nodes:
         for _ in range(max(1, (nodes - sum(store.nodes_by_level())) // 2)):  # counted seldom
             for number in range(FRAMES_A_LEAF):
-                store.remember(_frame(index, SMALL, random, cut=number == 0))
+                store.remember(_frame(index, SMALL, tokens, random, cut=number == 0))
                 index += 1
         _caption_all(store, random)
     for number in range(options.short_term_frames):
-        store.remember(_frame(index + number, SHOWN, random, cut=False))
+        store.remember(_frame(index + number, SHOWN, tokens, random, cut=False))
     _caption_all(store, random)
     return store
 
@@ -44,9 +47,12 @@ def vector(random: np.random.Generator) -> np.ndarray:
     return values / np.linalg.norm(values)
 
 
-def _frame(index: int, size: tuple[int, int], random: np.random.Generator, *, cut: bool) -> EncodedFrame:
+def _frame(
+    index: int, size: tuple[int, int], tokens: tuple[int, int], random: np.random.Generator, *, cut: bool
+) -> EncodedFrame:
     picture = random.integers(0, 255, (*size, 3), np.uint8)
-    return EncodedFrame(Frame(picture, index * STEP_SECONDS, index), torch.from_numpy(vector(random))[None], cut)
+    map_of_tokens = torch.from_numpy(random.standard_normal(tokens, np.float32))
+    return EncodedFrame(Frame(picture, index * STEP_SECONDS, index), map_of_tokens, cut)
 
 
 def _caption_all(store: MemoryStore, random: np.random.Generator) -> None:

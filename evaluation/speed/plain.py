@@ -50,14 +50,20 @@ def _windows(values: torch.Tensor) -> torch.Tensor:
     return unfold(values, WINDOW, padding=(WINDOW[0] // 2, WINDOW[1] // 2))[0].T
 
 
-def lloyd(points: torch.Tensor, k: int, seed: int) -> tuple[torch.Tensor, float]:
-    """k-means of points [n, ...] from random starts: centroids [k, ...], and the sum of squared distances to them."""
+def lloyd(points: torch.Tensor, k: int, seed: int, buffer: torch.Tensor | None = None) -> tuple[torch.Tensor, float]:
+    """k-means of points [n, ...] from random starts: centroids [k, ...], and the sum of squared distances to them.
+
+    Differences go into the `buffer` of the points' shape, float32, if one is given: fresh memory for each takes most of
+    the time with large points.
+    """
     flat = points.flatten(1).float()
+    differences = None if buffer is None else buffer.flatten(1)
     generator = torch.Generator().manual_seed(seed)
     centroids = flat[torch.randperm(len(flat), generator=generator)[:k]]
     labels: torch.Tensor | None = None
     for _ in range(MAX_ITERATIONS):
-        distances = torch.stack([(flat - centroid).square().sum(1) for centroid in centroids], 1)
+        from_each = (torch.sub(flat, centroid, out=differences).square_().sum(1) for centroid in centroids)
+        distances = torch.stack(list(from_each), 1)
         moved = distances.argmin(1)
         if labels is not None and torch.equal(moved, labels):
             break

@@ -33,40 +33,67 @@ class Line(NamedTuple):
 
 
 LINES = (
-    Line("take_in_fps_720p", "taken in, 720p: frames a second, with the model and all else", 0, ">= 120"),
+    Line(
+        "take_in_fps_720p",
+        "taken in, 720p: frames a second; captions are made beside it and not waited for",
+        0,
+        ">= 120",
+    ),
     Line("take_in_fps_360p", "taken in, 360p", 0),
     Line("take_in_and_caption_fps_720p", "taken in and captioned to the last, 720p", 0),
     Line("decode_fps_720p", "decoded alone, 720p", 0),
     Line("decode_fps_360p", "decoded alone, 360p", 0),
     Line("selection_of_decode", "decoded and selected, 720p, in shares of decoded alone", 2, ">= 0.7"),
-    Line("optical_flow_of_decode_720p", "the same with the paper's selector", 2),
+    Line(
+        "optical_flow_of_decode_720p",
+        "decoded and selected with the paper's selector, 720p, in shares of decoded alone",
+        2,
+    ),
     Line(
         "selection_speedup",
         "paper's flow: plain over fast (same formula, float64, both from the grey picture)",
         1,
         ">= 40",
     ),
-    Line("selection_speedup_float32", "the same, the plain one in float32", 1),
-    Line("selection_speedup_with_scaling", "the same, scaling the picture included on both sides", 1),
+    Line("selection_speedup_float32", "paper's flow, the plain one in float32", 1),
+    Line(
+        "selection_speedup_with_scaling",
+        "paper's flow with scaling of the picture, which is the same on both sides: plain over fast",
+        1,
+    ),
     Line("selection_agreement", "decisions alike, over the presets' thresholds", 3, ">= 0.99"),
     Line("kmeans_speedup", "k-means of 40 x 144 x 3584 into 5: plain Lloyd over fast", 1, ">= 10"),
-    Line("kmeans_inertia_ratio", "inertia over the best of 20 plain restarts, worst of 20 chunks", 3, "<= 1.01"),
-    Line("retrieval_ms_100", "retrieval beyond the embedding, 100 nodes, ms", 1),
-    Line("retrieval_ms_1000", "1,000 nodes, ms", 1),
-    Line("retrieval_ms_10000", "10,000 nodes, ms", 1, "<= 5"),
+    Line("kmeans_speedup_one_buffer", "k-means, the plain one writing into memory that it has: plain over fast", 1),
+    Line(
+        "kmeans_inertia_ratio",
+        "k-means, inertia over the best of 20 plain starts, worst of 20 chunks 40 x 64",
+        3,
+        "<= 1.01",
+    ),
+    Line("retrieval_ms_100", "retrieval beyond the embedding, 100 nodes, the built-in model's tokens, ms", 1),
+    Line("retrieval_ms_1000", "retrieval, 1,000 nodes, ms", 1),
+    Line("retrieval_ms_10000", "retrieval, 10,000 nodes, ms", 1, "<= 5"),
+    Line("retrieval_ms_large_tokens", "retrieval, 100 nodes, frames of 144 x 3584 (clusters the open chunk), ms", 1),
     Line("rpd_seconds_p95", "RPD while taking in and captioning, p95, s", 3, "<= 0.1"),
     Line("rpd_seconds_idle_median", "RPD idle, median, s", 3),
     Line("first_token_seconds_p95", "first token while taking in and captioning, p95, s", 3, "<= 0.2"),
-    Line("answer_seconds_busy_p95", "the whole answer then, p95, s", 3),
-    Line("answer_behind_seconds_busy_p95", "then the moment spoken of is behind the newest frame, p95, s of film", 1),
+    Line("answer_seconds_busy_p95", "whole answer while taking in and captioning, p95, s", 3),
+    Line(
+        "answer_behind_seconds_busy_p95",
+        "moment spoken of behind the newest frame, while taking in at full speed, p95, s of film",
+        1,
+    ),
     Line("first_token_seconds_playing_p95", "first token while the film plays, p95, s", 3),
     Line("first_token_seconds_idle_median", "first token idle, median, s", 3),
+    Line("first_token_ratio", "first token, busy over idle", 2),
     Line("first_token_busy_over_idle", "first token of a small ChatModel, busy over idle", 2, "<= 1.2"),
-    Line("soak_last_hour_growth", "bytes of the memory, growth in the last hour of the stream", 4, "<= 0.01"),
-    Line("soak_bytes", "bytes of the memory at its end", 0),
+    Line("captions_while_busy", "captions made while busy, before and between the questions", 0, ">= 1"),
+    Line("threads_left", "threads left when the sessions are closed", 0, "<= 0"),
+    Line("soak_last_hour_growth", "bytes of the memory in a long stream, growth in its last hour", 4, "<= 0.01"),
+    Line("soak_bytes", "bytes of the memory after it", 0),
     Line("soak_timeline_gaps", "gaps in the timeline", 0, "<= 0"),
-    Line("soak_threads_more", "threads more than after the first hour", 0, "<= 0"),
-    Line("question_24h_over_10min", "a question at its end, over one after 10 minutes", 2, "<= 1.1"),
+    Line("question_24h_over_10min", "a question after 24 hours, over one after 10 minutes", 2, "<= 1.1"),
+    Line("question_beyond_embedding_24h_over_10min", "the same question beyond the embedding of texts", 2),
     Line("snapshot_ms_10000", "snapshot, 10,000 nodes, ms", 2),
     Line("save_ms_10000", "save to a file, 10,000 nodes, ms", 0),
     Line("load_ms_10000", "load from a file, 10,000 nodes, ms", 0),
@@ -78,6 +105,7 @@ def machine() -> dict[str, float | str]:
     """What the figures were measured on."""
     versions = {f"version_{name}": _version(name) for name in PACKAGES}
     return {
+        "commit": tracing.commit() or "unknown",
         "machine_cpu": tracing.processor(),
         "machine_cores": float(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -119,7 +147,12 @@ def write(
 def _tables(figures: Mapping[str, float | str], measured: Mapping[str, Sequence[float]]) -> list[Table]:
     known = [line for line in LINES if line.key in figures]
     rows = [
-        [line.said, _of_runs(figures[line.key], measured[line.key], line.digits), line.target, met(line, figures)]
+        [
+            line.said,
+            _of_runs(figures[line.key], measured[line.key], line.digits),
+            line.target,
+            met(line, measured[line.key]),
+        ]
         for line in known
     ]
     told = {line.key for line in known}
@@ -137,12 +170,15 @@ def _of_runs(value: float | str, values: Sequence[float], digits: int) -> str:
     return f"{_number(value, digits)} ({_number(min(values), digits)} to {_number(max(values), digits)})"
 
 
-def met(line: Line, figures: Mapping[str, float | str]) -> str:
-    """Whether a figure reaches its target: "yes", "no", or "" if there is none."""
+def met(line: Line, values: Sequence[float]) -> str:
+    """Whether the figures of all runs reach their target: "yes", "no", "in 1 of 3 runs", or "" if there is none."""
     if not line.target:
         return ""
     sign, _, limit = line.target.partition(" ")
-    return "yes" if COMPARED[sign](float(figures[line.key]), float(limit)) else "no"
+    times = sum(COMPARED[sign](value, float(limit)) for value in values)
+    if 0 < times < len(values):
+        return f"in {times} of {len(values)} runs"
+    return "yes" if times else "no"
 
 
 def _number(value: float | str, digits: int) -> str:
@@ -167,7 +203,10 @@ def _plot(title: str, lines: Sequence[Series]) -> str:
     axes.set_ylabel(lines[0].y_label)
     if lines[0].log:
         axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    if lines[0].log:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 1.1 * max(y for line in lines for _, y in line.points))
     axes.legend(frameon=False, fontsize=8)
     return svg(figure)
 

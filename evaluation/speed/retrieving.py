@@ -15,6 +15,7 @@ from streamchat.retrieval import retrieve
 from streamchat.types import Context
 
 NODES = (100, 1_000, 10_000)
+LARGE = (144, 3584)  # tokens of a frame and their width, of LongVA
 REPEATS = 40
 AFTER_ALL_SECONDS = 1e6
 
@@ -25,12 +26,19 @@ def measure(settings: Settings) -> Part:
     stores = {nodes: grown(nodes) for nodes in NODES}
     settings.say("retrieving: asking")
     random = np.random.default_rng(0)
-    works = {str(nodes): partial(ask, store, vector(random)) for nodes, store in stores.items()}
+    stores_of = {str(nodes): store for nodes, store in stores.items()}
+    stores_of["large_tokens"] = grown(NODES[0], tokens=LARGE)
+    works = {name: partial(_ask_anything, store, random) for name, store in stores_of.items()}
     times = interleaved(works, REPEATS)
     figures = {f"retrieval_ms_{nodes}": 1000 * median(times[str(nodes)]) for nodes in NODES}
     figures["retrieval_ms_10000_p95"] = 1000 * p95(times["10000"])
+    figures["retrieval_ms_large_tokens"] = 1000 * median(times["large_tokens"])
     points = [(float(nodes), figures[f"retrieval_ms_{nodes}"]) for nodes in NODES]
     return Part(figures, [Series("Retrieval", "beyond the embedding", "nodes", "milliseconds", points, log=True)])
+
+
+def _ask_anything(store: MemoryStore, random: np.random.Generator) -> None:
+    ask(store, vector(random))
 
 
 def ask(store: MemoryStore, embedding: np.ndarray) -> Context:

@@ -6,7 +6,7 @@ retrieval are the real ones, the model is the fake one. The budget is small enou
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -72,7 +72,6 @@ class Hour:
     hour: float
     parts: dict[str, int] = field(default_factory=dict)  # bytes
     process_bytes: int = 0
-    threads: int = 0
     question_seconds: float = 0.0
 
     @property
@@ -81,12 +80,28 @@ class Hour:
         return sum(self.parts.values())
 
 
+class TimedEmbedder:
+    """Another embedder, and how long it took."""
+
+    def __init__(self, embedder: TextEmbedder) -> None:
+        self._embedder = embedder
+        self.seconds = 0.0
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts."""
+        started = time.perf_counter()
+        vectors = self._embedder.embed(texts)
+        self.seconds += time.perf_counter() - started
+        return vectors
+
+
 class Soak:
     """One stream, taken in as fast as it can be."""
 
     def __init__(self, embedder: TextEmbedder, budget_bytes: int = BUDGET_BYTES) -> None:
         self._model = MadeUpModel()
-        self.chat = StreamChat(self._model, Options(memory_bytes=budget_bytes), embedder)
+        self.embedder = TimedEmbedder(embedder)
+        self.chat = StreamChat(self._model, Options(memory_bytes=budget_bytes), self.embedder)
         random = np.random.default_rng(1)
         self._pictures = [random.integers(0, 255, (*SHOWN, 3), np.uint8) for _ in range(PICTURES)]
         self.seconds = 0
@@ -126,7 +141,6 @@ class Soak:
             hour=self.seconds / HOUR_SECONDS,
             parts=parts,
             process_bytes=psutil.Process().memory_info().rss,
-            threads=threading.active_count(),
             question_seconds=median(times),
         )
 
@@ -141,30 +155,33 @@ def measure(settings: Settings) -> Part:
         settings.say(f"soaking: hour {hour}")
         old.play(HOUR_SECONDS)
         hours.append(old.standing())
-    return Part({**_figures(hours), **compared(old, young)}, _series(hours))
+    return Part({**_figures(hours), **compared(old, young, settings.soak_hours)}, _series(hours))
 
 
 def _figures(hours: Sequence[Hour]) -> dict[str, float]:
-    before, last = hours[-2:] if len(hours) > 1 else (hours[0], hours[0])
+    last = hours[-1]
     figures = {f"soak_bytes_{name}": float(nbytes) for name, nbytes in last.parts.items()}
-    return figures | {
-        "soak_hours": last.hour,
-        "soak_bytes": float(last.nbytes),
-        "soak_last_hour_growth": last.nbytes / before.nbytes - 1,
-        "soak_process_last_hour_growth": last.process_bytes / before.process_bytes - 1,
-        "soak_threads_more": float(last.threads - hours[0].threads),
-    }
+    figures |= {"soak_hours": last.hour, "soak_bytes": float(last.nbytes)}
+    if len(hours) > 1:
+        figures["soak_last_hour_growth"] = last.nbytes / hours[-2].nbytes - 1
+        figures["soak_process_last_hour_growth"] = last.process_bytes / hours[-2].process_bytes - 1
+    return figures
 
 
-def compared(old: Soak, young: Soak) -> dict[str, float]:
+def compared(old: Soak, young: Soak, hours: int) -> dict[str, float]:
     """What a question costs after all of the stream, in shares of what it costs after its first minutes."""
+    beyond: dict[str, list[float]] = {"old": [], "young": []}
+
+    def ask(soak: Soak, name: str) -> None:
+        before = soak.embedder.seconds
+        beyond[name].append(seconds_of(lambda: soak.ask(next(asked[name]))) - (soak.embedder.seconds - before))
+
     asked = {"old": iter(range(COMPARISONS)), "young": iter(range(COMPARISONS))}
-    times = interleaved(
-        {"old": lambda: old.ask(next(asked["old"])), "young": lambda: young.ask(next(asked["young"]))}, COMPARISONS
-    )
+    times = interleaved({"old": lambda: ask(old, "old"), "young": lambda: ask(young, "young")}, COMPARISONS)
     roots = old.roots()
     return {
-        "question_24h_over_10min": ratio(times, "old", "young"),
+        f"question_{hours}h_over_10min": ratio(times, "old", "young"),
+        f"question_beyond_embedding_{hours}h_over_10min": ratio(beyond, "old", "young"),
         "soak_question_ms": 1000 * median(times["old"]),
         "soak_timeline_gaps": float(sum(one.span.end != other.span.start for one, other in pairwise(roots))),
         "soak_roots": float(len(roots)),

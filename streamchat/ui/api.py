@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.events import api
 
-from streamchat.answering import AnswerStream, check_question
+from streamchat.answering import AnswerStream
 from streamchat.errors import InputError, StreamChatError
+from streamchat.questions import check_question
 from streamchat.types import Evidence
 from streamchat.ui.sessions import Visit, Visitors
 from streamchat.ui.view import memory_json

@@ -10,8 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from streamchat.answering import AnswerStream, check_question
+from streamchat.answering import AnswerStream
 from streamchat.errors import InputError, StreamChatError
+from streamchat.questions import check_question
 from streamchat.standing import MOST_STANDING
 from streamchat.types import Answer
 from streamchat.ui import components
