@@ -345,7 +345,7 @@ class LiveSession:
                 self._tell()
                 continue
             rest = PAUSED_SECONDS
-            while not self._stopping and any((self._engine.look_ahead(), self._engine.describe_next())):  # in turn
+            while not self._stopping and (self._engine.look_ahead() or self._engine.describe_next()):
                 self._tell()
             if self._stopping or last:
                 break

@@ -183,7 +183,11 @@ def test_a_question_embeds_one_text_however_old_the_stream_is() -> None:
 # The command
 
 
-def test_the_json_is_one_flat_object_and_alone_on_stdout(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_json_is_one_flat_object_and_alone_on_stdout(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, less in (("REPEATS", 1), ("CHUNKS", 2), ("SIZES", (10,))):
+        monkeypatch.setattr(clustering, name, less)
     assert main(["speed", "--json", "--only", "clustering", "--runs", "2", "--out", str(tmp_path)]) == 0
     said = json.loads(capfd.readouterr().out)
     assert said["kmeans_inertia_ratio"] <= 1.03
