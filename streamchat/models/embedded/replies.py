@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from streamchat.models.embedded.choosing import PAST, Case, Reply, chosen, distinct
+from streamchat.models.embedded.choosing import PAST, PRESENT, Case, Reply, chosen, distinct
 from streamchat.models.embedded.lexicon import CLOTHES, Time
 from streamchat.models.embedded.questions import LABEL_WORDS, Target
 from streamchat.models.embedded.telling import PART_WORDS, said
@@ -17,6 +17,7 @@ from streamchat.types import Observation, Span
 
 LIMIT = "in built-in mode"
 ANYONE = frozenset(split("someone somebody anyone anybody"))
+PEOPLE = ANYONE | frozenset(split("people persons human humans"))
 GENDERED = frozenset(split("man woman men women boy girl boys girls lady ladies guy guys he she him her his"))
 
 
@@ -261,24 +262,55 @@ def which(case: Case) -> Reply:
 def is_there(case: Case) -> Reply:
     """Whether something was noticed; what cannot be seen is named as such."""
     question = case.question
-    fitting: list[list[Observation]] = []
+    fitting: list[tuple[Target, list[Observation]]] = []
     missing: list[str] = []
     for target in question.targets:
-        some = case.notes.of("text") if target.part == "letters" else case.things_of(target)
-        if chosen_now := chosen(case, some):
-            fitting.append(chosen_now)
+        if chosen_now := chosen(case, _noted_of(case, target)):
+            fitting.append((target, chosen_now))
         else:
             missing.append(target.word)
     if not fitting:
         if question.main is None:
             return not_noticed(case, missing[0]) if missing else cannot_see(case, "that")
-        return not_noticed(case, " ".join([*question.main_colours, question.main.word]))
+        return _gone(case, question.main) or not_noticed(case, " ".join([*question.main_colours, question.main.word]))
     if question.colours and not question.main_colours:
-        return _has_colour(fitting[0], question.colours[0])
-    found = [max(some, key=lambda one: one.score) for some in fitting]
+        return _has_colour(fitting[0][1], question.colours[0])
+    if _asks_of_now(case) and (gone := _gone(case, fitting[0][0])) is not None:
+        return gone
+    found = [max(some, key=lambda one: one.score) for _, some in fitting]
     if missing:
         return Reply(f"I noticed {_row(found)}, but I can't see “{' '.join(missing)}” {LIMIT}.", tuple(found))
-    return Reply(f"Yes: {_row(found)}.", tuple(found))
+    sure = all(_is_called(one, target) for one, (target, _) in zip(found, fitting, strict=True))
+    return Reply(f"{'Yes:' if sure else 'I noticed'} {_row(found)}.", tuple(found))
+
+
+def _noted_of(case: Case, target: Target) -> list[Observation]:
+    return case.notes.of("text") if target.part == "letters" else case.things_of(target)
+
+
+def _asks_of_now(case: Case) -> bool:
+    text = case.question.text
+    bare = case.question.time is Time.ANY and PRESENT.search(text) is not None and PAST.search(text) is None
+    return bare or case.question.time is Time.NOW
+
+
+def _gone(case: Case, target: Target) -> Reply | None:
+    """That a thing which the question asks for now was there before; None if it is there, or was not noticed at all."""
+    wanted = set(case.question.main_colours)
+    seen = [one for one in _noted_of(case, target) if not wanted or wanted & set(one.colours)]
+    if not seen or not _asks_of_now(case) or case.notes.now(seen):
+        return None
+    last = max(seen, key=lambda one: one.span.end)
+    return Reply(f"I don't see it now; I last noticed {said(last)} at {at(last)}.", (last,))
+
+
+def _is_called(one: Observation, target: Target) -> bool:
+    """Whether a thing is surely what the question calls it: "driver" stands for any person, who may be none."""
+    if said(one).startswith("possibly"):
+        return False
+    names = [name for name in (one.label, one.detail) if name]
+    called = {*names, *(plural(name) for name in names)}
+    return target.word in called or one.kind == "text" or (one.kind == "person" and target.word in PEOPLE)
 
 
 def _has_colour(things: Sequence[Observation], wanted: str) -> Reply:

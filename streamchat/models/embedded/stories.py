@@ -275,10 +275,15 @@ def unseen(case: Case) -> Reply:
 
 def summary(case: Case) -> Reply:
     """What was noticed, in time order."""
-    found = distinct([*case.notes.things(), *case.notes.of("text")], MAX_TOLD)
+    time = case.question.time
+    if time is Time.NOW:
+        return shown_now(case)
+    noted = sorted([*case.notes.things(), *case.notes.of("text")], key=lambda one: one.span)
+    one_moment = time in (Time.FIRST, Time.MOMENT)
+    found = distinct(chosen(case, noted) if one_moment else noted, MAX_TOLD)
     if not found:
         return replace(shown_now(case), found_nothing=True)
     told = [f"{at(one)} {said(one)}" for one in found]
-    views = case.notes.of("view")
+    views = [] if one_moment else case.notes.of("view")
     extra = f" The view changed at {listed([at(one) for one in views[:6]])}." if views else ""
-    return Reply(f"In order: {'; '.join(told)}.{extra}", tuple(found), of_all=True)
+    return Reply(f"In order: {'; '.join(told)}.{extra}", tuple(found), of_all=not one_moment)
