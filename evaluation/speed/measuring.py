@@ -31,7 +31,7 @@ class Series:
     x_label: str
     y_label: str
     points: Sequence[tuple[float, float]]
-    log: bool = False  # both axes
+    log: bool = False  # sizes grow by factors
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ LINES = (
     Line("save_ms_10000", "save to a file, 10,000 nodes, ms", 0),
     Line("load_ms_10000", "load from a file, 10,000 nodes, ms", 0),
 )
+WIDE = 10  # times the least value, from which on a logarithmic axis tells more
 COMPARED = {">=": operator.ge, "<=": operator.le}
 
 
@@ -203,10 +204,11 @@ def _plot(title: str, lines: Sequence[Series]) -> str:
     axes.set_ylabel(lines[0].y_label)
     if lines[0].log:
         axes.set_xscale("log")
-    if lines[0].log:
+    values = [y for line in lines for _, y in line.points]
+    if lines[0].log and max(values) > WIDE * min(values):
         axes.set_yscale("log")
     else:
-        axes.set_ylim(0, 1.1 * max(y for line in lines for _, y in line.points))
+        axes.set_ylim(0, 1.1 * max(values))
     axes.legend(frameon=False, fontsize=8)
     return svg(figure)
 
