@@ -94,6 +94,14 @@ class Caption:
     embedding: np.ndarray | None = None  # float32 [E], unit norm; None: the engine embeds the text
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A small JPEG of one real frame of the stream."""
+
+    jpeg: bytes
+    pts_seconds: float  # when the frame was shown
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MemoryNode:
     """A node of the long-term tree (paper section 3.3); a leaf stands for one chunk of the stream.
@@ -108,7 +116,7 @@ class MemoryNode:
     weights: tuple[int, ...]  # frames behind each centroid, [K]
     mass: int  # frames that the node stands for
     caption: Caption | None = None  # none yet; with its embedding once there
-    keyframe: bytes | None = None  # one small JPEG
+    pictures: tuple[Picture, ...] = ()  # of the frame nearest to each centroid, [K]; or none at all
     children: tuple[MemoryNode, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -117,15 +125,22 @@ class MemoryNode:
             raise ValueError(f"a node stands for at least one frame, got mass {self.mass}")
         if self.tokens is not None and len(self.tokens) != len(self.weights):
             raise ValueError(f"{len(self.tokens)} centroids with {len(self.weights)} weights")
+        if self.pictures and len(self.pictures) != len(self.weights):
+            raise ValueError(f"{len(self.pictures)} pictures of {len(self.weights)} centroids")
+
+    @property
+    def keyframe(self) -> bytes | None:
+        """The picture of the centroid that most frames are behind, as a JPEG; None if the node has no picture."""
+        return self.pictures[self.weights.index(max(self.weights))].jpeg if self.pictures else None
 
     @property
     def nbytes(self) -> int:
         """Bytes held by this node alone, without its children."""
         total = 0 if self.tokens is None else self.tokens.numel() * self.tokens.element_size()
-        total += len(self.keyframe or b"")
-        if self.caption is not None:
-            total += len(self.caption.text.encode())
-            total += 0 if self.caption.embedding is None else self.caption.embedding.nbytes
+        total += sum(len(picture.jpeg) for picture in self.pictures)
+        if self.caption is not None:  # text and vector stand in the index once more
+            total += 2 * len(self.caption.text.encode())
+            total += 0 if self.caption.embedding is None else 2 * self.caption.embedding.nbytes
             total += OBSERVATION_BYTES * len(self.caption.observations)
         return total
 
@@ -145,13 +160,17 @@ class DialogueTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Visual:
-    """Visual tokens that a question is answered from, with the moment that they show."""
+    """One picture that a question is answered from, with the moment that it shows.
 
-    tokens: torch.Tensor  # [K, P, D] on the CPU
+    For a model that reads tokens it is a map of visual tokens, of a frame or of a centroid; for one that reads
+    pictures, the frame itself or the JPEG of the frame nearest to the centroid.
+    """
+
     span: Span
-    keyframe: bytes | None = None  # JPEG, for engines that take pictures
-    frame: Frame | None = None  # or what the keyframe would be made of: few engines want it
-    relevance: float = 1.0  # the least related is dropped first when the context is full
+    tokens: torch.Tensor | None = None  # [K, P, D] on the CPU; None: of a frame that was not encoded yet
+    keyframe: bytes | None = None  # JPEG
+    frame: Frame | None = None  # what the keyframe would be made of: few engines want it
+    rank: int = 0  # its place in the order of worth among the visuals of its part, 0 the best
 
     def picture(self) -> bytes | None:
         """The keyframe, made now if there is none yet."""
@@ -159,15 +178,16 @@ class Visual:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Clue:
-    """The caption of a node of the tree: one that the walk visited, or another root, for the whole timeline's sake."""
+class RetrievedCaption:
+    """The caption of a node of the tree that was found for a question, or that stands for a part of the timeline."""
 
     span: Span
     caption: Caption
-    level: int
+    level: int  # 0 is a leaf
     relevance: float  # cosine of the question with the caption
     keyframe: bytes | None = None
-    visited: bool = True  # by the walk down the tree, paper algorithm 1
+    found: bool = True  # for this question; else it is there for the whole timeline's sake
+    rank: int = 0  # its place in the order of worth, 0 the best
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -181,16 +201,38 @@ class Context:
     open_clip: Clip | None = None  # what was kept since the last leaf was made, not captioned yet
     waiting: tuple[Clip, ...] = ()  # of the newest leaves that are to be captioned
     untold: int = 0  # older leaves that no caption speaks of yet: nothing of them is here
-    recent: tuple[Visual, ...] = ()  # short-term memory, the open chunk and `newest`
-    recalled: tuple[Visual, ...] = ()  # from the tree
-    clues: tuple[Clue, ...] = ()
-    visited: tuple[int, ...] = ()  # ids of the tree's nodes that the question came by
+    present: tuple[Visual, ...] = ()  # the last seconds, one frame a second, and at the end what is on the screen
+    captions: tuple[RetrievedCaption, ...] = ()
+    recalled: tuple[Visual, ...] = ()  # pictures from the tree
+    recent: tuple[Visual, ...] = ()  # the open chunk, and the draw from short-term memory
+    visited: tuple[int, ...] = ()  # ids of the tree's nodes that were found for the question
     turns: tuple[DialogueTurn, ...] = ()  # related turns of the dialogue
     last_turn: DialogueTurn | None = None  # the one just before, for "and after that?"
+    may_ask_for_memory: bool = False  # only the present is here, and the model may say that it is not enough
     patience_seconds: float | None = None  # for looking at what was not looked at yet; None: as long as it takes
     max_new_tokens: int = 256  # length of the answer at most
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0  # of sampling, this question's own
+
+
+class GivenCaption(NamedTuple):
+    """A caption that stood in a prompt."""
+
+    span: Span  # that it speaks of
+    level: int  # 0: of a leaf, a moment of some seconds; higher: a summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a question was answered from, and how much of what was found did not fit; times in order."""
+
+    captions: tuple[GivenCaption, ...]
+    pictures: tuple[Span, ...]  # the moments of the pictures, one for each that was sent
+    turns: int  # of the dialogue
+    captions_left_out: int = 0
+    pictures_left_out: int = 0
+    turns_left_out: int = 0
+    prompt_tokens: int | None = None  # by the model's own count; None if it reads no prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +260,7 @@ class Answer:
     text: str
     asked_at_seconds: float
     evidence: tuple[Evidence, ...]
+    given: Given
     timing: Timing
     dropped_frames: int  # frames of a live stream lost so far because taking in was behind
 
