@@ -22,12 +22,10 @@ from streamchat.config import Options
 from streamchat.embedding import TextEmbedder
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError
-from streamchat.images import jpeg
 from streamchat.memory.dialogue import DialogueMemory
+from streamchat.memory.short_term import OnePerSecond
 from streamchat.models.base import Model
 from streamchat.types import Clip, Context, DialogueTurn, Frame, Span, Visual
-
-RECENT_FPS = 1.0  # frames a second of the stream that `recent` takes, as is usual
 
 
 class Baseline(ABC):
@@ -72,12 +70,16 @@ class Baseline(ABC):
         frames = [*frames[-self.options.max_pictures + 1 :], newest]
         tokens = self._encoded(frames)
         visuals = [
-            Visual(tokens=token[None], span=Span(frame.pts_seconds, frame.pts_seconds), keyframe=jpeg(frame.data))
-            for frame, token in zip(frames, tokens, strict=True)
+            Visual(span=Span(frame.pts_seconds, frame.pts_seconds), tokens=token[None], frame=frame, rank=rank)
+            for frame, token, rank in zip(frames, tokens, self.ranks(len(frames)), strict=True)
         ]
         span = Span(frames[0].pts_seconds, newest.pts_seconds)
         asked = self._asked(question, embedding, at_seconds, newest)
-        return replace(asked, open_clip=Clip(tokens, tuple(frames), span), recent=tuple(visuals))
+        return replace(asked, open_clip=Clip(tokens, tuple(frames), span), present=tuple(visuals))
+
+    def ranks(self, count: int) -> list[int]:
+        """Of so many frames in time order, the last of which is on the screen, which stay longest in a small prompt."""
+        return list(range(count - 1, -1, -1))
 
     def _asked(self, question: str, embedding: np.ndarray, at_seconds: float, newest: Frame) -> Context:
         """The context without anything seen, the same for every baseline."""
@@ -87,7 +89,9 @@ class Baseline(ABC):
             question_embedding=embedding,
             asked_at_seconds=at_seconds,
             newest=newest,
-            turns=self._dialogue.related(embedding, options.related_turns, count=count, until_seconds=at_seconds),
+            turns=self._dialogue.related(
+                question, embedding, options.related_turns, count=count, until_seconds=at_seconds
+            ),
             last_turn=self._dialogue.last(count=count, until_seconds=at_seconds),
             max_new_tokens=options.max_new_tokens,
             temperature=options.temperature,
@@ -133,23 +137,21 @@ class Recent(Baseline):
 
     def __init__(self, model: Model, options: Options, embedder: TextEmbedder) -> None:
         super().__init__(model, options, embedder)
-        self._frames: list[Frame] = []
+        self._newest_seconds = OnePerSecond(options.max_pictures)
         self._beginning = Spread(options.max_pictures)
-        self._next_seconds = 0.0
 
     def hold(self, frame: Frame) -> bool:
-        """Keep the newest of each second, as many as are shown at most, and until there are so many the beginning."""
-        most = self.options.max_pictures
-        begins = len(self._frames) < most and self._beginning.add(frame)
-        if frame.pts_seconds < self._next_seconds:
-            return begins
-        self._next_seconds = frame.pts_seconds + 1 / RECENT_FPS
-        self._frames = [*self._frames, frame][-most:]
-        return True
+        """Keep one frame of each second, as many as are shown at most, and until there are so many the beginning."""
+        begins = not self._full and self._beginning.add(frame)
+        return self._newest_seconds.add(frame) or begins
 
     def chosen(self, most: int) -> Sequence[Frame]:
         """The newest."""
-        return self._frames[-most:] if len(self._frames) >= most else self._beginning.chosen(most)
+        return self._newest_seconds.frames[-most:] if self._full else self._beginning.chosen(most)
+
+    @property
+    def _full(self) -> bool:
+        return len(self._newest_seconds.frames) >= self.options.max_pictures
 
 
 class Uniform(Baseline):
@@ -166,6 +168,17 @@ class Uniform(Baseline):
     def chosen(self, most: int) -> Sequence[Frame]:
         """Evenly spread ones."""
         return self._spread.chosen(most)
+
+    def ranks(self, count: int) -> list[int]:
+        """What is on the screen first, then halves of halves, so that what stays is evenly spread as well."""
+        order = sorted(range(count - 1), key=lambda place: _bits_reversed(place, count))
+        ranks = dict(zip([count - 1, *order], range(count), strict=True))
+        return [ranks[place] for place in range(count)]
+
+
+def _bits_reversed(number: int, below: int) -> int:
+    """A number below another with its binary digits in reverse order: neighbours come far apart."""
+    return int(f"{number:0{below.bit_length()}b}"[::-1], 2)
 
 
 class Blind(Baseline):
@@ -209,7 +222,7 @@ class SeenOnce:
         self.tokens_per_frame, self.dim = model.tokens_per_frame, model.dim
         self.caption, self.summarize = model.caption, model.summarize
         self.answer, self.notice, self.look_ahead = model.answer, model.notice, model.look_ahead
-        self.answers_from_tokens = model.answers_from_tokens
+        self.answers_from_tokens, self.prompt = model.answers_from_tokens, model.prompt
         self._seen: dict[int, tuple[weakref.ref[np.ndarray], torch.Tensor]] = {}
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -74,6 +75,18 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--selector", default=Options().selector, help=f"{selectors} (default: {Options().selector})"
     )
+    arguments.add_argument(
+        "--retrieval", default=Options().retrieval, help="search (default), or tree: the paper's walk down the memory"
+    )
+    arguments.add_argument(
+        "--context",
+        default=Options().context,
+        help="full (default), or two-step: the last seconds first, the memory only if the model says it needs it",
+    )
+    arguments.add_argument(
+        "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
+    )
+    arguments.add_argument("--show-prompt", action="store_true", help="print what the model is given for each question")
     arguments.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     arguments.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return arguments
@@ -131,7 +144,14 @@ def _run(arguments: argparse.Namespace) -> int:
     asks = sorted(((stream_time(time), question) for time, question in arguments.ask), key=lambda ask: ask[0])
     for _, question in asks:
         check_question(question)
-    options = Options.preset(arguments.preset, selector=arguments.selector, seed=arguments.seed)
+    options = Options.preset(
+        arguments.preset,
+        selector=arguments.selector,
+        retrieval=arguments.retrieval,
+        context=arguments.context,
+        max_pictures=arguments.max_pictures,
+        seed=arguments.seed,
+    )
     # What libraries print while they load must not get between the lines of the JSON.
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
         report = _play(arguments, options, asks)
@@ -168,7 +188,7 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
         for frame in video:
             while waiting and waiting[0][0] < frame.pts_seconds:
                 before = time.perf_counter()
-                answers.append(_ask(chat, *waiting.pop(0), arguments.json, bar))
+                answers.append(_ask(chat, *waiting.pop(0), arguments, bar))
                 answering += time.perf_counter() - before
             chat.push(frame)
             bar.update(frame.pts_seconds - bar.n)
@@ -180,7 +200,7 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
                 f"warning: the film ends at {end:.1f} s; the question for {at_seconds:g} s is asked there",
                 file=sys.stderr,
             )
-        answers.append(_ask(chat, min(at_seconds, end), question, arguments.json, None))
+        answers.append(_ask(chat, min(at_seconds, end), question, arguments, None))
     counts = chat.counts()
     return {
         "video": str(arguments.video),
@@ -196,23 +216,27 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
 _BAR = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
 
 
-def _ask(chat: Any, at_seconds: float, question: str, quiet: bool, bar: tqdm[Any] | None) -> dict[str, Any]:
-    """Ask one question, show it unless quiet, and return its part of the report."""
+def _ask(
+    chat: Any, at_seconds: float, question: str, arguments: argparse.Namespace, bar: tqdm[Any] | None
+) -> dict[str, Any]:
+    """Ask one question, show it unless JSON is wanted, and return its part of the report."""
     if bar is not None and not bar.disable:
         bar.clear()
     stream = chat.stream_answer(question, at_seconds)
-    if not quiet:
+    if not arguments.json:
         print(f"[{prompts.clock(at_seconds)}] {question}", flush=True)
     indent = "  "
     for piece in stream:
-        if not quiet:
+        if not arguments.json:
             print(indent + piece, end="", flush=True)
             indent = ""
     answer = stream.answer
-    if not quiet:
+    if not arguments.json:
         print()
         for moment in answer.evidence:
             print(f"    {prompts.moment(moment.span)}  {moment.caption}")
+    if arguments.show_prompt:
+        print(textwrap.indent(stream.shown_prompt, "    | ", lambda _: True), file=sys.stderr)
     return {
         "question": question,
         "asked_at_seconds": answer.asked_at_seconds,
@@ -221,6 +245,7 @@ def _ask(chat: Any, at_seconds: float, question: str, quiet: bool, bar: tqdm[Any
             {"start": moment.span.start, "end": moment.span.end, "caption": moment.caption}
             for moment in answer.evidence
         ],
+        "given": answer.given.as_json(),
         "timing": {name: round(value, 4) for name, value in asdict(answer.timing).items()},
     }
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Protocol
 
-from streamchat.models.base import Model
-from streamchat.types import Answer, Context, Evidence, Timing
+from streamchat import prompts
+from streamchat.config import Options
+from streamchat.errors import PromptTooLargeError
+from streamchat.models.base import Model, prompt_text
+from streamchat.retrieval.context import compose, everything, in_words, short_of_memory
+from streamchat.types import Answer, Context, Evidence, Given, Timing
+
+MOST_TRIES = 5  # of a prompt that the model's server finds too large
 
 
 class Session(Protocol):
     """What an answer belongs to."""
 
     model: Model
+    options: Options
 
     def record(self, question: str, answer: str, at_seconds: float) -> None:
         """Put a round into the dialogue memory."""
@@ -23,20 +31,21 @@ class Session(Protocol):
 class AnswerStream:
     """An answer on its way: iterate for the pieces of its text; afterwards `answer` is the whole.
 
-    The round enters the dialogue memory when the text is complete, or with what was said until then when `close` stops
-    it.
+    What was found for the question is cut to the model's prompt first. The round enters the dialogue memory when the
+    text is complete, or with what was said until then when `close` stops it.
     """
 
     def __init__(
         self,
         chat: Session,
-        context: Context,
+        found: Context,
         started: float,
         dropped_frames: int,
         on_first_piece: Callable[[], None] | None = None,
     ) -> None:
         self._chat = chat
-        self._context = context
+        self._found = found
+        self._context, self._given = self._composed(found, first=True)
         self._started = started
         self._retrieval_seconds = time.perf_counter() - started
         self._first_token_seconds: float | None = None
@@ -60,14 +69,22 @@ class AnswerStream:
         return self._context
 
     @property
+    def given(self) -> Given:
+        """What of it the model is given; it may change until the first piece is there."""
+        return self._given
+
+    @property
+    def shown_prompt(self) -> str:
+        """What the model is given, for people to read, and what was left out."""
+        written = prompt_text(self._context)
+        if self._chat.model.prompt is None:
+            written = f"{self._chat.model.name} reads no prompt; this is what was found for it.\n\n{written}"
+        return f"{written}\n\n({in_words(self._given)})"
+
+    @property
     def asked_at_seconds(self) -> float:
         """The moment of the stream at which the question was asked."""
         return self._context.asked_at_seconds
-
-    @property
-    def pictures(self) -> int:
-        """How many token maps, of frames or averages of them, the question is answered from."""
-        return sum(len(visual.tokens) for visual in (*self._context.recent, *self._context.recalled))
 
     def __iter__(self) -> Iterator[str]:
         return self._pieces
@@ -77,18 +94,59 @@ class AnswerStream:
         self._pieces.close()
         self._finish()
 
+    def _composed(self, found: Context, *, first: bool) -> tuple[Context, Given]:
+        """What the model is given of a context: in the first of two steps the present alone."""
+        prompt = self._chat.model.prompt
+        if prompt is None:
+            return found, everything(found)
+        if first and self._chat.options.context == "two-step":
+            found = short_of_memory(found)
+        return compose(found, prompt, self._chat.options)
+
     def _run(self) -> Generator[str, None, None]:
-        for piece in self._chat.model.answer(self._context):
-            if isinstance(piece, Evidence):
-                self._evidence.append(piece)
-                continue
-            if self._first_token_seconds is None:
-                self._first_token_seconds = time.perf_counter() - self._started
-                if self._on_first_piece is not None:
-                    self._on_first_piece()
-            self._texts.append(piece)
-            yield piece
+        with closing(self._whole()) as pieces:
+            for piece in pieces:
+                if isinstance(piece, Evidence):
+                    self._evidence.append(piece)
+                    continue
+                if self._first_token_seconds is None:
+                    self._first_token_seconds = time.perf_counter() - self._started
+                    if self._on_first_piece is not None:
+                        self._on_first_piece()
+                self._texts.append(piece)
+                yield piece
         self._finish()
+
+    def _whole(self) -> Generator[str | Evidence, None, None]:
+        """The pieces of the answer, of its second step if the model said in the first that it needs the memory."""
+        if not self._context.may_ask_for_memory:
+            yield from self._said(first=False)
+            return
+        held: list[str | Evidence] = []
+        text = ""
+        with closing(self._said(first=True)) as pieces:
+            for piece in pieces:
+                held.append(piece)
+                text = "".join(one for one in held if isinstance(one, str)).strip()
+                if not prompts.MEMORY.startswith(text):
+                    break
+            if not text.startswith(prompts.MEMORY):
+                yield from held
+                yield from pieces
+                return
+        self._context, self._given = self._composed(self._found, first=False)
+        yield from self._said(first=False)
+
+    def _said(self, *, first: bool) -> Generator[str | Evidence, None, None]:
+        """What the model says; a prompt that its server finds too large is made smaller, by what it was told."""
+        for attempt in range(1, MOST_TRIES + 1):
+            try:
+                yield from self._chat.model.answer(self._context)
+                return
+            except PromptTooLargeError:
+                if attempt == MOST_TRIES:
+                    raise
+                self._context, self._given = self._composed(self._found, first=first)
 
     def _finish(self) -> None:
         if self._answer is not None:
@@ -100,6 +158,7 @@ class AnswerStream:
             text=text,
             asked_at_seconds=self._context.asked_at_seconds,
             evidence=tuple(self._evidence),
+            given=self._given,
             timing=Timing(retrieval_seconds=self._retrieval_seconds, first_token_seconds=first, total_seconds=total),
             dropped_frames=self._dropped_frames,
         )

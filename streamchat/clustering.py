@@ -10,6 +10,7 @@ import torch
 MAX_ITERATIONS = 20
 RESTARTS = 16  # of which the best is taken; all run at once, over one Gram matrix
 MOST_MERGED = 256  # points from which one start more is made by merging, at a cost that grows with their cube
+TOLERANCE = 1e-6  # of the largest of what is compared: float32 sums differ by less than that between processors
 BLOCK_NUMBERS = 2**19  # of all points together that are worked on at once, so that they stay in the processor's cache
 
 
@@ -40,13 +41,29 @@ def kmeans(points: torch.Tensor, k: int, *, weights: torch.Tensor | None = None,
     if n <= MOST_MERGED:
         starts = np.concatenate([starts, _merged(gram, mass, min(k, n))[None]])
     labels, inertia = _lloyd(gram, mass, starts)
-    best = int(inertia.argmin())
+    best = int(_first_least(inertia, inertia.max()))
     order, numbered = _in_order_of_appearance(labels[best])
     member = (numbered[:, None] == np.arange(order)) * mass[:, None]
     totals = member.sum(0)
     centroids = _means(flat, torch.from_numpy((member / totals).T).float())
     found = centroids.reshape(-1, *points.shape[1:])
     return Clusters(found, torch.from_numpy(numbered), torch.from_numpy(totals), float(inertia[best]))
+
+
+def medoids(points: torch.Tensor, found: Clusters) -> list[int]:
+    """For each cluster, in its order, which of the points [n, ...] that make it up is nearest to its centroid."""
+    distances = (points.float() - found.centroids[found.labels].float()).flatten(1).square().sum(1)
+    nearest = []
+    for cluster in range(len(found.centroids)):
+        members = (found.labels == cluster).nonzero()[:, 0]
+        own = distances[members].numpy()
+        nearest.append(int(members[_first_least(own, own.max())]))
+    return nearest
+
+
+def _first_least(values: np.ndarray, scale: float, axis: int | None = None) -> np.ndarray:
+    """Where the least value is; of values that differ by rounding alone the first, on any processor."""
+    return (values <= values.min(axis, keepdims=True) + TOLERANCE * scale).argmax(axis)
 
 
 def _blocks(flat: torch.Tensor) -> list[slice]:
@@ -56,13 +73,16 @@ def _blocks(flat: torch.Tensor) -> list[slice]:
 
 
 def _gram(flat: torch.Tensor) -> np.ndarray:
-    """Dot products of the centred points: float64 [n, n]."""
+    """Dot products of the centred points: float64 [n, n]; all zero if the points differ by rounding alone."""
     gram = torch.zeros(len(flat), len(flat), dtype=torch.float64)
+    length = 0.0  # squared, of the longest point before it is centred
     for block in _blocks(flat):
         part = flat[:, block].float()
+        length += float(part.square().sum(1).max())
         part = part - part.mean(0)
         gram += part @ part.T
-    return gram.numpy()
+    same = float(gram.diagonal().max()) <= TOLERANCE**2 * length
+    return np.zeros(gram.shape) if same else gram.numpy()
 
 
 def _means(flat: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
@@ -79,13 +99,14 @@ def _spread(gram: np.ndarray, mass: np.ndarray, k: int, random: np.random.Genera
     Gives, for each restart, the label of every point: int64 [R, n].
     """
     diagonal = gram.diagonal()
-    between = (diagonal + diagonal[:, None] - 2 * gram).clip(min=0)  # squared distances [n, n]
+    between = diagonal + diagonal[:, None] - 2 * gram  # squared distances [n, n]
+    between[between <= TOLERANCE * diagonal.max()] = 0.0
     from_start = [between[_draw(np.tile(mass, (RESTARTS, 1)), random)]]
     nearest = from_start[0]
     while len(from_start) < k and nearest.any():
         from_start.append(between[_draw(nearest * mass, random)])
         nearest = np.minimum(nearest, from_start[-1])
-    return np.stack(from_start, 2).argmin(2)
+    return _first_least(np.stack(from_start, 2), diagonal.max(), 2)
 
 
 def _draw(chances: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -99,10 +120,11 @@ def _merged(gram: np.ndarray, mass: np.ndarray, k: int) -> np.ndarray:
     n = len(mass)
     diagonal, held = gram.diagonal(), mass.copy()
     added = (diagonal + diagonal[:, None] - 2 * gram) * (mass * mass[:, None]) / (mass + mass[:, None])
+    scale = added.max()
     np.fill_diagonal(added, np.inf)
     labels = np.arange(n)
     for _ in range(n - k):
-        one, other = divmod(int(added.argmin()), n)
+        one, other = divmod(int(_first_least(added, scale)), n)
         both = (held[one] + held) * added[one] + (held[other] + held) * added[other] - held * added[one, other]
         both /= held[one] + held[other] + held
         added[one], added[:, one] = both, both
@@ -117,7 +139,7 @@ def _lloyd(gram: np.ndarray, mass: np.ndarray, labels: np.ndarray) -> tuple[np.n
     numbers = np.arange(labels.max() + 1)
     for _ in range(MAX_ITERATIONS):
         distances = _to_means(gram, mass, labels, numbers)
-        moved = distances.argmin(2)
+        moved = _first_least(distances, gram.diagonal().max(), 2)
         if np.array_equal(moved, labels):
             break
         labels = moved

@@ -7,6 +7,8 @@ from typing import Any
 
 from streamchat.errors import InputError
 
+RETRIEVALS = ("search", "tree")
+CONTEXTS = ("full", "two-step")
 DIALOGUE_TURNS = 200  # rounds of a conversation kept in full
 
 
@@ -33,9 +35,18 @@ class Options:
     dialogue_turns: int = DIALOGUE_TURNS  # newest rounds kept in full; older ones are folded into summaries
 
     # Contextual summarization (section 3.4)
+    retrieval: str = (
+        "search"  # "search" over all captions, or "tree": the paper's walk down from the roots (algorithm 1)
+    )
     retrieval_paths: int = 3  # ways taken down the tree for a question; the paper takes one
     related_turns: int = 1  # dialogue turns recalled for a question
-    max_pictures: int = 32  # token maps that a question is answered from; the least related are dropped first
+    context: str = "full"  # "full", or "two-step": the present alone first, the memory if the model says it needs it
+    max_pictures: int = 32  # in a prompt, frames and centroids alike
+    present_frames: int = 4  # frames of the last seconds, one a second, that every prompt begins with if they fit
+    captions_share: float = 0.45  # of what the present leaves of a prompt: for retrieved captions
+    recalled_share: float = 0.35  # for pictures recalled from the tree
+    recent_share: float = 0.1  # for the open chunk and the draw from short-term memory
+    dialogue_share: float = 0.1  # for related rounds of the dialogue
 
     # Answering
     max_new_tokens: int = 256  # length of an answer at most
@@ -45,7 +56,7 @@ class Options:
     def __post_init__(self) -> None:
         at_least_one = (
             "max_kept_per_second max_side chunk_frames clusters short_term_frames short_term_samples memory_bytes "
-            "dialogue_turns retrieval_paths max_pictures max_new_tokens"
+            "dialogue_turns retrieval_paths max_pictures present_frames max_new_tokens"
         )
         for name in at_least_one.split():
             _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
@@ -54,6 +65,10 @@ class Options:
         for name in ("motion_threshold", "temperature", "related_turns", "seed"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
         _check("group_nodes", self.group_nodes, self.group_nodes >= 2, "2 or more")
+        for name in ("captions_share", "recalled_share", "recent_share", "dialogue_share"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        for name, allowed in (("retrieval", RETRIEVALS), ("context", CONTEXTS)):
+            _check(name, repr(getattr(self, name)), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Options:

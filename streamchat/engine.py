@@ -11,23 +11,23 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from streamchat import plugin
 from streamchat.answering import AnswerStream
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
 from streamchat.images import picture
+from streamchat.memory.short_term import OnePerSecond
 from streamchat.memory.store import MemoryState, MemoryStore, Snapshot, make_leaf
 from streamchat.models.base import Model
 from streamchat.questions import check_question
-from streamchat.retrieval import retrieve
+from streamchat.retrieval.gather import gather
 from streamchat.selectors.base import FrameSelector, Selection
 from streamchat.selectors.novelty import shows_nothing_new
 from streamchat.standing import StandingQuestions
 from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Frame, Span
 
+SECONDS_AHEAD = 4  # that a reader may be ahead of the moment that is asked about
 SMALLEST_BUDGET_LEAVES = 8  # the budget must hold this many leaves' tokens, or folding could not keep it
 
 
@@ -72,6 +72,7 @@ class StreamChat:
         self.memory = MemoryStore(self.options)
         self.standing = StandingQuestions()
         self._progress = Progress()
+        self._shown = OnePerSecond(self.options.present_frames + SECONDS_AHEAD)
         self._last_kept: Frame | None = None  # it may be on its way into the memory
         self._looked_at: Frame | None = None  # ahead of questions
         self._looked_back: frozenset[float] = frozenset()  # times of frames of the open chunk
@@ -98,6 +99,11 @@ class StreamChat:
             return newest
         return looked_at if self.memory.is_whole_at(looked_at.pts_seconds) else newest
 
+    def shown_before(self, seconds: float) -> list[Frame]:
+        """What was on the screen in the seconds before a moment, one frame a second; [] if it is gone."""
+        since = seconds - self.options.present_frames
+        return [frame for frame in self._shown.frames if since <= frame.pts_seconds < seconds]
+
     def push(self, frame: Frame) -> bool:
         """Take in the next frame, and caption what it completed; True if the frame was kept."""
         selection = self.select(frame)
@@ -115,6 +121,7 @@ class StreamChat:
                 f"frames must come in time order: got {frame.pts_seconds} s after {before.newest.pts_seconds} s"
             )
         selection = self._selector.select(frame)
+        self._shown.add(frame)
         if selection.kept:
             self._last_kept = frame
         self._progress = Progress(
@@ -198,6 +205,7 @@ class StreamChat:
         at_seconds: float | None = None,
         *,
         newest: Frame | None = None,
+        before: Sequence[Frame] = (),
         read_again: Sequence[Frame] = (),
         dropped_frames: int = 0,
         patience_seconds: float | None = None,
@@ -205,8 +213,9 @@ class StreamChat:
     ) -> AnswerStream:
         """As `ask`, but the text comes in pieces.
 
-        `newest` is what is on the screen at `at_seconds`, if the caller knows better than the memory; `read_again` are
-        frames of a stretch before, in time order, of which the memory has nothing left (see `MemoryStore.hole_before`).
+        `newest` is what is on the screen at `at_seconds`, and `before` what was there in the seconds before, one frame
+        a second, if the caller knows better than the memory; `read_again` are frames of a stretch before, in time
+        order, of which the memory has nothing left (see `MemoryStore.hole_before`).
         With `patience_seconds` the model may spend so long on looking at what it has not looked at; the answer is then
         quicker, and not the same every time. `on_first_piece` is called when the first piece comes. Raises InputError
         for an empty question, and if there is no frame yet.
@@ -229,23 +238,25 @@ class StreamChat:
             raise InputError("there is no frame yet: start the video before you ask")
         if newest is None:
             raise InputError(f"the memory holds no picture of {at_seconds:g} s or before: ask about a later moment")
+        before = before or self.shown_before(newest.pts_seconds)
         if patience_seconds is None or self.model.answers_from_tokens or read_again:
-            context = self._context(question, snapshot, newest)
+            context = self._context(question, snapshot, newest, before)
         else:
-            context = self._context(question, snapshot, self._stand_in(newest, snapshot))
+            context = self._context(question, snapshot, self._stand_in(newest, snapshot), before)
             context = replace(_with_all_frames(context, snapshot), patience_seconds=patience_seconds)
         return AnswerStream(self, context, started, dropped_frames, on_first_piece)
 
-    def _context(self, question: str, snapshot: Snapshot, newest: Frame) -> Context:
-        """What a question is answered from."""
-        return retrieve(
+    def _context(self, question: str, snapshot: Snapshot, newest: Frame, before: Sequence[Frame]) -> Context:
+        """What is found for a question."""
+        return gather(
             snapshot,
             question.strip(),
             self._embedder.embed([question])[0],
             newest,
-            encode=self._encoder(snapshot),
+            embed=self._embedder.embed,
             options=self.options,
             seed=self._seed_of(question, snapshot.until_seconds),
+            before=before,
         )
 
     def _stand_in(self, newest: Frame, snapshot: Snapshot) -> Frame:
@@ -254,13 +265,6 @@ class StreamChat:
         if kept is None or not shows_nothing_new(kept.data, newest.data):
             return newest
         return Frame(kept.data, newest.pts_seconds, newest.index)
-
-    def _encoder(self, snapshot: Snapshot) -> Callable[[Sequence[Frame]], torch.Tensor]:
-        """How what is on the screen gets its tokens, if it was not kept: anew only for a model that will use them."""
-        if self.model.answers_from_tokens or not snapshot.short_term:
-            return self.model.encode_frames
-        newest = snapshot.short_term[-1].tokens[None]
-        return lambda _: newest
 
     def record(self, question: str, answer: str, at_seconds: float) -> None:
         """Put a round into the dialogue memory, as if it had just been asked."""
@@ -314,8 +318,9 @@ class StreamChat:
         if snapshot.short_term:
             return snapshot.short_term[-1].frame
         for root in reversed(snapshot.roots):
-            if root.keyframe is not None:
-                return Frame(picture(root.keyframe), root.span.start, 0)
+            if root.pictures:
+                newest = max(root.pictures, key=lambda one: one.pts_seconds)
+                return Frame(picture(newest.jpeg), newest.pts_seconds, 0)
         return None
 
     def _seed_of(self, question: str, at_seconds: float) -> int:

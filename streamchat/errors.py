@@ -18,6 +18,10 @@ class InputError(StreamChatError, ValueError):
     """Bad input; the message says what was got, what is allowed and what to do. Exit code 2."""
 
 
+class PromptTooLargeError(StreamChatError):
+    """A model's server takes less than was sent; the model has noted how much, so that a smaller prompt can follow."""
+
+
 def exit_code(work: Callable[[], int], *, stopped: str) -> int:
     """The exit code of a command: what `work` returns, 1 after an error, 2 after bad input, 130 after Ctrl-C.
 

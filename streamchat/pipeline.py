@@ -135,6 +135,7 @@ class LiveSession:
 
     def _ask(self, question: str, at_seconds: float | None, on_first_piece: Callable[[], None]) -> AnswerStream:
         newest: Frame | None = None
+        before: list[Frame] = []
         read_again: list[Frame] = []
         if at_seconds is None:
             newest = self._engine.newest if self._formed else self._engine.newest_known
@@ -142,11 +143,13 @@ class LiveSession:
         if isinstance(self._source, VideoFile):
             at_seconds = at_seconds or 0.0
             newest = newest or self._on_the_screen(at_seconds) or self._source.frame_at(at_seconds)
+            before = self._shown_before(self._source, newest.pts_seconds)
             read_again = self._read_again(self._source, at_seconds)
         return self._engine.stream_answer(
             question,
             at_seconds,
             newest=newest,
+            before=before,
             read_again=read_again,
             dropped_frames=self._dropped,
             patience_seconds=PATIENCE_SECONDS,
@@ -182,6 +185,14 @@ class LiveSession:
         candidates = [*self._screen, *(() if newest is None else (newest,))]
         shown = [frame for frame in candidates if 0 <= at_seconds - frame.pts_seconds <= SAME_FRAME_SECONDS]
         return shown[-1] if shown else None
+
+    def _shown_before(self, film: VideoFile, seconds: float) -> list[Frame]:
+        """What was on the screen in the seconds before a moment, one frame a second, for a model that is shown it."""
+        count = self._engine.options.present_frames - 1
+        times = [seconds - back for back in range(count, 0, -1) if seconds >= back]
+        if self._engine.model.prompt is None or len(self._engine.shown_before(seconds)) >= len(times):
+            return []
+        return list({frame.pts_seconds: frame for frame in map(film.frame_at, times)}.values())
 
     def _read_again(self, film: VideoFile, at_seconds: float) -> list[Frame]:
         """Frames of the stretch before a past moment, when the memory has a hole there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamchat.types import Span
+from streamchat.types import DialogueTurn, RetrievedCaption, Span
 
 SYSTEM = (
     "You watch a video stream together with a person and talk with them about it. "
@@ -23,10 +23,16 @@ DIALOGUE = "Earlier in this conversation:"
 TURN = "[asked at {time}] Question: {question}\nAnswer: {answer}"
 ROUNDS = "({rounds} rounds up to this moment, in short)"
 ROUND = "[{time}] {question} – {answer}"
-CLUES = "What the video showed, as noted at the time:"
-CLUE = "[{span}] {text}"
+CAPTIONS = "What the video showed, as noted at the time:"
+CAPTION_LINE = "[{span}] {text}"
 PICTURES = "Pictures from the video, in time order:"
 QUESTION = "It is now {time} in the stream. Answer this question directly and briefly: {question}"
+MEMORY = "MEMORY"  # what a model says that needs more than the present
+QUESTION_OR_MEMORY = (
+    "It is now {time} in the stream, and these pictures show its last seconds. If they do not hold the answer to the "
+    "question that follows, reply with the one word MEMORY, and you are given what was noted of the stream before. "
+    "Otherwise answer it directly and briefly: {question}"
+)
 
 
 def clock(seconds: float) -> str:
@@ -47,3 +53,18 @@ def moment(span: Span) -> str:
 def numbered(texts: Sequence[str]) -> str:
     """Texts one below the other, numbered from 1."""
     return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1))
+
+
+def label(span: Span) -> str:
+    """What stands before a picture."""
+    return f"\n[{moment(span)}]"
+
+
+def caption_line(caption: RetrievedCaption) -> str:
+    """A retrieved caption with the time that it speaks of."""
+    return CAPTION_LINE.format(span=moment(caption.span), text=caption.caption.text)
+
+
+def turn_lines(turn: DialogueTurn) -> str:
+    """A round of the dialogue with the time at which it was asked."""
+    return TURN.format(time=clock(turn.asked_at_seconds), question=turn.question, answer=turn.answer)

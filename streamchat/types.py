@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -233,6 +233,11 @@ class Given:
     pictures_left_out: int = 0
     turns_left_out: int = 0
     prompt_tokens: int | None = None  # by the model's own count; None if it reads no prompt
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: captions as [start, end, level], pictures as [start, end], and the counts."""
+        captions = [[*caption.span, caption.level] for caption in self.captions]
+        return asdict(self) | {"captions": captions, "pictures": [list(span) for span in self.pictures]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import torch
 
 from evaluation.speed.growing import QUESTION, grown, vector
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, p95
 from streamchat.config import Options
 from streamchat.memory.store import MemoryStore
-from streamchat.retrieval import retrieve
+from streamchat.retrieval.gather import gather
 from streamchat.types import Context
 
 NODES = (100, 1_000, 10_000)
@@ -42,11 +41,11 @@ def _ask_anything(store: MemoryStore, random: np.random.Generator) -> None:
 
 
 def ask(store: MemoryStore, embedding: np.ndarray) -> Context:
-    """All that lies between a question's embedding and its context; what is on the screen was kept, and is encoded."""
+    """All that lies between a question's embedding and its context."""
     snapshot = store.snapshot(AFTER_ALL_SECONDS)
     newest = snapshot.short_term[-1].frame
-    return retrieve(snapshot, QUESTION, embedding, newest, encode=_not_needed, options=Options(), seed=0)
+    return gather(snapshot, QUESTION, embedding, newest, embed=_not_needed, options=Options(), seed=0)
 
 
-def _not_needed(_: object) -> torch.Tensor:
-    raise RuntimeError("what is on the screen was encoded when it was kept")
+def _not_needed(_: object) -> np.ndarray:
+    raise RuntimeError("the question names no event")

@@ -1,4 +1,4 @@
-"""Dialogue memory: every round of the conversation, found again by meaning (paper section 3.3).
+"""Dialogue memory: every round of the conversation, found again by meaning and by words (paper section 3.3).
 
 The paper keeps all rounds for ever. Here the newest are kept in full, and older ones are folded, ten at a time, into
 summaries with a line a round, and those into summaries of summaries, which keep fewer of the lines. So the memory is
@@ -12,12 +12,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import faiss
 import numpy as np
 
 from streamchat import prompts
 from streamchat.config import DIALOGUE_TURNS
-from streamchat.types import DialogueTurn
+from streamchat.memory.text_index import TextIndex
+from streamchat.types import DialogueTurn, Span
 
 GROUP = 10  # rounds, or summaries of one level, that are folded into one summary of the next level
 TOP_LEVEL = 3  # summaries of this level are folded among themselves
@@ -38,7 +38,7 @@ class Remembered:
 
 
 class DialogueMemory:
-    """Rounds in the order in which they were asked, with a FAISS index of their embeddings. Thread-safe.
+    """Rounds in the order in which they were asked, with an index of their texts. Thread-safe.
 
     At most `most_turns` are kept in full. A summary is found by each of its lines, so that a round of long ago is as
     near to a question as it was in full.
@@ -49,8 +49,7 @@ class DialogueMemory:
         self._lock = threading.Lock()
         self._entries: list[Remembered] = []  # summaries first, as they are older
         self._added = 0
-        self._index: faiss.IndexFlatIP | None = None  # of the entries' vectors
-        self._places: list[int] = []  # of each vector in the index: which entry it belongs to
+        self._index = TextIndex()  # of the entries' lines, by the entries' numbers
 
     def __len__(self) -> int:
         """How many rounds are remembered, those in summaries included."""
@@ -119,24 +118,23 @@ class DialogueMemory:
             self._make_index()
 
     def related(
-        self, embedding: np.ndarray, most: int, *, count: int, until_seconds: float
+        self, question: str, embedding: np.ndarray, most: int, *, count: int, until_seconds: float
     ) -> tuple[DialogueTurn, ...]:
-        """The `most` turns nearest to an embedding [E], in the order in which they were asked.
+        """The `most` turns that a question with its embedding [E] is nearest to, in the order in which they were asked.
 
         Only rounds among the first `count` ever added are searched, those that were there when the snapshot was taken,
         and of them only those asked at `until_seconds` of the stream or before. A summary is one turn; it counts as
         asked when its latest round was.
         """
         with self._lock:
-            visible = self._visible(count, until_seconds)
-            rows = [row for row, place in enumerate(self._places) if place in visible]
-            if not rows or self._index is None:
-                return ()
-            selector = faiss.IDSelectorBatch(np.array(rows, dtype=np.int64))
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-            _, found = self._index.search(embedding[None], len(rows), params=parameters)
-            nearest = list(dict.fromkeys(self._places[row] for row in found[0] if row >= 0))[:most]
-            return tuple(self._entries[place].turn for place in sorted(nearest))
+            visible = {self._entries[place].number: place for place in self._visible(count, until_seconds)}
+            lines, index = sum(len(entry.vectors) for entry in self._entries), self._index.view()
+            turns = {place: self._entries[place].turn for place in visible.values()}
+        if not visible or most == 0:
+            return ()
+        matches = index.search(question, embedding, lines, until_seconds=until_seconds)
+        nearest = list(dict.fromkeys(visible[match.key] for match in matches if match.key in visible))[:most]
+        return tuple(turns[place] for place in sorted(nearest))
 
     def last(self, *, count: int, until_seconds: float) -> DialogueTurn | None:
         """The latest of the first `count` rounds that was asked at `until_seconds` or before, if it is kept in full."""
@@ -164,13 +162,13 @@ class DialogueMemory:
         return folded
 
     def _make_index(self) -> None:
-        """Index all vectors anew: they are few hundred, and copied in less time than one of them takes to make."""
-        self._places = [place for place, entry in enumerate(self._entries) for _ in entry.vectors]
-        self._index = None
-        if self._entries:
-            vectors = np.concatenate([entry.vectors for entry in self._entries])
-            self._index = faiss.IndexFlatIP(vectors.shape[1])
-            self._index.add(vectors)
+        """Index all lines anew: they are few hundred, and written in less time than one of them takes to embed."""
+        self._index = TextIndex()
+        for entry in self._entries:
+            asked = Span(entry.turn.asked_at_seconds, entry.turn.asked_at_seconds)
+            lines = _lines(entry) if entry.level > 0 else [f"{entry.turn.question} {entry.turn.answer}"]
+            for line, vector in zip(lines, entry.vectors, strict=True):
+                self._index.add(entry.number, asked, line, vector)
 
 
 def summary_of(group: Sequence[Remembered], level: int) -> Remembered:

@@ -2,7 +2,7 @@
 
 Leaves stand for chunks of the stream; every g roots of one level, in time order, become the children of a parent.
 Until a group is full its nodes stand as roots. The paper lets the tree grow for ever; here a budget in bytes is kept by
-folding what is oldest and deepest: first the tokens and keyframes of nodes that a parent stands for, then the roots'
+folding what is oldest and deepest: first the tokens and pictures of nodes that a parent stands for, then the roots'
 centroids into one, then the captions below a parent, and at last the two oldest roots into one. The timeline stays
 covered without gap or overlap.
 """
@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import torch
 
-from streamchat.clustering import kmeans
-from streamchat.types import Caption, MemoryNode, merged_span
+from streamchat.clustering import Clusters, kmeans, medoids
+from streamchat.memory.text_index import TextIndex
+from streamchat.types import Caption, MemoryNode, Picture, merged_span
 
 
 class _Key(NamedTuple):
@@ -43,6 +44,7 @@ class LongTermTree:
         self._covered: dict[int, deque[_Key]] = {}  # by level: nodes with tokens that a parent stands for
         self._parents: dict[int, deque[_Key]] = {}  # by level: nodes with children
         self.nbytes = 0  # of all nodes
+        self.captions = TextIndex()  # of all nodes, by their ids
 
     @property
     def roots(self) -> tuple[MemoryNode, ...]:
@@ -68,6 +70,10 @@ class LongTermTree:
             if node.children:
                 self._note_children(node)
         self.nbytes = sum(node.nbytes for node in in_order_made)
+        self.captions = TextIndex()
+        for node in in_order_made:
+            if node.caption is not None:
+                self._index(node, node.caption)
         self._make_room(0)
 
     def add(self, leaf: MemoryNode) -> None:
@@ -101,8 +107,14 @@ class LongTermTree:
 
     def set_caption(self, node: MemoryNode, caption: Caption) -> None:
         """Give a node its caption; nothing happens if it was folded away in the meantime."""
-        self._make_room(replace(node, tokens=None, weights=(), keyframe=None, caption=caption).nbytes)
-        self._rewrite(_Key(node.id, node.span.start), lambda found: replace(found, caption=caption))
+        self._make_room(replace(node, tokens=None, weights=(), pictures=(), caption=caption).nbytes)
+        if self._rewrite(_Key(node.id, node.span.start), lambda found: replace(found, caption=caption)):
+            self._index(node, caption)
+
+    def _index(self, node: MemoryNode, caption: Caption) -> None:
+        """Let a node be found by its caption."""
+        if caption.embedding is not None:
+            self.captions.add(node.id, node.span, caption.text, caption.embedding)
 
     # Growing
 
@@ -137,7 +149,7 @@ class LongTermTree:
             tokens=found.centroids,
             weights=tuple(round(float(weight)) for weight in found.weights),
             mass=sum(node.mass for node in group),
-            keyframe=max(group, key=lambda node: node.mass).keyframe,
+            pictures=_pictures_of(group, tokens, found),
             children=tuple(group),
         )
 
@@ -162,11 +174,11 @@ class LongTermTree:
                 break
 
     def _strip_oldest_covered(self) -> bool:
-        """Drop the tokens and the keyframe of the oldest node, deepest level first, that a parent stands for."""
+        """Drop the tokens and the pictures of the oldest node, deepest level first, that a parent stands for."""
         for level in sorted(self._covered):
             if self._covered[level]:
                 key = self._covered[level].popleft()
-                self._rewrite(key, lambda node: replace(node, tokens=None, weights=(), keyframe=None))
+                self._rewrite(key, lambda node: replace(node, tokens=None, weights=(), pictures=()))
                 return True
         return False
 
@@ -175,7 +187,12 @@ class LongTermTree:
         for root in self._roots:
             if root.tokens is not None and len(root.weights) > 1:
                 found = kmeans(root.tokens, 1, weights=torch.tensor(root.weights))
-                coarse = replace(root, tokens=found.centroids, weights=(sum(root.weights),))
+                coarse = replace(
+                    root,
+                    tokens=found.centroids,
+                    weights=(sum(root.weights),),
+                    pictures=_pictures_of([root], root.tokens, found),
+                )
                 self._rewrite(_Key(root.id, root.span.start), lambda _, coarse=coarse: coarse)  # type: ignore[misc]
                 return True
         return False
@@ -198,7 +215,11 @@ class LongTermTree:
     def _prune(self, level: int) -> bool:
         if not self._parents[level]:
             return False
-        self._rewrite(self._parents[level].popleft(), lambda node: replace(node, children=()))
+        key = self._parents[level].popleft()
+        parent = self._find(key)
+        if parent is not None:
+            self.captions.remove([node.id for node in every_node(parent.children)])
+            self._rewrite(key, lambda node: replace(node, children=()))
         return True
 
     def _merge_oldest_roots(self) -> bool:
@@ -215,27 +236,45 @@ class LongTermTree:
     # Finding and replacing
 
     def _find(self, key: _Key) -> MemoryNode | None:
-        nodes: Sequence[MemoryNode] = self._roots
-        while nodes:
-            node = nodes[_index_at(nodes, key.start)]
-            if node.id == key.id:
-                return node
-            nodes = node.children
-        return None
+        path = path_to(self._roots, key.id, key.start)
+        return path[-1] if path else None
 
-    def _rewrite(self, key: _Key, change: Callable[[MemoryNode], MemoryNode]) -> None:
-        """Replace a node, and so the path down to it; nothing happens if it is gone."""
+    def _rewrite(self, key: _Key, change: Callable[[MemoryNode], MemoryNode]) -> bool:
+        """Replace a node, and so the path down to it; False, and nothing happens, if it is gone."""
         index = _index_at(self._roots, key.start)
         changed = _rewritten(self._roots[index], key, change)
-        if changed is not None:
-            self._roots[index], freed = changed
-            self.nbytes -= freed
+        if changed is None:
+            return False
+        self._roots[index], freed = changed
+        self.nbytes -= freed
+        return True
 
 
 def _can_be_captioned(node: MemoryNode) -> bool:
     """Whether anything is left to caption a node from."""
-    seen = node.tokens is not None and node.keyframe is not None
+    seen = node.tokens is not None and bool(node.pictures)
     return seen or any(child.caption is not None for child in node.children)
+
+
+def _pictures_of(group: Sequence[MemoryNode], tokens: torch.Tensor, found: Clusters) -> tuple[Picture, ...]:
+    """For each cluster of the centroids [n, P, D] of some nodes, the picture of the centroid nearest to its middle."""
+    sources = [node for node in group if node.tokens is not None]
+    if not all(node.pictures for node in sources):
+        return ()
+    pictures = [picture for node in sources for picture in node.pictures]
+    return tuple(pictures[place] for place in medoids(tokens, found))
+
+
+def path_to(roots: Sequence[MemoryNode], number: int, start_seconds: float) -> tuple[MemoryNode, ...]:
+    """From a root down to the node with an id, whose span begins at a time; empty if the forest has no such node."""
+    path: list[MemoryNode] = []
+    nodes = roots
+    while nodes:
+        path.append(nodes[_index_at(nodes, start_seconds)])
+        if path[-1].id == number:
+            return tuple(path)
+        nodes = path[-1].children
+    return ()
 
 
 def _index_at(nodes: Sequence[MemoryNode], seconds: float) -> int:
@@ -296,10 +335,12 @@ def check_forest(roots: Sequence[MemoryNode], next_id: int) -> None:
 
 
 def _check_node(node: MemoryNode) -> None:
-    if node.tokens is None and (node.weights or node.keyframe is not None):
-        raise ValueError(f"node {node.id} has no tokens, but weights or a keyframe")
+    if node.tokens is None and (node.weights or node.pictures):
+        raise ValueError(f"node {node.id} has no tokens, but weights or pictures")
     if node.tokens is not None and (min(node.weights, default=0) < 1 or sum(node.weights) != node.mass):
         raise ValueError(f"the weights {node.weights} of node {node.id} must be 1 or more, and sum to its {node.mass}")
+    if not all(node.span.start <= picture.pts_seconds < node.span.end for picture in node.pictures):
+        raise ValueError(f"a picture of node {node.id} is not from its span {tuple(node.span)}")
     if not node.children:
         return
     _check_tiling(node.children, f"the children of node {node.id}")

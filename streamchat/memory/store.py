@@ -12,12 +12,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from streamchat.clustering import Clusters, kmeans
+from streamchat.clustering import kmeans, medoids
 from streamchat.config import Options
 from streamchat.images import jpeg, picture
 from streamchat.memory.dialogue import DialogueMemory, Remembered
 from streamchat.memory.long_term import LongTermTree, nodes_by_level
-from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Span
+from streamchat.memory.text_index import TextView
+from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Picture, Span
 
 WAITING_CLIPS = 64  # leaves that keep their pictures until they are captioned; an older one is captioned from less
 
@@ -30,13 +31,14 @@ class Snapshot:
     short_term: tuple[EncodedFrame, ...]  # the newest N kept frames, in time order
     open_chunk: tuple[EncodedFrame, ...]  # kept frames that no root covers, in time order
     roots: tuple[MemoryNode, ...]  # of the tree, in time order
+    captions: TextView  # of the tree's nodes, by their ids; some of them may end later
     waiting: tuple[Clip, ...]  # of leaves that are to be captioned, in time order
     dialogue: DialogueMemory
     turns: int  # how many rounds of the dialogue there had been
 
-    def related_turns(self, embedding: np.ndarray, most: int) -> tuple[DialogueTurn, ...]:
-        """The turns nearest to an embedding [E], in the order asked."""
-        return self.dialogue.related(embedding, most, count=self.turns, until_seconds=self.until_seconds)
+    def related_turns(self, question: str, embedding: np.ndarray, most: int) -> tuple[DialogueTurn, ...]:
+        """The turns that a question with its embedding [E] is nearest to, in the order asked."""
+        return self.dialogue.related(question, embedding, most, count=self.turns, until_seconds=self.until_seconds)
 
     def last_turn(self) -> DialogueTurn | None:
         """The round before."""
@@ -112,6 +114,7 @@ class MemoryStore:
         """The memory as of a moment of the stream; the lock is held only to copy references."""
         with self._lock:
             roots, kept, turns = self._tree.roots, tuple(self._kept), self.dialogue.added
+            captions = self._tree.captions.view()
             clips = tuple(self._clips)
         visible = _visible(roots, until_seconds)
         covered = visible[-1].span.end if visible else 0.0
@@ -121,6 +124,7 @@ class MemoryStore:
             short_term=kept[-self._options.short_term_frames :],
             open_chunk=tuple(frame for frame in kept if frame.pts_seconds >= covered),
             roots=visible,
+            captions=captions,
             waiting=tuple(clip for clip in clips if clip.span.end <= until_seconds),
             dialogue=self.dialogue,
             turns=turns,
@@ -204,9 +208,10 @@ class MemoryStore:
             for clip in self._clips:
                 if clip.span == node.span:
                     return clip
-        if node.tokens is None or node.keyframe is None:
+        if node.tokens is None or not node.pictures:
             raise ValueError(f"node {node.id} at {node.span} has nothing left to be captioned from")
-        return Clip(node.tokens, (Frame(picture(node.keyframe), node.span.start, 0),), node.span)
+        shown = sorted(node.pictures, key=lambda one: one.pts_seconds)
+        return Clip(node.tokens, tuple(Frame(picture(one.jpeg), one.pts_seconds, 0) for one in shown), node.span)
 
     def set_caption(self, node: MemoryNode, caption: Caption) -> None:
         """Give a node its caption and let go of the pictures that it was made from."""
@@ -244,37 +249,46 @@ class MemoryStore:
 def make_leaf(frames: Sequence[EncodedFrame], span: Span, *, clusters: int, seed: int) -> tuple[MemoryNode, Clip]:
     """A leaf of a chunk: its token maps [n, P, D] folded into at most C centroids [C, P, D] (paper section 3.3).
 
-    The clip carries, for each centroid, the real frame nearest to it.
+    The leaf carries, for each centroid, a picture of the real frame nearest to it, and the clip the frame itself.
     """
-    found, keyframes = _clustered(frames, clusters, seed)
+    chunk = cluster(frames, clusters=clusters, seed=seed)
     leaf = MemoryNode(
         id=0,
         span=span,
         level=0,
-        tokens=found.centroids,
-        weights=tuple(int(weight) for weight in found.weights),
+        tokens=chunk.centroids,
+        weights=chunk.weights,
         mass=len(frames),
-        keyframe=jpeg(keyframes[int(found.weights.argmax())].data),
+        pictures=tuple(Picture(jpeg(frame.data), frame.pts_seconds) for frame in chunk.keyframes),
     )
-    return leaf, _clip(found, keyframes, span, frames[0].cut)
+    return leaf, chunk.clip(span)
 
 
-def make_clip(frames: Sequence[EncodedFrame], span: Span, *, clusters: int, seed: int) -> Clip:
-    """The clip of a chunk that is no leaf yet; see `make_leaf`."""
-    found, keyframes = _clustered(frames, clusters, seed)
-    return _clip(found, keyframes, span, frames[0].cut)
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Frames of the stream folded into centroids, in the order in which these first come."""
+
+    centroids: torch.Tensor  # [K, P, D]
+    weights: tuple[int, ...]  # frames behind each, [K]
+    keyframes: tuple[Frame, ...]  # the real frame nearest to each, [K]
+    starts_scene: bool
+
+    def clip(self, span: Span) -> Clip:
+        """What the chunk is captioned from."""
+        in_time_order = tuple(sorted(self.keyframes, key=lambda frame: frame.pts_seconds))
+        return Clip(self.centroids, in_time_order, span, starts_scene=self.starts_scene)
 
 
-def _clustered(frames: Sequence[EncodedFrame], clusters: int, seed: int) -> tuple[Clusters, list[Frame]]:
-    """The centroids of a chunk, and the keyframe of each."""
+def cluster(frames: Sequence[EncodedFrame], *, clusters: int, seed: int) -> Chunk:
+    """Fold frames, of which there is at least one, into at most so many centroids."""
     tokens = torch.stack([frame.tokens for frame in frames])
     found = kmeans(tokens, clusters, seed=seed)
-    return found, [frames[index].frame for index in _medoids(tokens, found.centroids, found.labels)]
-
-
-def _clip(found: Clusters, keyframes: Sequence[Frame], span: Span, starts_scene: bool) -> Clip:
-    in_time_order = tuple(sorted(keyframes, key=lambda frame: frame.pts_seconds))
-    return Clip(found.centroids, in_time_order, span, starts_scene=starts_scene)
+    return Chunk(
+        centroids=found.centroids,
+        weights=tuple(int(weight) for weight in found.weights),
+        keyframes=tuple(frames[index].frame for index in medoids(tokens, found)),
+        starts_scene=frames[0].cut,
+    )
 
 
 def _check_kept(state: MemoryState, options: Options) -> None:
@@ -300,17 +314,6 @@ def _check_clips(state: MemoryState) -> None:
         end = clip.span.end
     if state.clips and not (state.roots and end <= state.roots[-1].span.end):
         raise ValueError(f"a clip waits for its caption until {end} s, which no node covers")
-
-
-def _medoids(tokens: torch.Tensor, centroids: torch.Tensor, labels: torch.Tensor) -> list[int]:
-    """For each centroid [K, P, D], which of the token maps [n, P, D] in its cluster is nearest to it."""
-    own = centroids[labels].float()
-    distances = (tokens.float() - own).flatten(1).square().sum(1)
-    nearest = []
-    for cluster in range(len(centroids)):
-        members = (labels == cluster).nonzero()[:, 0]
-        nearest.append(int(members[distances[members].argmin()]))
-    return nearest
 
 
 def _visible(nodes: Sequence[MemoryNode], until_seconds: float) -> tuple[MemoryNode, ...]:

@@ -6,7 +6,6 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -14,12 +13,13 @@ import torch
 from streamchat import prompts
 from streamchat.errors import InputError
 from streamchat.gate import Gate, Priority
-from streamchat.types import Caption, Clip, Clue, Context, Evidence, Frame, Span, Visual
+from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span, Visual
 
 log = logging.getLogger(__name__)
 
 Message = dict[str, Any]  # {"role": ..., "content": text, or a list of {"type": "text"|"image", ...} parts}
 CAPTION_TOKENS = 96  # length of a caption or summary at most
+MOST_CITED = 3  # retrieved moments that an answer cites
 YES = re.compile(r"\W*yes\b[\s,.:;–—-]*(.*)", re.IGNORECASE | re.DOTALL)
 LISTENING_SECONDS = 0.25  # an answer whose listener takes no longer than this for a piece is not held up by captions
 
@@ -33,6 +33,11 @@ class Model(Protocol):
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
     answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
+
+    @property
+    def prompt(self) -> PromptReader | None:
+        """How much a prompt of this model holds; None: it reads none, and answers from all that is found."""
+        ...
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Visual tokens [N, P, D] of N frames, on the CPU; every frame is encoded by itself."""
@@ -59,6 +64,26 @@ class Model(Protocol):
         ...
 
 
+class PromptReader(Protocol):
+    """A model that is given a prompt: how much of it there can be."""
+
+    name: str
+    max_context: int  # tokens, the answer included
+    max_pictures: int | None  # in one prompt; None: as many as there is room for
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens of the language model a text takes."""
+        ...
+
+    def picture_tokens(self, visual: Visual) -> int:
+        """How many tokens of the language model a visual takes at most."""
+        ...
+
+    def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
+        """How many tokens of the language model a whole prompt takes."""
+        ...
+
+
 class ChatModel(ABC):
     """A model that speaks: it is given messages and visuals, and streams text.
 
@@ -72,6 +97,7 @@ class ChatModel(ABC):
     number_bytes: int = 4
     answers_from_tokens = True
     max_context: int  # tokens that the language model can take, answer included
+    max_pictures: int | None = None  # in one prompt; None: as many as there is room for
 
     def __init__(self) -> None:
         self.gates = dict.fromkeys(Priority, Gate())  # one and the same, unless captions have a copy of the model
@@ -100,10 +126,25 @@ class ChatModel(ABC):
         `temperature` 0 is greedy; one seed gives one reply. Closing the generator ends the work within a token.
         """
 
+    @property
+    def prompt(self) -> PromptReader:
+        """How much a prompt of this model holds."""
+        return self
+
+    def picture_tokens(self, visual: Visual) -> int:  # noqa: ARG002 - some models take more for a larger picture
+        """How many tokens of the language model a visual takes at most."""
+        return self.tokens_per_frame
+
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
         """How many tokens of the language model a whole prompt takes."""
         texts = [part["text"] for message in messages for part in parts_of(message) if part["type"] == "text"]
-        return self.count_tokens("\n".join(texts)) + self.tokens_per_frame * sum(len(seen.tokens) for seen in visuals)
+        return self.count_tokens("\n".join(texts)) + sum(map(self.picture_tokens, visuals))
+
+    def tokens_of(self, visuals: Sequence[Visual]) -> list[torch.Tensor]:
+        """The tokens [K, P, D] of visuals; frames that were not encoded before are encoded now, all at once."""
+        missing = [visual.frame for visual in visuals if visual.tokens is None and visual.frame is not None]
+        fresh = iter(self.encode_frames(missing)) if missing else iter(())
+        return [next(fresh)[None] if visual.tokens is None else visual.tokens for visual in visuals]
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
         """What a clip is described from: its centroids, as one visual."""
@@ -127,8 +168,7 @@ class ChatModel(ABC):
         return self._say([{"role": "user", "content": prompts.SUMMARY.format(captions=prompts.numbered(texts))}], [])
 
     def answer(self, context: Context) -> Iterator[str | Evidence]:
-        """Stream the answer to a question in its context (paper section 3.4)."""
-        context = fit(context, self)
+        """Stream the answer to a question in its context (paper section 3.4), which must fit into a prompt."""
         pieces = self.stream(
             messages_of(context),
             visuals_of(context),
@@ -178,20 +218,16 @@ def parts_of(message: Message) -> list[dict[str, str]]:
 
 def visuals_of(context: Context) -> list[Visual]:
     """Everything visual in a context, in time order: that of `messages_of`'s image parts."""
-    return sorted((*context.recalled, *context.recent), key=lambda visual: visual.span)
+    return sorted((*context.recalled, *context.recent, *context.present), key=lambda visual: visual.span)
 
 
 def messages_of(context: Context) -> list[Message]:
-    """The prompt of a question: related dialogue, clues with their times, pictures with theirs, the question."""
+    """The prompt of a question: related dialogue, captions with their times, pictures with theirs, the question."""
     head = []
     if context.turns:
-        head.append(prompts.DIALOGUE)
-        for turn in context.turns:
-            time = prompts.clock(turn.asked_at_seconds)
-            head.append(prompts.TURN.format(time=time, question=turn.question, answer=turn.answer))
-    if context.clues:
-        head.append(prompts.CLUES)
-        head += [prompts.CLUE.format(span=prompts.moment(clue.span), text=clue.caption.text) for clue in context.clues]
+        head += [prompts.DIALOGUE, *map(prompts.turn_lines, context.turns)]
+    if context.captions:
+        head += [prompts.CAPTIONS, *map(prompts.caption_line, context.captions)]
     parts: list[dict[str, str]] = []
     visuals = visuals_of(context)
     if visuals:
@@ -199,66 +235,38 @@ def messages_of(context: Context) -> list[Message]:
     if head:
         parts.append({"type": "text", "text": "\n".join(head)})
     for visual in visuals:
-        parts.append({"type": "text", "text": f"\n[{prompts.moment(visual.span)}]"})
+        parts.append({"type": "text", "text": prompts.label(visual.span)})
         parts.append({"type": "image"})
-    question = prompts.QUESTION.format(time=prompts.clock(context.asked_at_seconds), question=context.question)
+    asked = prompts.QUESTION_OR_MEMORY if context.may_ask_for_memory else prompts.QUESTION
+    question = asked.format(time=prompts.clock(context.asked_at_seconds), question=context.question)
     parts.append({"type": "text", "text": f"\n{question}"})
     return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": parts}]
 
 
-def fit(context: Context, model: ChatModel) -> Context:
-    """The context cut to the model's size, least related first; what is on the screen now stays to the last.
-
-    Raises InputError if the question alone is too long.
-    """
-    dropped = 0
-    room = model.max_context - context.max_new_tokens
-    while model.prompt_tokens(messages_of(context), visuals_of(context)) > room:
-        smaller = _without_least_related(context)
-        if smaller is None:
-            raise InputError(
-                f"the question is too long: {model.name} takes {model.max_context} tokens, of which "
-                f"{context.max_new_tokens} are kept for the answer; ask with fewer words"
-            )
-        context, dropped = smaller, dropped + 1
-    if dropped:
-        log.warning("the context is full: the %d least related of its parts were left out", dropped)
-    return context
-
-
-def _without_least_related(context: Context) -> Context | None:
-    """The context less its least related visual or clue, the oldest of equals; the dialogue goes before the last one.
-
-    None if nothing can be left out.
-    """
-    parts: list[Visual | Clue] = [*visuals_of(context), *context.clues]
-    if context.turns and len(parts) <= 1:
-        return replace(context, turns=())
-    if not parts:
-        return None
-    least = min(parts, key=lambda part: (part.relevance, part.span))
-    return replace(
-        context,
-        recent=tuple(visual for visual in context.recent if visual is not least),
-        recalled=tuple(visual for visual in context.recalled if visual is not least),
-        clues=tuple(clue for clue in context.clues if clue is not least),
+def prompt_text(context: Context) -> str:
+    """The prompt of a question for people to read, with a mark in the place of each picture."""
+    return "\n\n".join(
+        f"{message['role']}:\n"
+        + "".join(part["text"] if part["type"] == "text" else " <picture>" for part in parts_of(message))
+        for message in messages_of(context)
     )
 
 
 def retrieved_evidence(context: Context) -> tuple[Evidence, ...]:
     """The moments that were retrieved, for an answer of which the model cannot say on which of them it rests.
 
-    They are the deepest nodes that the walk reached, and what has been on the screen since the last of them.
+    They are the best that were found and have nothing found inside them, in time order, and what has been on the screen
+    since the last leaf.
     """
-    visited = [clue for clue in context.clues if clue.visited]
-    deepest = [clue for clue in visited if not any(_inside(other.span, clue.span) for other in visited)]
-    moments = [Evidence(span=clue.span, caption=clue.caption.text, keyframe=clue.keyframe) for clue in deepest]
-    now = context.recent[-1] if context.recent else None
+    found = [one for one in context.captions if one.found]
+    deepest = [one for one in found if not any(_inside(other.span, one.span) for other in found)]
+    best = sorted(sorted(deepest, key=lambda one: one.rank)[:MOST_CITED], key=lambda one: one.span)
+    moments = [Evidence(span=one.span, caption=one.caption.text, keyframe=one.keyframe) for one in best]
+    now = context.present[-1] if context.present else None
     if now is not None:
         start = context.open_clip.span.start if context.open_clip else now.span.start
-        moments.append(
-            Evidence(span=Span(start, now.span.end), caption="What was on the screen.", keyframe=now.picture())
-        )
+        span = Span(min(start, now.span.end), now.span.end)
+        moments.append(Evidence(span=span, caption="What was on the screen.", keyframe=now.picture()))
     return tuple(moments)
 
 

@@ -44,8 +44,9 @@ class FakeModel(ChatModel):
     ) -> Generator[str, None, None]:
         """Reply with the number of pictures, their mean brightness, and the last line of the prompt."""
         text = parts_of(messages[-1])[-1]["text"]
-        pictures = sum(len(visual.tokens) for visual in visuals)
-        brightness = float(torch.cat([visual.tokens for visual in visuals]).mean()) if visuals else 0.0
+        tokens = self.tokens_of(visuals)
+        pictures = sum(map(len, tokens))
+        brightness = float(torch.cat(tokens).mean()) if tokens else 0.0
         reply = f"{pictures} pictures of brightness {brightness:.2f}, asked: {text.strip().splitlines()[-1]}"
         for word in reply.split()[:max_new_tokens]:
             self.gates[priority].offer(priority)

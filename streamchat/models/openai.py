@@ -19,7 +19,6 @@ import torch
 from streamchat.embedding import minilm
 from streamchat.errors import InputError, StreamChatError
 from streamchat.gate import Gate, Priority
-from streamchat.images import jpeg
 from streamchat.models.base import ChatModel, Message, parts_of
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.picturing import PictureEncoder
@@ -65,18 +64,19 @@ class OpenAIModel(ChatModel):
         """About how many tokens a text takes, rather too many: every five letters are one, every other mark one."""
         return len(PIECE_OF_TEXT.findall(text))
 
+    def picture_tokens(self, visual: Visual) -> int:
+        """About how many tokens a picture takes, rather too many; 0 for a visual without one."""
+        return PICTURE_TOKENS if visual.keyframe is not None or visual.frame is not None else 0
+
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
-        """About how many tokens a whole prompt takes, rather too many: its text, and `PICTURE_TOKENS` a keyframe."""
+        """About how many tokens a whole prompt takes, rather too many."""
         texts = [part["text"] for message in messages for part in parts_of(message) if part["type"] == "text"]
-        pictures = sum(visual.keyframe is not None or visual.frame is not None for visual in visuals)
-        return sum(map(self.count_tokens, texts)) + PICTURE_TOKENS * pictures + MESSAGE_TOKENS * len(messages)
+        pictures = sum(map(self.picture_tokens, visuals))
+        return sum(map(self.count_tokens, texts)) + pictures + MESSAGE_TOKENS * len(messages)
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
         """The keyframes of a clip, each as a visual; without tokens, as the server is sent the picture itself."""
-        return [
-            Visual(tokens=clip.tokens[:0], span=Span(frame.pts_seconds, frame.pts_seconds), keyframe=jpeg(frame.data))
-            for frame in clip.keyframes
-        ]
+        return [Visual(span=Span(frame.pts_seconds, frame.pts_seconds), frame=frame) for frame in clip.keyframes]
 
     def stream(
         self,

@@ -69,7 +69,9 @@ class TransformersModel(ChatModel):
 
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
         """How many tokens of the language model a whole prompt takes, exactly."""
-        return len(self._prompter.ids(messages, [self._vision.runs(visual.tokens) for visual in visuals]))
+        coming = torch.empty(1, self.tokens_per_frame, 0)  # of a frame that is encoded when the prompt is
+        tokens = [coming if visual.tokens is None else visual.tokens for visual in visuals]
+        return len(self._prompter.ids(messages, [self._vision.runs(one) for one in tokens]))
 
     def stream(
         self,
@@ -86,7 +88,7 @@ class TransformersModel(ChatModel):
         Raises StreamChatError if the device's memory runs out.
         """
         vision, speech, device = self._copies[priority]
-        moments = [visual.tokens for visual in visuals]
+        moments = self.tokens_of(visuals)
         ids = torch.tensor([self._prompter.ids(messages, [vision.runs(tokens) for tokens in moments])], device=device)
         said: list[int] = []
         told = ""

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from streamchat.config import Options
 
 FORMAT = "streamchat session"
-VERSION = 1
+VERSION = 2
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 MOST_PARTS = 3_000_000  # objects and lists in the text, which take some hundred times the memory of their brackets
@@ -87,6 +87,13 @@ class CaptionForm(Form):
     embedding: Number  # of a tensor [E]
 
 
+class PictureForm(Form):
+    """A `Picture` of a node."""
+
+    picture: Number
+    pts_seconds: Seconds
+
+
 class NodeForm(Form):
     """A `MemoryNode`."""
 
@@ -96,7 +103,7 @@ class NodeForm(Form):
     mass: Count
     weights: Many[Count]  # none of a node that was folded into its parent
     tokens: Number | None  # of a tensor [K, P, D]
-    keyframe: Number | None  # of a picture
+    pictures: Many[PictureForm]  # one for each centroid, or none
     caption: CaptionForm | None
     children: Many[Number]  # ids
 
@@ -141,7 +148,7 @@ class SessionForm(Form):
     """The whole of `session.json`."""
 
     format: Annotated[str, Field(pattern=f"^{FORMAT}$")]
-    version: Annotated[int, Field(ge=1, le=VERSION)]
+    version: Annotated[int, Field(ge=VERSION, le=VERSION)]
     streamchat: str  # the version of the program that saved it
     model: ModelForm
     options: OptionsForm
@@ -164,7 +171,7 @@ class UnsuitableError(ValueError):
 
 
 def parsed(text: bytes) -> SessionForm:
-    """The session of a JSON text; raises UnsuitableError for a newer version's, and ValueError for what is none."""
+    """The session of a JSON text; raises UnsuitableError for another version's, and ValueError for what is none."""
     parts = text.count(b"{") + text.count(b"[")
     if parts > MOST_PARTS:
         raise ValueError(f"session.json has {parts} parts, of at most {MOST_PARTS}")
@@ -175,11 +182,10 @@ def parsed(text: bytes) -> SessionForm:
     head = found if isinstance(found, dict) else {}
     if head.get("format") != FORMAT:
         raise ValueError(f"session.json has not the format {FORMAT!r}, but {head.get('format')!r}")
-    if isinstance(head.get("version"), int) and head["version"] > VERSION:
-        raise UnsuitableError(
-            f"it has version {head['version']} of the format, and this StreamChat reads up to {VERSION}: "
-            "install a newer StreamChat"
-        )
+    version = head.get("version")
+    if isinstance(version, int) and version != VERSION:
+        remedy = "install a newer StreamChat" if version > VERSION else "play the video again"
+        raise UnsuitableError(f"it has version {version} of the format, and this StreamChat reads {VERSION}: {remedy}")
     try:
         return SessionForm.model_validate(found)
     except ValidationError as error:

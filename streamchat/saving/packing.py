@@ -18,7 +18,7 @@ from streamchat.memory.long_term import every_node
 from streamchat.memory.store import MemoryState
 from streamchat.saving import form
 from streamchat.saving.form import SessionForm
-from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Observation, Span
+from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Observation, Picture, Span
 
 FRAME_QUALITY = 92  # of the JPEG of a frame: what the model sees of it is all but the same
 MOST_PICTURE_PIXELS = 2**25  # a little more than 8K
@@ -103,7 +103,10 @@ class Packer:
             mass=node.mass,
             weights=list(node.weights),
             tokens=None if node.tokens is None else self._tensors.number(node.tokens),
-            keyframe=None if node.keyframe is None else self._pictures.number(node.keyframe),
+            pictures=[
+                form.PictureForm(picture=self._pictures.number(one.jpeg), pts_seconds=one.pts_seconds)
+                for one in node.pictures
+            ],
             caption=None if node.caption is None else self._caption(node.caption),
             children=[child.id for child in node.children],
         )
@@ -157,7 +160,7 @@ class Unpacker:
         self._map = (session.model.tokens_per_frame, session.model.dim)  # P, D
         self._dtype = form.DTYPES[session.model.dtype] if session.model.dtype else None
         self._tensors = _loaded(tensors)
-        self._keyframes = pictures
+        self._pictures = pictures
         self._used_tensors: set[int] = set()
         self._used_pictures: set[int] = set()
         self._frames = self._unpacked_frames(most_bytes)
@@ -174,15 +177,15 @@ class Unpacker:
             dialogue=tuple(self._round(one) for one in session.dialogue),
         )
         newest = None if session.newest is None else self._frame(session.newest)
-        if len(self._used_tensors) < len(self._tensors) or len(self._used_pictures) < len(self._keyframes):
+        if len(self._used_tensors) < len(self._tensors) or len(self._used_pictures) < len(self._pictures):
             raise ValueError("it holds tensors or pictures that nothing refers to")
         progress = Progress(newest=newest, frames_seen=session.frames_seen, frames_kept=session.frames_kept)
         return ChatState(memory=memory, progress=progress)
 
     def _picture(self, number: int) -> bytes:
-        if number >= len(self._keyframes):
+        if number >= len(self._pictures):
             raise ValueError(f"picture {number} is missing")
-        data = self._keyframes[number]
+        data = self._pictures[number]
         if number not in self._used_pictures:
             width, height = jpeg_size(data)
             if width * height > MOST_PICTURE_PIXELS:
@@ -257,7 +260,7 @@ class Unpacker:
             mass=one.mass,
             weights=tuple(one.weights),
             tokens=None if one.tokens is None else self._tensor(one.tokens, self._dtype, shape),
-            keyframe=None if one.keyframe is None else self._picture(one.keyframe),
+            pictures=tuple(Picture(self._picture(shown.picture), shown.pts_seconds) for shown in one.pictures),
             caption=None if one.caption is None else self._caption(one.caption),
             children=children,
         )

@@ -185,6 +185,7 @@ def _answer_json(stream: AnswerStream) -> dict[str, Any]:
         "first_token_seconds": answer.timing.first_token_seconds,
         "total_seconds": answer.timing.total_seconds,
         "memory_nodes": list(stream.context.visited),
+        "given": answer.given.as_json(),
     }
 
 

@@ -188,14 +188,7 @@ class ChatPanel:
         """Put the answer, or as much of it as there is, and its moments into the conversation."""
         answer: Answer = stream.answer
         visit.last_timing, visit.lit = answer.timing, stream.context.visited
-        made = made_of(
-            answer,
-            pictures=stream.pictures,
-            recalled=len(stream.context.visited),
-            rounds=len(stream.context.turns),
-            visual_tokens=stream.pictures * visit.session.engine.model.tokens_per_frame,
-        )
-        visit.conversation.add(question, answer.text, answer.asked_at_seconds, answer.evidence, made)
+        visit.conversation.add(question, answer.text, answer.asked_at_seconds, answer.evidence, made_of(answer))
 
     def _wait_for(self, questions: list[str], request: gr.Request) -> None:
         """Change the standing questions."""

@@ -134,17 +134,25 @@ class Conversation:
         return conversation
 
 
-def made_of(answer: Answer, *, pictures: int, recalled: int, rounds: int, visual_tokens: int) -> str:
-    """How an answer came to be: what was retrieved, and how long it took."""
+def made_of(answer: Answer) -> str:
+    """How an answer came to be: what it was made from, of how much that was found, and how long it took."""
+    given = answer.given
     parts = [
         f"at {prompts.clock(answer.asked_at_seconds)}",
         f"{answer.timing.first_token_seconds:.2f} s to the first word, {answer.timing.total_seconds:.2f} s in all",
-        f"{_count(pictures, 'picture')} ({_count(visual_tokens, 'visual token')})",
-        f"{_count(recalled, 'memory node')}",
+        f"from {_share(len(given.captions), given.captions_left_out, 'caption')}",
+        _share(len(given.pictures), given.pictures_left_out, "picture"),
     ]
-    if rounds:
-        parts.append(f"{_count(rounds, 'earlier round')}")
+    if given.turns:
+        parts.append(_count(given.turns, "earlier round"))
+    if given.prompt_tokens is not None:
+        parts.append(_count(given.prompt_tokens, "token"))
     return " · ".join(parts)
+
+
+def _share(given: int, left_out: int, noun: str) -> str:
+    """So many, of how many if some were left out."""
+    return f"{given:,} of {_count(given + left_out, noun)}" if left_out else _count(given, noun)
 
 
 def _count(number: int, noun: str) -> str:

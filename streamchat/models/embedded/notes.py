@@ -1,4 +1,4 @@
-"""Everything noted up to a question: from the memory's clues, the open chunk and what is on the screen."""
+"""Everything noted up to a question: from the retrieved captions, the open chunk and what is on the screen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 from streamchat.images import jpeg
 from streamchat.models.embedded.seeing import UNNAMED
 from streamchat.models.embedded.telling import merged, said
-from streamchat.types import Clip, Clue, Context, Evidence, Frame, Observation, Span
+from streamchat.types import Clip, Context, Evidence, Frame, Observation, RetrievedCaption, Span
 
 NOW_SECONDS = 1.0  # what was seen within this long before the question is there "now"
 NEAR_RELEVANCE = 0.42  # cosine of a question with a caption, below which it is about something else
@@ -48,7 +48,7 @@ class Notes:
     newest_seconds: float  # when what is on the screen was shown
     asked_at_seconds: float
     frames: tuple[Frame, ...]  # of what no caption speaks of yet, and of the screen, in time order
-    clues: tuple[Clue, ...]
+    captions: tuple[RetrievedCaption, ...]
     complete: bool = True  # False: something that no caption speaks of was not looked at
 
     def of(self, *kinds: str) -> list[Observation]:
@@ -73,8 +73,8 @@ class Notes:
 
     def closest(self) -> Span | None:
         """The moment whose caption is nearest to the question in meaning; None if none is near."""
-        leaves = [clue for clue in self.clues if clue.level == 0 and clue.relevance > NEAR_RELEVANCE]
-        return max(leaves, key=lambda clue: clue.relevance).span if leaves else None
+        leaves = [node for node in self.captions if node.level == 0 and node.relevance > NEAR_RELEVANCE]
+        return max(leaves, key=lambda node: node.relevance).span if leaves else None
 
     def evidence(self, one: Observation) -> Evidence:
         """The moment of an observation, with a picture of it if there is one."""
@@ -85,9 +85,9 @@ class Notes:
         shown = [frame for frame in self.frames if span.start <= frame.pts_seconds <= span.end]
         if shown:
             return jpeg(shown[len(shown) // 2].data)
-        around = [clue for clue in self.clues if clue.span.start <= span.start < clue.span.end and clue.keyframe]
+        around = [node for node in self.captions if node.span.start <= span.start < node.span.end and node.keyframe]
         if around:
-            return max(around, key=lambda clue: (clue.span.start, -clue.span.end)).keyframe
+            return max(around, key=lambda node: (node.span.start, -node.span.end)).keyframe
         later = [frame for frame in self.frames if frame.pts_seconds >= span.start]
         return jpeg(later[0].data) if later else None
 
@@ -98,7 +98,7 @@ def gather(context: Context, eyes: Eyes) -> Notes:
     If the context says how long that may take, what was not looked at in time is left out, the oldest first.
     """
     asked = context.asked_at_seconds
-    told = {clue.span: list(clue.caption.observations) for clue in context.clues if clue.level == 0}
+    told = {node.span: list(node.caption.observations) for node in context.captions if node.level == 0}
     waiting = [clip for clip in context.waiting if clip.span not in told]
     looks = _Looks(eyes, context.patience_seconds)
     frames = looks.in_time(_open_frames(context), newest=context.newest)
@@ -109,16 +109,16 @@ def gather(context: Context, eyes: Eyes) -> Notes:
     starts_scene = context.open_clip is not None and context.open_clip.starts_scene
     groups.append(eyes.observe(frames, starts_scene, expected, hurried=looks.hurried))
     known = list(merged(groups, at_most=ALL))
-    parents = sorted((clue for clue in context.clues if clue.level > 0), key=lambda clue: clue.level)
-    for clue in parents:
-        known += [one for one in clue.caption.observations if not _told(one, known)]
+    parents = sorted((node for node in context.captions if node.level > 0), key=lambda node: node.level)
+    for node in parents:
+        known += [one for one in node.caption.observations if not _told(one, known)]
     causal = [_until(one, asked) for one in known if one.span.start <= asked]
     return Notes(
         observations=tuple(sorted(causal, key=lambda one: one.span)),
         newest_seconds=context.newest.pts_seconds,
         asked_at_seconds=asked,
         frames=(*(frame for clip in waiting for frame in glimpses.get(clip.span, ())), *frames),
-        clues=context.clues,
+        captions=context.captions,
         complete=not (looks.left_out or context.untold),
     )
 

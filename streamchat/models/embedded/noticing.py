@@ -35,7 +35,11 @@ def noticed(
     """
     wanted = parse(WAITING.sub("", question.strip()))
     notes = Notes(
-        observations=caption.observations, newest_seconds=end_seconds, asked_at_seconds=end_seconds, frames=(), clues=()
+        observations=caption.observations,
+        newest_seconds=end_seconds,
+        asked_at_seconds=end_seconds,
+        frames=(),
+        captions=(),
     )
     case = Case(wanted, notes, similar)
     found = [_found(case, target) for target in wanted.targets if not target.part]
