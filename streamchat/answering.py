@@ -69,6 +69,12 @@ class AnswerStream:
         """How many token maps, of frames or averages of them, the question is answered from."""
         return sum(len(visual.tokens) for visual in (*self._context.recent, *self._context.recalled))
 
+    @property
+    def visual_tokens(self) -> int:
+        """How many tokens these maps have together."""
+        visuals = (*self._context.recent, *self._context.recalled)
+        return sum(visual.tokens.shape[:2].numel() for visual in visuals)
+
     def __iter__(self) -> Iterator[str]:
         return self._pieces
 

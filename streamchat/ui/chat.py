@@ -193,7 +193,7 @@ class ChatPanel:
             pictures=stream.pictures,
             recalled=len(stream.context.visited),
             rounds=len(stream.context.turns),
-            visual_tokens=stream.pictures * visit.session.engine.model.tokens_per_frame,
+            visual_tokens=stream.visual_tokens,
         )
         visit.conversation.add(question, answer.text, answer.asked_at_seconds, answer.evidence, made)
 
