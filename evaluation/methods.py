@@ -72,7 +72,12 @@ class Baseline(ABC):
         frames = [*frames[-self.options.max_pictures + 1 :], newest]
         tokens = self._encoded(frames)
         visuals = [
-            Visual(tokens=token[None], span=Span(frame.pts_seconds, frame.pts_seconds), keyframe=jpeg(frame.data))
+            Visual(
+                tokens=token[None],
+                span=Span(frame.pts_seconds, frame.pts_seconds),
+                size=frame.data.shape[:2],
+                keyframe=jpeg(frame.data),
+            )
             for frame, token in zip(frames, tokens, strict=True)
         ]
         span = Span(frames[0].pts_seconds, newest.pts_seconds)

@@ -77,7 +77,7 @@ def retrieve(
     told = {clip.span for clip in waiting}
     open_clip = _open_clip(snapshot, options)
     recent = _recent(snapshot, newest, open_clip, encode=encode, options=options, seed=seed)
-    recent, recalled = _within(options.max_pictures, recent, _recalled(visited))
+    recent, recalled = _within(options.max_pictures, recent, _recalled(visited, newest.data.shape[:2]))
     return Context(
         question=question,
         question_embedding=embedding,
@@ -113,10 +113,10 @@ def _within(
     return tuple(one for one in recent if id(one) in kept), tuple(one for one in recalled if id(one) in kept)
 
 
-def _recalled(visited: Sequence[tuple[MemoryNode, float]]) -> tuple[Visual, ...]:
-    """The centroids of the visited nodes that still have them, in time order."""
+def _recalled(visited: Sequence[tuple[MemoryNode, float]], size: tuple[int, int]) -> tuple[Visual, ...]:
+    """The centroids of the visited nodes that still have them, in time order; `size` is the stream's, in pixels."""
     visuals = [
-        Visual(tokens=node.tokens, span=node.span, keyframe=node.keyframe, relevance=relevance)
+        Visual(tokens=node.tokens, span=node.span, size=size, keyframe=node.keyframe, relevance=relevance)
         for node, relevance in visited
         if node.tokens is not None
     ]
@@ -171,11 +171,12 @@ def _recent(
     )
     visuals = [_visual_of(frame) for frame in drawn if not _same(frame, newest)]
     if open_clip is not None:
-        visuals.append(Visual(tokens=open_clip.tokens, span=open_clip.span, frame=open_clip.keyframes[-1]))
+        shown = open_clip.keyframes[-1]
+        visuals.append(Visual(tokens=open_clip.tokens, span=open_clip.span, size=shown.data.shape[:2], frame=shown))
     kept = [frame.tokens for frame in snapshot.short_term if _same(frame, newest)]
     tokens = kept[0][None] if kept else encode([newest])
     now = Span(newest.pts_seconds, newest.pts_seconds)
-    visuals.append(Visual(tokens=tokens, span=now, frame=newest, relevance=NOW))
+    visuals.append(Visual(tokens=tokens, span=now, size=newest.data.shape[:2], frame=newest, relevance=NOW))
     return tuple(sorted(visuals, key=lambda visual: visual.span))
 
 
@@ -186,4 +187,4 @@ def _same(encoded: EncodedFrame, frame: Frame) -> bool:
 
 def _visual_of(frame: EncodedFrame) -> Visual:
     span = Span(frame.pts_seconds, frame.pts_seconds)
-    return Visual(tokens=frame.tokens[None], span=span, frame=frame.frame)
+    return Visual(tokens=frame.tokens[None], span=span, size=frame.frame.data.shape[:2], frame=frame.frame)

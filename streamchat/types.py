@@ -1,6 +1,7 @@
 """Value types that travel between the parts of StreamChat.
 
 Letters in shapes: N frames, P tokens a frame, D token width, K centroids, E width of a text vector.
+All frames of one stream have one size, and so one P.
 Times are seconds of stream time, from the first frame on.
 """
 
@@ -149,6 +150,7 @@ class Visual:
 
     tokens: torch.Tensor  # [K, P, D] on the CPU
     span: Span
+    size: tuple[int, int] | None = None  # height and width in pixels of the frames that the tokens are of
     keyframe: bytes | None = None  # JPEG, for engines that take pictures
     frame: Frame | None = None  # or what the keyframe would be made of: few engines want it
     relevance: float = 1.0  # the least related is dropped first when the context is full

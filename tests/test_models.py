@@ -45,7 +45,8 @@ class TestEveryModel:
 
     def test_frames_become_tokens_on_the_cpu_each_by_itself(self, model: Model) -> None:
         tokens = model.encode_frames(frames(3))
-        assert tokens.shape == (3, model.tokens_per_frame, model.dim)
+        assert tokens.shape == (3, tokens.shape[1], model.dim)
+        assert 1 <= tokens.shape[1] <= model.tokens_per_frame
         assert tokens.device.type == "cpu"
         alone = model.encode_frames(frames(3)[1:2])
         torch.testing.assert_close(tokens[1:2], alone, rtol=1e-3, atol=1e-3)
@@ -121,6 +122,13 @@ class TestPrompt:
         model.max_context = 256 + 10  # type: ignore[attr-defined]
         with pytest.raises(InputError, match="question is too long"):
             fit(self.whole(), model)  # type: ignore[arg-type]
+
+    def test_frames_with_fewer_tokens_leave_more_room(self) -> None:
+        model = load_model("fake")
+        messages = messages_of(self.whole())
+        fewer = Visual(tokens=torch.zeros(2, 3, 3), span=Span(3, 4))
+        prompts_of = [model.prompt_tokens(messages, [visual]) for visual in (self.visual, fewer)]  # type: ignore[attr-defined]
+        assert prompts_of[0] - prompts_of[1] == 2
 
     def test_a_context_that_fits_is_left_alone(self) -> None:
         given = self.whole()

@@ -29,7 +29,7 @@ class Model(Protocol):
     """A model as the engine sees it. Methods may be called from different threads at the same time."""
 
     name: str  # shown to people, with what the model cannot do
-    tokens_per_frame: int  # P
+    tokens_per_frame: int  # P at most: it may depend on the proportions of a stream's frames
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
     answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
@@ -103,11 +103,11 @@ class ChatModel(ABC):
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
         """How many tokens of the language model a whole prompt takes."""
         texts = [part["text"] for message in messages for part in parts_of(message) if part["type"] == "text"]
-        return self.count_tokens("\n".join(texts)) + self.tokens_per_frame * sum(len(seen.tokens) for seen in visuals)
+        return self.count_tokens("\n".join(texts)) + sum(seen.tokens.shape[:2].numel() for seen in visuals)
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
         """What a clip is described from: its centroids, as one visual."""
-        return [Visual(tokens=clip.tokens, span=clip.span)]
+        return [Visual(tokens=clip.tokens, span=clip.span, size=clip.keyframes[0].data.shape[:2])]
 
     def caption(self, clip: Clip) -> Caption:
         """Describe a clip."""

@@ -60,7 +60,11 @@ class TransformersModel(ChatModel):
         self.max_context = min(answering.max_context, CPU_CONTEXT) if on_cpu else answering.max_context
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
-        """Visual tokens [N, P, D] of N frames, on the CPU, in the model's dtype; every frame is encoded by itself."""
+        """Visual tokens [N, P, D] of N frames, on the CPU, in the model's dtype; every frame is encoded by itself.
+
+        Families that take any size see frames in their own proportions, on which P then depends; see `vision`. Raises
+        ValueError for frames whose proportions differ.
+        """
         return self._vision.encode([frame.data for frame in frames])
 
     def count_tokens(self, text: str) -> int:
@@ -86,13 +90,13 @@ class TransformersModel(ChatModel):
         Raises StreamChatError if the device's memory runs out.
         """
         vision, speech, device = self._copies[priority]
-        moments = [visual.tokens for visual in visuals]
-        ids = torch.tensor([self._prompter.ids(messages, [vision.runs(tokens) for tokens in moments])], device=device)
+        runs = [vision.runs(visual.tokens) for visual in visuals]
+        ids = torch.tensor([self._prompter.ids(messages, runs)], device=device)
         said: list[int] = []
         told = ""
         text = self._notice
         try:
-            seen = vision.inputs(ids, moments) if moments else {}
+            seen = vision.inputs(ids, visuals) if visuals else {}
             for token in speech.reply(
                 {"input_ids": ids, **seen}, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
             ):
