@@ -6,6 +6,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -30,7 +31,7 @@ class Model(Protocol):
     """A model as the engine sees it. Methods may be called from different threads at the same time."""
 
     name: str  # shown to people, with what the model cannot do
-    tokens_per_frame: int  # P
+    tokens_per_frame: int  # P at most: it may depend on the proportions of a stream's frames
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
     answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
@@ -132,24 +133,24 @@ class ChatModel(ABC):
         """How much a prompt of this model holds."""
         return self
 
-    def picture_tokens(self, visual: Visual) -> int:  # noqa: ARG002 - some models take more for a larger picture
+    def picture_tokens(self, visual: Visual) -> int:
         """How many tokens of the language model a visual takes at most."""
-        return self.tokens_per_frame
+        return self.tokens_per_frame if visual.tokens is None else visual.tokens.shape[:2].numel()
 
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
         """How many tokens of the language model a whole prompt takes."""
         texts = [part["text"] for message in messages for part in parts_of(message) if part["type"] == "text"]
         return self.count_tokens("\n".join(texts)) + sum(map(self.picture_tokens, visuals))
 
-    def tokens_of(self, visuals: Sequence[Visual]) -> list[torch.Tensor]:
-        """The tokens [K, P, D] of visuals; frames that were not encoded before are encoded now, all at once."""
+    def with_tokens(self, visuals: Sequence[Visual]) -> list[Visual]:
+        """The visuals, all with tokens: frames that were not encoded before are encoded now, all at once."""
         missing = [visual.frame for visual in visuals if visual.tokens is None and visual.frame is not None]
         fresh = iter(self.encode_frames(missing)) if missing else iter(())
-        return [next(fresh)[None] if visual.tokens is None else visual.tokens for visual in visuals]
+        return [replace(visual, tokens=next(fresh)[None]) if visual.tokens is None else visual for visual in visuals]
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
         """What a clip is described from: its centroids, as one visual."""
-        return [Visual(tokens=clip.tokens, span=clip.span)]
+        return [Visual(tokens=clip.tokens, span=clip.span, size=clip.keyframes[0].data.shape[:2])]
 
     def caption(self, clip: Clip) -> Caption:
         """Describe a clip."""
