@@ -23,7 +23,7 @@ from streamchat.embedding import TextEmbedder
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.memory.dialogue import DialogueMemory
-from streamchat.memory.short_term import OnePerSecond
+from streamchat.memory.short_term import OnePerSecond, last_seconds
 from streamchat.models.base import Model
 from streamchat.types import Clip, Context, DialogueTurn, Frame, Span, Visual
 
@@ -143,7 +143,7 @@ class Recent(Baseline):
 
     def __init__(self, model: Model, options: Options, embedder: TextEmbedder) -> None:
         super().__init__(model, options, embedder)
-        self._newest_seconds = OnePerSecond(options.max_pictures)
+        self._newest_seconds = OnePerSecond(options.max_pictures)  # the newest frame may stand for one of them
         self._beginning = Spread(options.max_pictures)
 
     def hold(self, frame: Frame) -> bool:
@@ -153,7 +153,9 @@ class Recent(Baseline):
 
     def chosen(self, most: int) -> Sequence[Frame]:
         """The newest."""
-        return self._newest_seconds.frames[-most:] if self._full else self._beginning.chosen(most)
+        if not self._full or self._newest is None:
+            return self._beginning.chosen(most)
+        return last_seconds(self._newest_seconds.frames, self._newest, most)
 
     @property
     def _full(self) -> bool:

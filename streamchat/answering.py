@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -11,7 +12,7 @@ from streamchat import prompts
 from streamchat.config import Options
 from streamchat.errors import PromptTooLargeError
 from streamchat.models.base import MOST_TRIES, Model, prompt_text
-from streamchat.retrieval.context import compose, everything, in_words, short_of_memory
+from streamchat.retrieval.context import compose, everything, in_words
 from streamchat.types import Answer, Context, Evidence, Given, Timing
 
 
@@ -97,9 +98,8 @@ class AnswerStream:
         prompt = self._chat.model.prompt
         if prompt is None:
             return found, everything(found)
-        if first and self._chat.options.context == "two-step":
-            found = short_of_memory(found)
-        return compose(found, prompt, self._chat.options)
+        short = first and self._chat.options.context == "two-step"
+        return compose(found, prompt, self._chat.options, short=short)
 
     def _run(self) -> Generator[str, None, None]:
         with closing(self._whole()) as pieces:
@@ -121,14 +121,12 @@ class AnswerStream:
             yield from self._said(first=False)
             return
         held: list[str | Evidence] = []
-        text = ""
         with closing(self._said(first=True)) as pieces:
             for piece in pieces:
                 held.append(piece)
-                text = "".join(one for one in held if isinstance(one, str)).strip()
-                if not prompts.MEMORY.startswith(text):
+                if not _may_become_call("".join(one for one in held if isinstance(one, str))):
                     break
-            if not text.startswith(prompts.MEMORY):
+            if not _is_call("".join(one for one in held if isinstance(one, str))):
                 yield from held
                 yield from pieces
                 return
@@ -162,3 +160,14 @@ class AnswerStream:
         )
         if text:
             self._chat.record(self._context.question, text, self._context.asked_at_seconds)
+
+
+def _may_become_call(text: str) -> bool:
+    """Whether what was said so far may still be nothing but the call for the memory."""
+    letters = re.sub(r"\W", "", text).upper()
+    return prompts.MEMORY.startswith(letters)
+
+
+def _is_call(text: str) -> bool:
+    """Whether a model said, with whatever marks around it, the word for that it needs the memory, and nothing else."""
+    return re.sub(r"\W", "", text).upper() == prompts.MEMORY

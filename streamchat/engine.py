@@ -101,7 +101,7 @@ class StreamChat:
 
     def shown_before(self, seconds: float) -> list[Frame]:
         """What was on the screen in the seconds before a moment, one frame a second; [] if it is gone."""
-        since = seconds - self.options.present_frames
+        since = seconds - self.options.present_frames - 1
         return [frame for frame in self._shown.frames if since <= frame.pts_seconds < seconds]
 
     def push(self, frame: Frame) -> bool:

@@ -23,8 +23,11 @@ DIALOGUE = "Earlier in this conversation:"
 TURN = "[asked at {time}] Question: {question}\nAnswer: {answer}"
 ROUNDS = "({rounds} rounds up to this moment, in short)"
 ROUND = "[{time}] {question} – {answer}"
-CAPTIONS = "What the video showed, as noted at the time:"
-CAPTION_LINE = "[{span}] {text}"
+CAPTIONS = "What the video showed at the times that the question may be about, as noted then:"
+OTHER_CAPTIONS = "What the rest of it showed, in time order:"
+CAPTION_LINE = "[{spans}] {text}"
+SUMMARY_LINE = "[{spans}, in short] {text}"
+STRETCH = "The question speaks of {span}."
 PICTURES = "Pictures from the video, in time order:"
 QUESTION = "It is now {time} in the stream. Answer this question directly and briefly: {question}"
 MEMORY = "MEMORY"  # what a model says that needs more than the present
@@ -60,9 +63,11 @@ def label(span: Span) -> str:
     return f"\n[{moment(span)}]"
 
 
-def caption_line(caption: RetrievedCaption) -> str:
-    """A retrieved caption with the time that it speaks of."""
-    return CAPTION_LINE.format(span=moment(caption.span), text=caption.caption.text)
+def caption_line(captions: Sequence[RetrievedCaption]) -> str:
+    """Retrieved captions that say the same, in time order, with the times that they speak of."""
+    spans = ", ".join(moment(one.span) for one in captions)
+    line = CAPTION_LINE if captions[0].level == 0 else SUMMARY_LINE
+    return line.format(spans=spans, text=captions[0].caption.text)
 
 
 def turn_lines(turn: DialogueTurn) -> str:

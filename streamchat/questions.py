@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from streamchat.errors import InputError
 
+MOST_CHARACTERS = 20_000  # of a question: some 5,000 tokens
+
 
 def check_question(question: str) -> None:
-    """Raise InputError for a question without words, or with halves of characters, which no text can hold."""
+    """Raise InputError for a question without words, too long, or with halves of characters, which no text can hold."""
+    if len(question) > MOST_CHARACTERS:
+        raise InputError(f"a question may have {MOST_CHARACTERS} characters, got {len(question)}: ask with fewer words")
     if not question.strip():
         raise InputError("the question is empty: write what you want to know about the video")
     try:

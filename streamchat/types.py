@@ -200,6 +200,7 @@ class Context:
     question_embedding: np.ndarray  # float32 [E], unit norm
     asked_at_seconds: float
     newest: Frame  # what is on the screen
+    stretch: Span | None = None  # of the stream that the question names
     open_clip: Clip | None = None  # what was kept since the last leaf was made, not captioned yet
     waiting: tuple[Clip, ...] = ()  # of the newest leaves that are to be captioned
     untold: int = 0  # older leaves that no caption speaks of yet: nothing of them is here

@@ -13,6 +13,7 @@ import torch
 from conftest import WordEmbedder, picture
 
 from evaluation.methods import Recent
+from streamchat import prompts
 from streamchat.answering import AnswerStream
 from streamchat.config import Options
 from streamchat.engine import StreamChat
@@ -107,11 +108,11 @@ class TestCompose:
         assert used == given.prompt_tokens
         assert used <= room
         assert now_in(context)
-        for spans in (
-            [visual.span for visual in visuals_of(context)],
-            [one.span for one in context.captions],
+        for times in (
+            [visual.span.start for visual in visuals_of(context)],
+            [one.span.start for one in context.captions],
         ):
-            assert spans == sorted(spans)
+            assert times == sorted(times)
         assert len(given.pictures) <= Options().max_pictures
         if given.pictures_left_out and len(given.pictures) < Options().max_pictures:
             assert room - used < model.tokens_per_frame + 200, "there was room for a picture that was left out"
@@ -167,14 +168,46 @@ class TestCompose:
         assert huge not in context.captions
         assert len(context.captions) >= 8
 
+    def test_captions_that_say_the_same_are_one_line_with_its_times(self) -> None:
+        everything = found(np.random.default_rng(12), captions=12)
+        said = [replace(one, caption=Caption("A person in black."), found=False) for one in everything.captions]
+        context, given = compose(replace(everything, captions=tuple(said)), Sized(576, 4096), Options())
+        text = str(messages_of(context))
+        assert text.count("A person in black.") == 1
+        assert 2 <= len(given.captions) <= 8
+        assert all(prompts.moment(one.span) in text for one in given.captions)
+
+    def test_what_is_most_likely_asked_about_stands_apart(self) -> None:
+        everything = found(np.random.default_rng(13))
+        distinct = [replace(one, caption=Caption(f"words of {one.rank}")) for one in everything.captions]
+        context, _ = compose(replace(everything, captions=tuple(distinct)), Sized(144, 32768), Options())
+        head = messages_of(context)[1]["content"][0]["text"]
+        likely, others = head.split(prompts.OTHER_CAPTIONS)
+        best = min(context.captions, key=lambda one: one.rank)
+        worst = max(context.captions, key=lambda one: one.rank)
+        assert prompts.moment(best.span) in likely
+        assert prompts.moment(worst.span) in others
+
+    def test_the_stretch_that_the_question_names_is_told(self) -> None:
+        asked = replace(found(np.random.default_rng(14)), stretch=Span(125, 160))
+        context, _ = compose(asked, Sized(144, 32768), Options())
+        assert "The question speaks of 2:05–2:40." in messages_of(context)[1]["content"][-1]["text"]
+
+    @pytest.mark.parametrize("name", ["captions", "recalled", "recent"])
+    def test_a_share_of_nothing_switches_a_part_off(self, name: str) -> None:
+        options = replace(Options(), **{f"{name}_share": 0.0})
+        context, _ = compose(found(np.random.default_rng(15)), Sized(144, 32768), options)
+        assert getattr(context, name) == ()
+
     def test_what_was_given_and_left_out_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO):
             _, given = compose(found(np.random.default_rng(9)), Sized(576, 4096), Options())
         assert in_words(given) in caplog.text
         assert f"{len(given.captions)} of 60 captions" in in_words(given)
 
-    def test_a_question_that_is_too_long_is_refused(self) -> None:
-        asked = replace(found(np.random.default_rng(10)), question="why " * 4000)
+    @pytest.mark.parametrize("words", [3300, 4000])
+    def test_a_question_beside_which_the_screen_does_not_fit_is_refused(self, words: int) -> None:
+        asked = replace(found(np.random.default_rng(10)), question="why " * words)
         with pytest.raises(InputError, match=r"question is too long.*4096 tokens.*fewer words"):
             compose(asked, Sized(576, 4096), Options())
 
@@ -231,10 +264,12 @@ class TestTwoSteps:
         assert len(model.prompts) == 1
         assert MEMORY in model.prompts[0]
         assert stream.answer.given.captions == ()
+        assert stream.answer.given.captions_left_out == 60
         assert len(stream.answer.given.pictures) == 4
 
-    def test_the_memory_is_given_if_the_model_asks_for_it(self) -> None:
-        model = Sized(144, 32768, MEMORY, "It said TAXI.")
+    @pytest.mark.parametrize("call", [MEMORY, "Memory.", "**MEMORY**", '"memory"'])
+    def test_the_memory_is_given_if_the_model_asks_for_it(self, call: str) -> None:
+        model = Sized(144, 32768, call, "It said TAXI.")
         stream = answered(model, self.options)
         assert stream.answer.text == "It said TAXI."
         assert len(model.prompts) == 2
@@ -242,7 +277,7 @@ class TestTwoSteps:
         assert len(stream.answer.given.captions) > 8
         assert stream.answer.evidence
 
-    @pytest.mark.parametrize("reply", ["Memo boards hang there.", "MEM", "ME and you."])
+    @pytest.mark.parametrize("reply", ["Memo boards hang there.", "MEM", "ME and you.", "MEMORY foam lies there."])
     def test_an_answer_that_only_begins_like_the_word_is_an_answer(self, reply: str) -> None:
         assert answered(Sized(144, 32768, reply), self.options).answer.text == reply
 

@@ -24,6 +24,7 @@ TOP_LEVEL = 3  # summaries of this level are folded among themselves
 QUESTION_CHARACTERS = 90  # of a round in a summary
 ANSWER_CHARACTERS = 90
 SUMMARY_LINES = 20  # of a summary of any level
+LINES_A_TURN = SUMMARY_LINES + GROUP  # found for each turn that is wanted, as many of them may be of one summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,11 +129,11 @@ class DialogueMemory:
         """
         with self._lock:
             visible = {self._entries[place].number: place for place in self._visible(count, until_seconds)}
-            lines, index = sum(len(entry.vectors) for entry in self._entries), self._index.view()
+            index = self._index.view()
             turns = {place: self._entries[place].turn for place in visible.values()}
         if not visible or most == 0:
             return ()
-        matches = index.search(question, embedding, lines, until_seconds=until_seconds)
+        matches = index.search(question, embedding, most * LINES_A_TURN, until_seconds=until_seconds)
         nearest = list(dict.fromkeys(visible[match.key] for match in matches if match.key in visible))[:most]
         return tuple(turns[place] for place in sorted(nearest))
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from streamchat.types import EncodedFrame, Frame
 
+SAME_PICTURE_SECONDS = 0.5  # two frames nearer in time than this show the same
+
 
 def draw(
     frames: Sequence[EncodedFrame], count: int, *, decay: float, rng: np.random.Generator
@@ -28,6 +30,12 @@ def draw(
     weights = np.exp(-ages / decay)
     drawn = rng.choice(len(frames), size=count, replace=False, p=weights / weights.sum())
     return tuple(frames[index] for index in sorted(drawn))
+
+
+def last_seconds(frames: Sequence[Frame], newest: Frame, most: int) -> list[Frame]:
+    """The newest frame, and of frames in time order, one a second, the newest before it that show another picture."""
+    earlier = [frame for frame in frames if newest.pts_seconds - frame.pts_seconds >= SAME_PICTURE_SECONDS]
+    return [*earlier[max(0, len(earlier) - most + 1) :], newest]
 
 
 class OnePerSecond:

@@ -14,13 +14,14 @@ import torch
 from streamchat import prompts
 from streamchat.errors import InputError, PromptTooLargeError
 from streamchat.gate import Gate, Priority
-from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span, Visual
+from streamchat.types import Caption, Clip, Context, Evidence, Frame, RetrievedCaption, Span, Visual
 
 log = logging.getLogger(__name__)
 
 Message = dict[str, Any]  # {"role": ..., "content": text, or a list of {"type": "text"|"image", ...} parts}
 CAPTION_TOKENS = 96  # length of a caption or summary at most
 MOST_TRIES = 5  # of a prompt that a server finds too large
+LIKELY_LINES = 8  # of captions that were found, the best, which stand first in a prompt
 MOST_CITED = 3  # retrieved moments that an answer cites
 YES = re.compile(r"\W*yes\b[\s,.:;–—-]*(.*)", re.IGNORECASE | re.DOTALL)
 LISTENING_SECONDS = 0.25  # an answer whose listener takes no longer than this for a piece is not held up by captions
@@ -246,8 +247,14 @@ def messages_of(context: Context) -> list[Message]:
     head = []
     if context.turns:
         head += [prompts.DIALOGUE, *map(prompts.turn_lines, context.turns)]
-    if context.captions:
-        head += [prompts.CAPTIONS, *map(prompts.caption_line, context.captions)]
+    lines = same_captions(context.captions)
+    likely = sorted((line for line in lines if any(one.found for one in line)), key=_best_rank)[:LIKELY_LINES]
+    for heading, chosen in (
+        (prompts.CAPTIONS, [line for line in lines if line in likely]),
+        (prompts.OTHER_CAPTIONS, [line for line in lines if line not in likely]),
+    ):
+        if chosen:
+            head += [heading, *map(prompts.caption_line, chosen)]
     parts: list[dict[str, str]] = []
     visuals = visuals_of(context)
     if visuals:
@@ -259,8 +266,22 @@ def messages_of(context: Context) -> list[Message]:
         parts.append({"type": "image"})
     asked = prompts.QUESTION_OR_MEMORY if context.may_ask_for_memory else prompts.QUESTION
     question = asked.format(time=prompts.clock(context.asked_at_seconds), question=context.question)
+    if context.stretch is not None:
+        question = f"{question}\n{prompts.STRETCH.format(span=prompts.moment(context.stretch))}"
     parts.append({"type": "text", "text": f"\n{question}"})
     return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": parts}]
+
+
+def same_captions(captions: Sequence[RetrievedCaption]) -> list[list[RetrievedCaption]]:
+    """Captions in groups that say the same, each in the order of its first."""
+    groups: dict[tuple[str, bool], list[RetrievedCaption]] = {}
+    for one in captions:
+        groups.setdefault((one.caption.text, one.level == 0), []).append(one)
+    return list(groups.values())
+
+
+def _best_rank(captions: Sequence[RetrievedCaption]) -> int:
+    return min(one.rank for one in captions)
 
 
 def prompt_text(context: Context) -> str:

@@ -15,45 +15,43 @@ from typing import Any, Generic, TypeVar
 from streamchat import prompts
 from streamchat.config import Options
 from streamchat.errors import InputError
-from streamchat.models.base import PromptReader, messages_of, visuals_of
+from streamchat.models.base import PromptReader, messages_of, same_captions, visuals_of
+from streamchat.retrieval.gather import in_reading_order
 from streamchat.types import Context, DialogueTurn, Given, GivenCaption, RetrievedCaption, Span, Visual
 
 log = logging.getLogger(__name__)
 
 MISFITS = 8  # parts in a row that are too large, after which no smaller one is looked for
 TURN_CHARACTERS = 600  # of a question and of an answer of the dialogue
+FIRST_PICTURE_SHARE = 0.6  # of what the present leaves that one recalled picture may take in a small prompt
+MOST_TIMES = 8  # of one text in a prompt
 CORRECTIONS = 4  # of an estimated length, before parts are dropped one by one
 
 T = TypeVar("T")
 
 
-def compose(found: Context, model: PromptReader, options: Options) -> tuple[Context, Given]:
+def compose(found: Context, model: PromptReader, options: Options, *, short: bool = False) -> tuple[Context, Given]:
     """The context cut to what a model's prompt holds, and what that is.
 
-    Its cost does not depend on how much is left out. Raises InputError if the question alone is too long.
+    `short` is the first of two steps: the present and the last round alone, and the model may say that it needs the
+    memory. The cost does not depend on how much is left out. Raises InputError if the question is so long that what is
+    on the screen does not fit beside it.
     """
+    whole, room = found, model.max_context - found.max_new_tokens
     found = replace(found, turns=tuple(_short(turn) for turn in found.turns))
-    room = model.max_context - found.max_new_tokens
+    if short:
+        turns = found.turns[-1:] if found.last_turn is not None else ()
+        found = replace(found, captions=(), recalled=(), recent=(), turns=turns, may_ask_for_memory=True)
     bare = replace(found, present=(), captions=(), recalled=(), recent=(), turns=())
     left = room - _length(bare, model)
-    if left < 0:
+    pictures = options.max_pictures if model.max_pictures is None else min(options.max_pictures, model.max_pictures)
+    context, length = _fitting(bare, found, _Room(left, pictures), model, options)
+    if left < 0 or (found.present and pictures and not context.present):
         raise InputError(
             f"the question is too long: {model.name} takes {model.max_context} tokens, of which "
             f"{found.max_new_tokens} are kept for the answer; ask with fewer words"
         )
-    most_pictures = (
-        options.max_pictures if model.max_pictures is None else min(options.max_pictures, model.max_pictures)
-    )
-    costs = _Costs(model)
-    for _ in range(CORRECTIONS):
-        context = _filled(bare, found, _Room(left, most_pictures), costs, options)
-        over = _length(context, model) - room
-        if over <= 0:
-            break
-        left -= over
-    while _length(context, model) > room:
-        context = _without_last(context)
-    given = _given(context, found, _length(context, model))
+    given = _given(context, whole, length)
     log.info("%s", in_words(given))
     return context, given
 
@@ -71,11 +69,6 @@ def everything(context: Context) -> Given:
     )
 
 
-def short_of_memory(context: Context) -> Context:
-    """The context of the first of two steps: the present alone, and the model may say that it needs the memory."""
-    return replace(context, captions=(), recalled=(), recent=(), turns=(), may_ask_for_memory=True)
-
-
 def in_words(given: Given) -> str:
     """What was given, and what was left out, in a line."""
     parts = (
@@ -91,24 +84,41 @@ def _length(context: Context, model: PromptReader) -> int:
     return model.prompt_tokens(messages_of(context), visuals_of(context))
 
 
+def _fitting(bare: Context, found: Context, room: _Room, model: PromptReader, options: Options) -> tuple[Context, int]:
+    """The bare context with what of the found one fits into the room, and the length of its prompt in tokens."""
+    most = model.max_context - found.max_new_tokens
+    costs, lines = _Costs(model), _lines(found.captions)
+    left = room.tokens
+    for _ in range(CORRECTIONS):
+        context = _filled(bare, found, lines, _Room(left, room.pictures), costs, options)
+        length = _length(context, model)
+        if length <= most:
+            return context, length
+        left -= length - most
+    while length > most and (smaller := _without_last(context)) is not None:
+        context, length = smaller, _length(smaller, model)
+    return context, length
+
+
 class _Costs:
     """What the parts of a prompt take, in tokens; each is counted once."""
 
     def __init__(self, model: PromptReader) -> None:
         self._model = model
         self._known: dict[int, int] = {}
-        self.headings = model.count_tokens("\n".join((prompts.DIALOGUE, prompts.CAPTIONS, prompts.PICTURES)))
+        headings = (prompts.DIALOGUE, prompts.CAPTIONS, prompts.OTHER_CAPTIONS, prompts.PICTURES)
+        self.headings = model.count_tokens("\n".join(headings))
 
-    def of(self, part: Visual | RetrievedCaption | DialogueTurn) -> int:
+    def of(self, part: Visual | DialogueTurn | list[RetrievedCaption]) -> int:
         """The tokens of a part with what is written around it."""
         if id(part) not in self._known:
             self._known[id(part)] = self._counted(part)
         return self._known[id(part)]
 
-    def _counted(self, part: Visual | RetrievedCaption | DialogueTurn) -> int:
+    def _counted(self, part: Visual | DialogueTurn | list[RetrievedCaption]) -> int:
         if isinstance(part, Visual):
             return self._model.count_tokens(prompts.label(part.span)) + self._model.picture_tokens(part)
-        written = prompts.caption_line(part) if isinstance(part, RetrievedCaption) else prompts.turn_lines(part)
+        written = prompts.turn_lines(part) if isinstance(part, DialogueTurn) else prompts.caption_line(part)
         return self._model.count_tokens(written) + 1  # the line's end
 
 
@@ -128,6 +138,11 @@ class _Part(Generic[T]):
         self.taken: list[T] = []
         self._left = list(candidates)  # best first
         self._pictures = pictures
+
+    def take_first(self, tokens: float, room: _Room, cost: Callable[[T], int]) -> None:
+        """Take the best of all, if it fits into so many tokens, and the part is wanted at all."""
+        if self.share > 0 and self._left and cost(self._left[0]) <= tokens:
+            self.fill(tokens, 1, room, cost)
 
     def fill(self, tokens: float, pictures: float, room: _Room, cost: Callable[[T], int]) -> None:
         """Take the best that are left, as many as fit into a quota and into the room."""
@@ -151,30 +166,45 @@ class _Part(Generic[T]):
         room.pictures -= len(taken) if self._pictures else 0
 
 
-def _filled(bare: Context, found: Context, room: _Room, costs: _Costs, options: Options) -> Context:
+def _filled(
+    bare: Context,
+    found: Context,
+    lines: Sequence[list[RetrievedCaption]],
+    room: _Room,
+    costs: _Costs,
+    options: Options,
+) -> Context:
     """The bare context with what fits into the room, by quotas."""
     present = _Part(_best_first(found.present), 1.0, pictures=True)
     present.fill(room.tokens, room.pictures, room, costs.of)
     room.tokens -= costs.headings
-    captions = _Part(_best_first(found.captions), options.captions_share)
+    captions = _Part(lines, options.captions_share)
     recalled = _Part(_best_first(found.recalled), options.recalled_share, pictures=True)
     recent = _Part(_best_first(found.recent), options.recent_share, pictures=True)
-    turns = _Part(found.turns, options.dialogue_share)
+    turns = _Part(list(reversed(found.turns)), options.dialogue_share)
     tokens, pictures = room.tokens, room.pictures
     share_of_pictures = max(recalled.share + recent.share, 1e-9)
+    recalled.take_first(FIRST_PICTURE_SHARE * tokens, room, costs.of)
     parts: tuple[_Part[Any], ...] = (captions, turns, recalled, recent)
     for part in parts:
         part.fill(part.share * tokens, part.share / share_of_pictures * pictures, room, costs.of)
     for part in (recalled, recent, captions, turns):  # a picture needs more than its share of a small prompt
-        part.fill(room.tokens, room.pictures, room, costs.of)
+        if part.share > 0:
+            part.fill(room.tokens, room.pictures, room, costs.of)
     return replace(
         bare,
         present=_in_time_order(present.taken),
-        captions=tuple(sorted(captions.taken, key=lambda one: (one.span, one.level))),
+        captions=tuple(sorted((one for line in captions.taken for one in line), key=in_reading_order)),
         recalled=_in_time_order(recalled.taken),
         recent=_in_time_order(recent.taken),
         turns=tuple(turn for turn in found.turns if any(turn is one for one in turns.taken)),
     )
+
+
+def _lines(captions: Sequence[RetrievedCaption]) -> list[list[RetrievedCaption]]:
+    """Captions in the lines that they make, best first: those that say the same are one, of so many times at most."""
+    groups = same_captions(_best_first(captions))
+    return [sorted(group[:MOST_TIMES], key=in_reading_order) for group in groups]
 
 
 Ranked = TypeVar("Ranked", Visual, RetrievedCaption)
@@ -188,8 +218,8 @@ def _in_time_order(visuals: Sequence[Visual]) -> tuple[Visual, ...]:
     return tuple(sorted(visuals, key=lambda visual: visual.span))
 
 
-def _without_last(context: Context) -> Context:
-    """The context less the part of least worth; what is on the screen goes last."""
+def _without_last(context: Context) -> Context | None:
+    """The context less the part of least worth; what is on the screen goes last. None if it has no parts."""
     if context.turns:
         return replace(context, turns=context.turns[1:])
     for name in ("recent", "recalled", "captions", "present"):
@@ -198,7 +228,7 @@ def _without_last(context: Context) -> Context:
             worst = max(parts, key=lambda part: part.rank)
             smaller: dict[str, Any] = {name: tuple(part for part in parts if part is not worst)}
             return replace(context, **smaller)
-    raise RuntimeError("a context without parts is as short as it was when it fitted")
+    return None
 
 
 def _short(turn: DialogueTurn) -> DialogueTurn:

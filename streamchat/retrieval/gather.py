@@ -12,18 +12,29 @@ import numpy as np
 import torch
 
 from streamchat.config import Options
-from streamchat.memory.short_term import draw
+from streamchat.memory.short_term import draw, last_seconds
 from streamchat.memory.store import Snapshot, cluster
 from streamchat.retrieval.search import Embed, Found, Hit, search
 from streamchat.retrieval.times import Stretch
 from streamchat.retrieval.tree import UNKNOWN, relevance, walk
-from streamchat.types import Clip, Context, EncodedFrame, Frame, MemoryNode, Picture, RetrievedCaption, Span, Visual
+from streamchat.types import (
+    Clip,
+    Context,
+    DialogueTurn,
+    EncodedFrame,
+    Frame,
+    MemoryNode,
+    Picture,
+    RetrievedCaption,
+    Span,
+    Visual,
+)
 
 SAME_SECONDS = 1e-3  # frames nearer than this in time are one
 MOST_UNCAPTIONED = 6  # leaves without a caption yet that come along with a question
 EXPLAINED_HITS = 4  # hits whose ancestors' captions come along
 OVERVIEW_EVERY = 4  # of the captions, in the order of worth, every so many-th is one of the whole timeline
-NEXT_PICTURE = 2  # a node's next picture is worth as much as the first of the node so many places after it
+NEXT_PICTURE = 3  # a node's next picture is worth as much as the first of the node so many places after it
 
 
 def gather(
@@ -47,36 +58,45 @@ def gather(
     seen = {hit.node.id for hit in found.hits}
     # A search cannot know these by meaning, so the newest come along.
     unknown = [Hit(leaf, UNKNOWN) for leaf in uncaptioned if leaf.id not in seen][-MOST_UNCAPTIONED:]
+    nodes = _alternating(found.hits, unknown)[: options.max_pictures]
     waiting = snapshot.waiting[-MOST_UNCAPTIONED:]
-    told = {clip.span for clip in waiting}
+    spans = {clip.span for clip in waiting}
     present = _present(snapshot, newest, before, options)
     open_clip, open_visuals = _open_chunk(snapshot, options, found.stretch)
-    drawn = draw(
-        snapshot.short_term,
-        options.short_term_samples,
-        decay=options.short_term_decay,
-        rng=np.random.default_rng(seed),
-    )
     shown = _Shown(present, newest.data.shape[:2])
     return Context(
         question=question,
         question_embedding=embedding,
         asked_at_seconds=snapshot.until_seconds,
+        stretch=None if found.stretch is None else found.stretch.span,
         newest=newest,
         open_clip=open_clip,
         waiting=waiting,
-        untold=sum(leaf.span not in told for leaf in uncaptioned),
+        untold=sum(leaf.span not in spans for leaf in uncaptioned),
         present=present,
         captions=_captions(snapshot.roots, found, embedding),
-        recalled=shown.new(_pictures(_alternating(found.hits, unknown)[: options.max_pictures], found.stretch)),
-        recent=shown.new([*open_visuals, *(_visual_of(frame) for frame in reversed(drawn))]),
+        recalled=shown.new(_pictures(nodes, found.stretch)),
+        recent=shown.new([*open_visuals, *_drawn(snapshot, options, seed)]),
         visited=tuple(hit.node.id for hit in [*found.hits, *unknown]),
-        turns=snapshot.related_turns(question, embedding, options.related_turns),
+        turns=_turns(snapshot, question, embedding, options),
         last_turn=snapshot.last_turn(),
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,
         seed=seed,
     )
+
+
+def _turns(snapshot: Snapshot, question: str, embedding: np.ndarray, options: Options) -> tuple[DialogueTurn, ...]:
+    """The related turns, and the one just before, in the order asked."""
+    related, last = snapshot.related_turns(question, embedding, options.related_turns), snapshot.last_turn()
+    return related if last is None or any(turn is last for turn in related) else (*related, last)
+
+
+def _drawn(snapshot: Snapshot, options: Options, seed: int) -> list[Visual]:
+    """The draw from short-term memory, the newest first."""
+    rng = np.random.default_rng(seed)
+    frames = draw(snapshot.short_term, options.short_term_samples, decay=options.short_term_decay, rng=rng)
+    return [_visual_of(frame) for frame in reversed(frames)]
 
 
 def _found(snapshot: Snapshot, question: str, embedding: np.ndarray, embed: Embed, options: Options) -> Found:
@@ -125,8 +145,7 @@ def _present(snapshot: Snapshot, newest: Frame, before: Sequence[Frame], options
     kept = {round(frame.pts_seconds / SAME_SECONDS): frame for frame in snapshot.short_term}
     since = newest.pts_seconds - options.present_frames
     candidates = before or [frame.frame for frame in snapshot.short_term if frame.pts_seconds > since]
-    earlier = [frame for frame in candidates if newest.pts_seconds - frame.pts_seconds > SAME_SECONDS]
-    frames = [*earlier[len(earlier) - min(len(earlier), options.present_frames - 1) :], newest]
+    frames = last_seconds(candidates, newest, options.present_frames)
     visuals = []
     for rank, frame in enumerate(reversed(frames)):
         encoded = kept.get(round(frame.pts_seconds / SAME_SECONDS))
@@ -172,41 +191,47 @@ def _visual_of(frame: EncodedFrame) -> Visual:
 
 def _captions(roots: Sequence[MemoryNode], found: Found, question: np.ndarray) -> tuple[RetrievedCaption, ...]:
     """The captions of the nodes found, of those above the best, and of the whole timeline; ranked, in time order."""
-    wanted = _with_ancestors(found.hits, question)
-    seen = {node.id for node, _ in wanted}
-    overview = [(root, relevance(root, question)) for root in roots if root.id not in seen]
-    overview.sort(key=lambda entry: (entry[0].mass, entry[0].span.start), reverse=True)
-    ranked: list[RetrievedCaption] = []
-    while wanted or overview:
-        source = overview if overview and (not wanted or len(ranked) % OVERVIEW_EVERY == OVERVIEW_EVERY - 1) else wanted
-        node, cosine = source.pop(0)
-        if node.caption is not None:
-            ranked.append(
+    best, others = found.hits[:EXPLAINED_HITS], found.hits[EXPLAINED_HITS:]
+    above = [node for hit in best for node in reversed(hit.ancestors)]
+    asked_for = [*(hit.node for hit in best), *above, *(hit.node for hit in others)]
+    overview = sorted(roots, key=lambda node: (node.mass, node.span.start), reverse=True)
+    captions = {hit.node.id: hit.relevance for hit in found.hits}
+    ranked = [node for node in _interleaved(asked_for, overview) if node.caption is not None]
+    return tuple(
+        sorted(
+            (
                 RetrievedCaption(
                     span=node.span,
                     caption=node.caption,
                     level=node.level,
-                    relevance=cosine,
+                    relevance=captions.get(node.id, relevance(node, question)),
                     keyframe=node.keyframe,
-                    found=source is wanted,
-                    rank=len(ranked),
+                    found=node.id in captions,
+                    rank=rank,
                 )
-            )
-    return tuple(sorted(ranked, key=lambda one: (one.span, one.level)))
+                for rank, node in enumerate(ranked)
+                if node.caption is not None
+            ),
+            key=in_reading_order,
+        )
+    )
 
 
-def _with_ancestors(hits: Sequence[Hit], question: np.ndarray) -> list[tuple[MemoryNode, float]]:
-    """The nodes found, with their relevance, and after the best of them those above, where they say more."""
-    wanted = [(hit.node, hit.relevance) for hit in hits]
-    texts = {node.caption.text for node, _ in wanted if node.caption is not None}
-    above = {
-        node.id: (node, relevance(node, question))
-        for hit in hits[:EXPLAINED_HITS]
-        for node in hit.ancestors
-        if node.caption is not None and node.caption.text not in texts
-    }
-    best, others = wanted[:EXPLAINED_HITS], wanted[EXPLAINED_HITS:]
-    return [*best, *above.values(), *(entry for entry in others if entry[0].id not in above)]
+def in_reading_order(caption: RetrievedCaption) -> tuple[float, float]:
+    """For sorting captions by time; a summary stands before what it sums up."""
+    return caption.span.start, -caption.span.end
+
+
+def _interleaved(asked_for: Sequence[MemoryNode], overview: Sequence[MemoryNode]) -> list[MemoryNode]:
+    """Each node once, at its best place; every so many-th place is one of the overview."""
+    first, second = list(asked_for), list(overview)
+    mixed: dict[int, MemoryNode] = {}
+    while first or second:
+        take = [*first[: OVERVIEW_EVERY - 1], *second[:1]]
+        del first[: OVERVIEW_EVERY - 1], second[:1]
+        for node in take:
+            mixed.setdefault(node.id, node)
+    return list(mixed.values())
 
 
 def _alternating(hits: Sequence[Hit], unknown: Sequence[Hit]) -> list[Hit]:

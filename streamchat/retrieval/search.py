@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,13 +12,18 @@ import numpy as np
 from streamchat.memory.long_term import path_to
 from streamchat.memory.store import Snapshot
 from streamchat.retrieval.times import Stretch, event_of, stretch_of
-from streamchat.retrieval.tree import UNKNOWN, relevance
+from streamchat.retrieval.tree import relevance
 from streamchat.types import MemoryNode, Span
 
 MOST_HITS = 64  # nodes found for a question
 MOST_IN_STRETCH = 8  # nodes of a stretch that a question names
-SHORT_SECONDS = 60.0  # a stretch up to so long is taken as it is, and a longer one searched
 BESIDE_SECONDS = 30.0  # that "before" and "after" an event reach from it
+LEAST_EVENT = 0.35  # cosine of an event with the caption of a leaf that can be it
+FOLLOW_UP_WORDS = 8  # at most, of a question that can only be understood with the one before
+FOLLOW_UP = re.compile(
+    r"^(and|so|then|but|what about|how about)\b|\b(it|its|they|them|their|that|those|he|him|his|she|hers|her|ones?)\b",
+    re.IGNORECASE,
+)
 
 Embed = Callable[[Sequence[str]], np.ndarray]  # texts to vectors [N, E]
 
@@ -41,11 +47,16 @@ class Found:
 def search(snapshot: Snapshot, question: str, embedding: np.ndarray, embed: Embed) -> Found:
     """The nodes of a snapshot that a question with its embedding [E] is about.
 
-    If it names a time, the nodes of that stretch come first; an event that it names to say when is looked for, and what
-    lies beside it is such a stretch. The others follow by meaning and words, over the captions of all levels.
+    A follow-up is searched together with the question before it. If it names a time, the nodes of that stretch come
+    first; an event that it names to say when is looked for, and what lies beside it is such a stretch. The others
+    follow by meaning and words, over the captions of all levels.
     """
+    asked, last = question, snapshot.last_turn()
+    if last is not None and len(question.split()) <= FOLLOW_UP_WORDS and FOLLOW_UP.search(question):
+        question = f"{last.question} {question}"
+        embedding = embed([question])[0]
     general = _by_caption(snapshot, question, embedding)
-    stretch = stretch_of(question, snapshot.until_seconds) or _beside_event(snapshot, question, embed)
+    stretch = stretch_of(asked, snapshot.until_seconds) or _beside_event(snapshot, asked, embed)
     if stretch is None:
         return Found(tuple(general))
     inside = _in_stretch(snapshot, question, embedding, stretch)
@@ -69,47 +80,57 @@ def _by_caption(
 
 
 def _beside_event(snapshot: Snapshot, question: str, embed: Embed) -> Stretch | None:
-    """The stretch before, or after, the event that a question names; None if it names none, or none is found."""
+    """The stretch of an event that a question names, or beside it; None if it names none, or none is found."""
     event = event_of(question)
     if event is None:
         return None
     hits = _by_caption(snapshot, event.text, embed([event.text])[0], most=MOST_IN_STRETCH)
-    leaf = next((hit.node for hit in hits if hit.node.level == 0), None)
+    leaf = next((hit.node for hit in hits if hit.node.level == 0 and hit.relevance >= LEAST_EVENT), None)
     if leaf is None:
         return None
+    start, end = leaf.span
+    if event.side == "during":
+        return Stretch(leaf.span, start, is_moment=True)
     if event.side == "before":
-        return Stretch(Span(max(0.0, leaf.span.start - BESIDE_SECONDS), leaf.span.start), leaf.span.start)
-    end = min(snapshot.until_seconds, leaf.span.end + BESIDE_SECONDS)
-    return Stretch(Span(leaf.span.end, max(leaf.span.end, end)), leaf.span.end)
+        return Stretch(Span(max(0.0, start - BESIDE_SECONDS), start), start, is_moment=True)
+    return Stretch(Span(end, max(end, min(snapshot.until_seconds, end + BESIDE_SECONDS))), end, is_moment=True)
 
 
 def _in_stretch(snapshot: Snapshot, question: str, embedding: np.ndarray, stretch: Stretch) -> list[Hit]:
-    """The nodes of a stretch: of a short one those nearest to its middle, of a long one those that are asked for."""
-    nearest = sorted(
-        _deepest_in(snapshot.roots, stretch.span, ()), key=lambda path: _distance(path[-1].span, stretch.middle_seconds)
-    )
-    hits = [Hit(path[-1], relevance(path[-1], embedding), path[:-1]) for path in nearest]
-    if stretch.span.end - stretch.span.start <= SHORT_SECONDS:
-        return hits[:MOST_IN_STRETCH]
-    inside = {hit.node.id for hit in hits}
-    asked_for = [
-        hit for hit in _by_caption(snapshot, question, embedding, stretch.span, 2 * MOST_HITS) if hit.node.id in inside
-    ]
-    uncaptioned = [hit for hit in hits if hit.relevance == UNKNOWN]
-    return [*asked_for[:MOST_IN_STRETCH], *uncaptioned[:MOST_IN_STRETCH]]
+    """The nodes of a stretch: about a moment those nearest to it, in a stretch of its own right those asked for."""
+    if not stretch.is_moment:
+        asked_for = _by_caption(snapshot, question, embedding, stretch.span)
+        inside = [hit for hit in asked_for if _is_inside(hit.node.span, stretch.span)]
+        if len(inside) >= MOST_IN_STRETCH:
+            return inside[:MOST_IN_STRETCH]
+    paths = _deepest_in(snapshot.roots, stretch.span, ())
+    nearest = sorted(paths, key=lambda path: _distance(path[-1].span, stretch.middle_seconds))[:MOST_IN_STRETCH]
+    return [Hit(path[-1], relevance(path[-1], embedding), path[:-1]) for path in nearest]
 
 
 def _deepest_in(nodes: Sequence[MemoryNode], span: Span, above: tuple[MemoryNode, ...]) -> list[tuple[MemoryNode, ...]]:
     """The paths to the deepest nodes that share time with a span, in time order."""
     found: list[tuple[MemoryNode, ...]] = []
     for node in nodes:
-        if node.span.end < span.start or node.span.start > span.end:
-            continue
-        path = (*above, node)
-        found += _deepest_in(node.children, span, path) if node.children else [path]
+        if _shares_time(node.span, span):
+            path = (*above, node)
+            found += _deepest_in(node.children, span, path) if node.children else [path]
     return found
 
 
+def _shares_time(one: Span, other: Span) -> bool:
+    """Whether two spans have more than an end in common, or a moment lies in the other."""
+    if one.start == one.end or other.start == other.end:
+        return one.start <= other.end and other.start <= one.end
+    return one.start < other.end and other.start < one.end
+
+
+def _is_inside(inner: Span, outer: Span) -> bool:
+    """Whether at least half of a span lies in another."""
+    shared = min(inner.end, outer.end) - max(inner.start, outer.start)
+    return shared >= (inner.end - inner.start) / 2
+
+
 def _distance(span: Span, seconds: float) -> float:
-    """From a moment to the nearest of a span; 0 inside of it."""
-    return max(span.start - seconds, seconds - span.end, 0.0)
+    """From a moment to the nearest end of a span; less than 0 inside of it."""
+    return max(span.start - seconds, seconds - span.end)
