@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from evaluation import speed
+from evaluation import reach, speed
 from streamchat import plugin
 from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError, exit_code
@@ -66,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
     report.add_argument("--out", type=Path, required=True, help="folder for report.md, report.html and report.csv")
 
+    reach.add_arguments(
+        commands.add_parser("reach", help="measure whether what the memory holds reaches the prompt of a model")
+    )
     speed.add_arguments(commands.add_parser("speed", help="measure how fast StreamChat is on this machine"))
     return arguments
 
@@ -103,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "run": _run,
         "judge": _judge,
         "report": _report,
+        "reach": reach.run,
         "speed": speed.run,
     }
     return exit_code(lambda: commands[arguments.command](arguments), stopped=STOPPED.get(arguments.command, "stopped"))
