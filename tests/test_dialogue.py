@@ -42,23 +42,24 @@ class TestDialogue:
         return memory
 
     def test_the_nearest_turn_is_found(self) -> None:
-        (turn,) = self.filled().related(WordEmbedder().embed(["car colour"])[0], 1, count=3, until_seconds=99)
+        (turn,) = self.filled().related("car colour", vector("car colour"), 1, count=3, until_seconds=99)
         assert turn.answer == "red"
 
     def test_several_come_in_the_order_asked(self) -> None:
-        turns = self.filled().related(WordEmbedder().embed(["dog"])[0], 2, count=3, until_seconds=99)
+        turns = self.filled().related("dog", vector("dog"), 2, count=3, until_seconds=99)
         assert [turn.asked_at_seconds for turn in turns] == [5.0, 20.0]
 
     def test_turns_after_the_snapshot_or_asked_later_in_the_stream_are_left_out(self) -> None:
-        memory, dog = self.filled(), WordEmbedder().embed(["dog"])[0]
-        assert len(memory.related(dog, 5, count=2, until_seconds=99)) == 2
-        assert [turn.asked_at_seconds for turn in memory.related(dog, 5, count=3, until_seconds=9.0)] == [5.0, 9.0]
+        memory, dog = self.filled(), vector("dog")
+        assert len(memory.related("dog", dog, 5, count=2, until_seconds=99)) == 2
+        found = memory.related("dog", dog, 5, count=3, until_seconds=9.0)
+        assert [turn.asked_at_seconds for turn in found] == [5.0, 9.0]
         last = memory.last(count=3, until_seconds=10)
         assert last is not None
         assert last.answer == "red"
 
     def test_an_empty_dialogue_has_nothing(self) -> None:
-        assert DialogueMemory().related(WordEmbedder().embed(["dog"])[0], 1, count=0, until_seconds=9) == ()
+        assert DialogueMemory().related("dog", vector("dog"), 1, count=0, until_seconds=9) == ()
         assert DialogueMemory().last(count=0, until_seconds=9) is None
 
 
@@ -70,9 +71,9 @@ class TestForgetting:
         assert forgotten.question == "the dog again"
         memory.add(turn("and the cat", "grey", 20.0))
         assert len(memory) == 3
-        found = memory.related(vector("dog"), 9, count=memory.added, until_seconds=99)
+        found = memory.related("dog", vector("dog"), 9, count=memory.added, until_seconds=99)
         assert [one.question for one in found] == ["what dog is it", "what colour is the car", "and the cat"]
-        (dog,) = memory.related(vector("dog again"), 1, count=memory.added, until_seconds=99)
+        (dog,) = memory.related("dog again", vector("dog again"), 1, count=memory.added, until_seconds=99)
         assert dog.question == "what dog is it"
 
     def test_a_snapshot_taken_before_sees_neither_the_round_nor_what_took_its_place(self) -> None:
@@ -80,7 +81,7 @@ class TestForgetting:
         count = memory.added
         memory.forget_last()
         memory.add(turn("the dog once more", "yes", 20.0))
-        found = memory.related(vector("dog"), 9, count=count, until_seconds=99)
+        found = memory.related("dog", vector("dog"), 9, count=count, until_seconds=99)
         assert [one.asked_at_seconds for one in found] == [5.0, 9.0]
         last = memory.last(count=count, until_seconds=99)
         assert last is not None
@@ -99,9 +100,9 @@ class TestForgetting:
             pass
         assert len(memory) == 0
         assert memory.forget_last() is None
-        assert memory.related(vector("dog"), 1, count=9, until_seconds=99) == ()
+        assert memory.related("dog", vector("dog"), 1, count=9, until_seconds=99) == ()
         memory.add(turn("a dog", "yes", 30.0))
-        assert len(memory.related(vector("dog"), 1, count=memory.added, until_seconds=99)) == 1
+        assert len(memory.related("dog", vector("dog"), 1, count=memory.added, until_seconds=99)) == 1
 
     def test_what_is_in_a_summary_stays(self) -> None:
         memory = long_talk(25, most_turns=20)
@@ -147,25 +148,26 @@ class TestFolding:
     @pytest.mark.parametrize("thing", [0, 3, 37, 71])
     def test_an_old_round_is_found_again_in_its_summary(self, thing: int) -> None:
         memory = long_talk(100)
-        (found,) = memory.related(vector(f"thing{thing} shelf{thing}"), 1, count=memory.added, until_seconds=999)
+        question = f"thing{thing} shelf{thing}"
+        (found,) = memory.related(question, vector(question), 1, count=memory.added, until_seconds=999)
         assert f"where is thing{thing} – On shelf{thing}." in found.answer
         assert found.asked_at_seconds >= thing
 
     def test_a_summary_is_seen_only_once_all_of_its_rounds_were_asked(self) -> None:
         memory = long_talk(45)
         for until in np.arange(0.0, 45.0):
-            found = memory.related(vector("thing1"), 99, count=memory.added, until_seconds=float(until))
+            found = memory.related("thing1", vector("thing1"), 99, count=memory.added, until_seconds=float(until))
             told = "\n".join(one.question + one.answer for one in found)
             assert not any(f"thing{later}\n" in told for later in range(int(until) + 1, 45))
             assert all(one.asked_at_seconds <= until for one in found)
-        assert memory.related(vector("thing1"), 9, count=memory.added, until_seconds=5.0) == ()
-        assert memory.related(vector("thing1"), 9, count=5, until_seconds=99.0) == ()
+        assert memory.related("thing1", vector("thing1"), 9, count=memory.added, until_seconds=5.0) == ()
+        assert memory.related("thing1", vector("thing1"), 9, count=5, until_seconds=99.0) == ()
 
     def test_rounds_about_an_earlier_moment_do_not_pull_a_summary_there(self) -> None:
         memory = DialogueMemory(2)
         for number, asked in enumerate((90.0, 10.0, 11.0, 12.0)):
             memory.add(turn(f"question {number}", "answer", asked))
-        found = memory.related(vector("question"), 9, count=memory.added, until_seconds=12.0)
+        found = memory.related("question", vector("question"), 9, count=memory.added, until_seconds=12.0)
         assert all("question 0" not in one.answer for one in found)
 
     def test_a_summary_is_never_the_last_round(self) -> None:
@@ -205,7 +207,9 @@ class TestRestoring:
         assert (len(other), other.added) == (45, 45)
         for one in (memory, other):
             one.add(turn("where is the cat", "here", 50.0))
-        asked = [one.related(vector("thing3"), 3, count=one.added, until_seconds=99) for one in (memory, other)]
+        asked = [
+            one.related("thing3", vector("thing3"), 3, count=one.added, until_seconds=99) for one in (memory, other)
+        ]
         assert [one.answer for one in asked[0]] == [one.answer for one in asked[1]]
 
     def test_what_no_memory_could_have_held_is_refused(self) -> None:

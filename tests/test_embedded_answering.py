@@ -12,7 +12,7 @@ from conftest import picture
 from streamchat.embedding import minilm
 from streamchat.models.embedded import answering
 from streamchat.models.embedded.answering import LOOKS_AGAIN, NOT_ALL, Answerer
-from streamchat.types import Caption, Clip, Clue, Context, DialogueTurn, Evidence, Frame, Observation, Span
+from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Frame, Observation, RetrievedCaption, Span
 
 
 def seen(kind: str, label: str, start: float, end: float, **more: object) -> Observation:
@@ -70,8 +70,8 @@ def context(question: str, last: tuple[str, str] | None = None, **more: object) 
         "question_embedding": vector,
         "asked_at_seconds": 20.0,
         "newest": Frame(picture(9), 20.0, 20),
-        "clues": tuple(
-            Clue(span=span, caption=Caption("…", notes, vector), level=0, relevance=0.1, keyframe=b"jpeg")
+        "captions": tuple(
+            RetrievedCaption(span=span, caption=Caption("…", notes, vector), level=0, relevance=0.1, keyframe=b"jpeg")
             for span, notes in leaves
         ),
         "last_turn": DialogueTurn(*last, 19.0, vector) if last else None,
@@ -228,8 +228,8 @@ def test_nothing_after_the_question_is_used() -> None:
 
 def test_a_summary_is_used_where_its_leaves_are_not_at_hand() -> None:
     vector = np.zeros(384, np.float32)
-    parent = Clue(span=Span(0, 19), caption=Caption("…", (*GARDEN, *ROOM), vector), level=1, relevance=0.1)
-    text, evidence = answer("What colour was the dog?", clues=(parent,))
+    parent = RetrievedCaption(span=Span(0, 19), caption=Caption("…", (*GARDEN, *ROOM), vector), level=1, relevance=0.1)
+    text, evidence = answer("What colour was the dog?", captions=(parent,))
     assert "White" in text
     assert evidence[0].span == Span(1, 5)
 
@@ -238,8 +238,8 @@ def test_what_changed_between_two_clips_is_an_event() -> None:
     before = (seen("picture", "colours", 0, 9), counted("dog", 0, 9), counted("car", 0, 9))
     after = (seen("picture", "colours", 10, 20), counted("car", 10, 20))
     vector = np.zeros(384, np.float32)
-    clue = Clue(span=Span(0, 10), caption=Caption("…", before, vector), level=0, relevance=0.1)
-    text, _ = answer("What just left?", now=after, clues=(clue,))
+    caption = RetrievedCaption(span=Span(0, 10), caption=Caption("…", before, vector), level=0, relevance=0.1)
+    text, _ = answer("What just left?", now=after, captions=(caption,))
     assert "a dog went out of view" in text.lower()
 
 
@@ -320,7 +320,7 @@ class TestPatience:
     def test_what_even_then_was_not_looked_at_is_said(self, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(answering, "LOOK_AGAIN_SECONDS", 0.0)
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
-        text, _ = answer(question, open_clip=open_clip, clues=(), patience_seconds=0.0, now=())
+        text, _ = answer(question, open_clip=open_clip, captions=(), patience_seconds=0.0, now=())
         assert text.startswith(LOOKS_AGAIN)
         assert text.endswith(NOT_ALL)
 

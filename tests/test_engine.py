@@ -14,7 +14,7 @@ from conftest import WordEmbedder, picture
 from streamchat import StreamChat, open_video, plugin
 from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError
-from streamchat.models.base import Model
+from streamchat.models.base import Model, visuals_of
 from streamchat.models.fake import FakeModel
 from streamchat.types import Answer, Caption, Clip, Context, Evidence, Frame, Span
 
@@ -162,8 +162,8 @@ def test_an_answer_uses_nothing_after_its_question(embedder: WordEmbedder, at: f
     answer = chat.ask("What is shown?", at)
     (context,) = model.contexts
     assert context.newest.pts_seconds <= at
-    assert all(visual.span.end <= at for visual in (*context.recent, *context.recalled))
-    assert all(clue.span.end <= at for clue in context.clues)
+    assert all(visual.span.end <= at for visual in visuals_of(context))
+    assert all(one.span.end <= at for one in context.captions)
     assert all(moment.span.end <= at for moment in answer.evidence)
 
 

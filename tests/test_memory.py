@@ -15,7 +15,7 @@ from streamchat.config import Options
 from streamchat.memory.long_term import LongTermTree, every_node, nodes_by_level, subtree_nbytes
 from streamchat.memory.short_term import draw
 from streamchat.memory.store import MemoryStore
-from streamchat.types import Caption, MemoryNode, Span
+from streamchat.types import Caption, MemoryNode, Picture, Span
 
 
 def leaf(start: float, end: float, value: float = 0.0, centroids: int = 3) -> MemoryNode:
@@ -26,7 +26,7 @@ def leaf(start: float, end: float, value: float = 0.0, centroids: int = 3) -> Me
         tokens=torch.full((centroids, 2, 3), value),
         weights=(2,) * centroids,
         mass=2 * centroids,
-        keyframe=b"jpeg" * 10,
+        pictures=tuple(Picture(b"jpeg" * 3, start) for _ in range(centroids)),
     )
 
 
@@ -142,7 +142,7 @@ class TestLongTerm:
         for start in range(100):
             tree.add(leaf(start, start + 1))
         while (node := tree.next_uncaptioned()) is not None:
-            seen = node.tokens is not None and node.keyframe is not None
+            seen = node.tokens is not None and bool(node.pictures)
             assert seen or any(child.caption is not None for child in node.children)
             tree.set_caption(node, caption())
             assert tree.nbytes <= 3000
@@ -224,10 +224,12 @@ class TestRestoring:
         assert "lasts no time" in refusal([leaf(1, 1)])
         assert "distinct, from 0 to below 9" in refusal([one, replace(two, id=0)])
         assert "distinct, from 0 to below 1" in refusal([one, two], next_id=1)
-        assert "lost its tokens" in refusal([replace(one, tokens=None, weights=(), keyframe=None)])
+        assert "lost its tokens" in refusal([replace(one, tokens=None, weights=(), pictures=())])
         assert "1 or more, and sum to" in refusal([replace(one, weights=(1, 2, 2))])
         assert "1 or more, and sum to" in refusal([replace(one, weights=(0, 3, 3))])
         assert "no tokens, but weights" in refusal([replace(parent, children=(replace(one, tokens=None), two))])
+        strayed = replace(one, pictures=(*one.pictures[:2], Picture(b"jpeg", 1.5)))
+        assert "not from its span" in refusal([strayed, two])
         assert "do not cover its span" in refusal([replace(parent, span=Span(0, 3))])
         assert "not below its level 0" in refusal([replace(parent, level=0)])
         assert "do not stand for its 11 frames" in refusal([replace(parent, mass=11, weights=(4, 4, 3))])
@@ -237,7 +239,8 @@ def outline(node: MemoryNode) -> tuple[object, ...]:
     """All of a node and of those below it, but for its tokens' values."""
     text = None if node.caption is None else node.caption.text
     below = [outline(child) for child in node.children]
-    return node.id, node.span, node.level, node.mass, node.weights, node.keyframe, node.tokens is None, text, below
+    shown = [(one.jpeg, one.pts_seconds) for one in node.pictures]
+    return node.id, node.span, node.level, node.mass, node.weights, shown, node.tokens is None, text, below
 
 
 class TestStore:

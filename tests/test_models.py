@@ -9,8 +9,8 @@ from conftest import WordEmbedder, picture
 from streamchat import plugin, prompts
 from streamchat.errors import InputError
 from streamchat.models import load_model, model_names
-from streamchat.models.base import Model, fit, messages_of, visuals_of
-from streamchat.types import Caption, Clip, Clue, Context, DialogueTurn, Evidence, Frame, Span, Visual
+from streamchat.models.base import ChatModel, Model, messages_of, prompt_text, visuals_of
+from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Frame, RetrievedCaption, Span, Visual
 
 
 @pytest.fixture(scope="session", params=model_names())
@@ -81,19 +81,19 @@ class TestLoading:
 
 
 class TestPrompt:
-    visual = Visual(tokens=torch.zeros(2, 4, 3), span=Span(3, 4), relevance=0.5)
-    now = Visual(tokens=torch.ones(1, 4, 3), span=Span(9, 9), relevance=2.0)
-    clue = Clue(span=Span(65, 70), caption=Caption("a dog runs"), level=0, relevance=0.1)
+    visual = Visual(tokens=torch.zeros(2, 4, 3), span=Span(3, 4))
+    now = Visual(tokens=torch.ones(1, 4, 3), span=Span(9, 9))
+    caption = RetrievedCaption(span=Span(65, 70), caption=Caption("a dog runs"), level=0, relevance=0.1)
     turn = DialogueTurn("Is it big?", "Yes.", 5.0, WordEmbedder().embed(["x"])[0])
 
     def whole(self) -> Context:
-        return context(recalled=(self.visual,), recent=(self.now,), clues=(self.clue,), turns=(self.turn,))
+        return context(recalled=(self.visual,), present=(self.now,), captions=(self.caption,), turns=(self.turn,))
 
     def parts(self, given: Context) -> list[dict[str, str]]:
         content: list[dict[str, str]] = messages_of(given)[1]["content"]
         return content
 
-    def test_the_order_is_dialogue_clues_pictures_question(self) -> None:
+    def test_the_order_is_dialogue_captions_pictures_question(self) -> None:
         text = "\n".join(part.get("text", "<picture>") for part in self.parts(self.whole()))
         order = [text.index(piece) for piece in ("Is it big?", "a dog runs", "<picture>", "What is shown?")]
         assert order == sorted(order)
@@ -106,25 +106,22 @@ class TestPrompt:
         assert parts[1]["text"].strip() == "[0:03–0:04]"
         assert visuals_of(self.whole()) == [self.visual, self.now]
 
-    def test_the_first_round_without_dialogue_or_clues_works_the_same(self) -> None:
+    def test_the_first_round_without_dialogue_or_captions_works_the_same(self) -> None:
         assert [part["type"] for part in self.parts(context())] == ["text"]
 
-    def test_the_least_related_is_dropped_first_and_what_is_on_the_screen_last(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        model = load_model("fake")
-        model.max_context = 256 + 75  # type: ignore[attr-defined]
-        cut = fit(self.whole(), model)  # type: ignore[arg-type]
-        assert cut.clues == ()
-        assert cut.recent == (self.now,)
-        assert "least related" in caplog.text
-        model.max_context = 256 + 10  # type: ignore[attr-defined]
-        with pytest.raises(InputError, match="question is too long"):
-            fit(self.whole(), model)  # type: ignore[arg-type]
+    def test_people_can_read_the_prompt(self) -> None:
+        text = prompt_text(self.whole())
+        assert text.count("<picture>") == 2
+        assert "[0:09] <picture>" in text
+        assert text.endswith("What is shown?")
 
-    def test_a_context_that_fits_is_left_alone(self) -> None:
-        given = self.whole()
-        assert fit(given, load_model("fake")) is given  # type: ignore[arg-type]
+    def test_a_frame_that_was_not_encoded_yet_is_encoded_for_the_prompt(self) -> None:
+        model = load_model("fake")
+        assert isinstance(model, ChatModel)
+        fresh = Visual(span=Span(9, 9), frame=frames(3)[2])
+        first, second = model.tokens_of([self.now, fresh])
+        assert first is self.now.tokens
+        torch.testing.assert_close(second, model.encode_frames([frames(3)[2]]))
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (67.9, "1:07"), (3723, "1:02:03")])

@@ -17,6 +17,7 @@ from streamchat.camera import PushSource
 from streamchat.config import Options
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError
+from streamchat.models.base import visuals_of
 from streamchat.models.fake import FakeModel
 from streamchat.pipeline import LiveSession, Stats
 from streamchat.types import Caption, Clip, Context, Evidence, Frame
@@ -146,8 +147,8 @@ def test_a_question_about_earlier_uses_nothing_later(film: VideoFile) -> None:
     assert list(session.ask("What is shown?", 4.0))
     (context,) = contexts
     assert 3.9 < context.newest.pts_seconds <= 4.0
-    assert all(visual.span.end <= 4.0 for visual in (*context.recent, *context.recalled))
-    assert all(clue.span.end <= 4.0 for clue in context.clues)
+    assert all(visual.span.end <= 4.0 for visual in visuals_of(context))
+    assert all(one.span.end <= 4.0 for one in context.captions)
     session.close()
 
 
@@ -168,8 +169,8 @@ def test_what_the_memory_of_a_past_moment_lacks_is_read_again(film: VideoFile) -
     (context,) = contexts
     assert context.open_clip is not None
     assert context.open_clip.span.start == 0.0
-    assert all(visual.span.end <= 1.5 for visual in context.recent)
-    assert len(context.recent) >= 3
+    assert all(visual.span.end <= 1.5 for visual in visuals_of(context))
+    assert len(visuals_of(context)) >= 3
     session.close()
 
 

@@ -1,8 +1,9 @@
-"""The walk down the tree, and what a question is given."""
+"""Which nodes a question finds, and all that is gathered for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import torch
 from conftest import WordEmbedder, encoded, picture
 
 from streamchat.config import Options
+from streamchat.memory.long_term import every_node
 from streamchat.memory.store import MemoryStore
-from streamchat.retrieval import NOW, retrieve, walk
-from streamchat.types import Caption, Context, DialogueTurn, Frame, MemoryNode, Span
+from streamchat.models.base import visuals_of
+from streamchat.retrieval.gather import gather
+from streamchat.retrieval.tree import walk
+from streamchat.types import Caption, Context, DialogueTurn, EncodedFrame, Frame, MemoryNode, Span
 
 OPTIONS = Options(chunk_frames=2, group_nodes=3, clusters=2, short_term_frames=6, short_term_samples=2)
 
@@ -72,90 +76,236 @@ class TestWalk:
         assert len(walk(nodes, WordEmbedder().embed(["thing 77"])[0], 1)) == 4
 
 
-class TestRetrieve:
-    def store(self, seconds: int) -> MemoryStore:
+def remembered(texts: Sequence[str | None], options: Options = OPTIONS) -> MemoryStore:
+    """A memory whose leaves last two seconds each, with these captions; None is not captioned yet."""
+    store = MemoryStore(options)
+    for second in range(2 * len(texts) + 1):
+        store.remember(encoded(float(second), second))
+    missing = [2 * number for number, text in enumerate(texts) if text is None]
+    for node in every_node(store.snapshot(1e9).roots):
+        text = texts[int(node.span.start // 2)] if node.level == 0 else "a part of the day"
+        whole = not any(node.span.start <= start < node.span.end for start in missing)
+        if text is not None and whole:
+            store.set_caption(node, Caption(text, embedding=WordEmbedder().embed([text])[0]))
+    return store
+
+
+def gathered(
+    store: MemoryStore,
+    question: str,
+    at: float,
+    seed: int = 0,
+    options: Options = OPTIONS,
+    before: Sequence[Frame] = (),
+) -> Context:
+    return gather(
+        store.snapshot(at),
+        question,
+        WordEmbedder().embed([question])[0],
+        Frame(picture(9), at, 10**6),
+        embed=WordEmbedder().embed,
+        options=options,
+        seed=seed,
+        before=before,
+    )
+
+
+def best_caption(context: Context) -> str:
+    return min(context.captions, key=lambda one: one.rank).caption.text
+
+
+class TestSearch:
+    def test_a_leaf_is_found_whatever_its_summary_says(self) -> None:
+        context = gathered(
+            remembered([f"thing{number} on the table" for number in range(30)]), "where is thing17", 60.0
+        )
+        assert best_caption(context) == "thing17 on the table"
+
+    def test_texts_are_found_by_their_letters_where_vectors_say_nothing(self) -> None:
+        texts = ["people walk", "a sign says GATE 42B", "people talk", "people wait"] * 3
+        texts[1] = "a sign says GATE 17C"
         store = MemoryStore(OPTIONS)
-        for second in range(seconds):
+        for second in range(2 * len(texts) + 1):
+            store.remember(encoded(float(second), second))
+        same = np.full(4, 0.5, np.float32)
+        while (node := store.next_uncaptioned()) is not None:
+            store.set_caption(node, Caption(texts[int(node.span.start // 2)], embedding=same))
+        context = gather(
+            store.snapshot(24.0),
+            "when was 17C shown",
+            same,
+            Frame(picture(9), 24.0, 99),
+            embed=lambda asked: np.stack([same] * len(asked)),
+            options=OPTIONS,
+            seed=0,
+        )
+        assert best_caption(context) == "a sign says GATE 17C"
+
+    def test_captions_that_say_the_same_come_after_those_that_differ(self) -> None:
+        texts = ["a dog runs on grass"] * 8 + ["a dog sleeps on a sofa", "a dog eats"]
+        context = gathered(remembered(texts), "what did the dog do", 20.0)
+        ranked = [one.caption.text for one in sorted(context.captions, key=lambda one: one.rank)]
+        leaves = [text for text in ranked if "dog" in text]
+        assert set(leaves[:3]) == {"a dog runs on grass", "a dog sleeps on a sofa", "a dog eats"}
+        assert len(leaves) == 10
+
+    def test_of_captions_that_are_equal_the_newest_is_first(self) -> None:
+        context = gathered(remembered(["a red car", "a dog", "a red car", "a cat", "a red car"]), "red car", 10.0)
+        best = min((one for one in context.captions if one.caption.text == "a red car"), key=lambda one: one.rank)
+        assert best.span == Span(8, 10)
+
+    @pytest.mark.parametrize("at", [3.0, 7.0, 21.0])
+    def test_a_question_as_of_a_past_moment_finds_nothing_later(self, at: float) -> None:
+        store = remembered([f"thing{number}" for number in range(30)])
+        context = gathered(store, "thing25 thing4", at)
+        assert all(one.span.end <= at for one in context.captions)
+        assert len(context.captions) == int(at // 2) or any(one.level > 0 for one in context.captions)
+
+    def test_a_snapshot_does_not_change_with_what_is_captioned_after_it(self) -> None:
+        store = remembered(["a dog", None, "a cat"])
+        before = store.snapshot(6.0)
+        leaf = next(node for root in before.roots for node in [root, *root.children] if node.caption is None)
+        store.set_caption(leaf, Caption("a zebra", embedding=WordEmbedder().embed(["a zebra"])[0]))
+        found = before.captions.search("zebra", WordEmbedder().embed(["zebra"])[0], 9)
+        assert len(found) == 2
+        assert len(store.snapshot(6.0).captions.search("zebra", WordEmbedder().embed(["zebra"])[0], 9)) == 3
+
+    def test_what_is_pruned_is_found_no_more_and_its_summary_is(self) -> None:
+        store = MemoryStore(Options(chunk_frames=2, group_nodes=3, clusters=2, memory_bytes=600_000))
+        for second in range(200):
             store.remember(encoded(float(second), second))
             while (waiting := store.next_uncaptioned()) is not None:
-                text = f"thing {waiting.span.start:g}"
+                text = f"level{waiting.level} from {waiting.span.start:g}"
                 store.set_caption(waiting, Caption(text, embedding=WordEmbedder().embed([text])[0]))
-        return store
+        snapshot = store.snapshot(199.0)
+        every = snapshot.captions.search("level0", WordEmbedder().embed(["level0"])[0], 10_000)
+        captioned = [node.id for node in every_node(snapshot.roots) if node.caption is not None]
+        assert sorted(match.key for match in every) == sorted(captioned)
+        assert sum(store.nodes_by_level()) < 80, "something was pruned"
+        context = gathered(store, "what was there at 0:05", 199.0)
+        assert context.captions[0].span.start == 0
 
-    def context(self, store: MemoryStore, question: str, at: float, seed: int = 0) -> Context:
-        def encode(frames: Sequence[Frame]) -> torch.Tensor:
-            return torch.full((len(frames), 2, 3), -1.0)
-
-        return retrieve(
-            store.snapshot(at),
-            question,
-            WordEmbedder().embed([question])[0],
-            Frame(picture(9), at, 10**6),
-            encode=encode,
-            options=OPTIONS,
-            seed=seed,
+    def test_the_walk_of_the_paper_stays_by_option(self) -> None:
+        texts = [f"thing{number}" for number in range(9)]
+        tree = gathered(
+            remembered(texts), "thing7", 18.0, options=replace(OPTIONS, retrieval="tree", retrieval_paths=1)
         )
+        assert sum(one.found for one in tree.captions) <= 3
 
-    @pytest.mark.parametrize("at", [0.0, 1.0, 4.5, 11.0, 29.0])
-    def test_nothing_is_later_than_the_question_and_all_is_in_time_order(self, at: float) -> None:
-        context = self.context(self.store(30), "thing 4", at)
-        for spans in (
-            [visual.span for visual in context.recent],
-            [visual.span for visual in context.recalled],
-            [clue.span for clue in context.clues],
-        ):
-            assert spans == sorted(spans)
-            assert all(span.end <= at for span in spans)
-        assert context.open_clip is None or all(f.pts_seconds <= at for f in context.open_clip.keyframes)
 
-    def test_what_is_on_the_screen_is_encoded_and_is_the_last_to_be_dropped(self) -> None:
-        now = self.context(self.store(9), "what", 8.5).recent[-1]
-        assert now.tokens.unique().tolist() == [-1.0]
-        assert now.span == Span(8.5, 8.5)
-        assert now.relevance == NOW
+class TestTimes:
+    store = remembered([f"thing{number}" for number in range(30)])
 
-    def test_the_timeline_is_told_whole_and_the_best_moment_is_recalled(self) -> None:
-        context = self.context(self.store(30), "thing 4", 29.0)
-        assert min(clue.span.start for clue in context.clues) == 0
-        assert any(visual.span.start <= 4 < visual.span.end for visual in context.recalled)
-        best = max(context.clues, key=lambda clue: clue.relevance)
-        assert best.caption.text == "thing 4"
-        assert best.visited
+    @pytest.mark.parametrize(
+        ("question", "seconds"),
+        [("what was there at 0:33?", 33), ("what did you see 20 seconds ago?", 40), ("what was at the beginning?", 1)],
+    )
+    def test_the_stretch_that_a_question_names_comes_first(self, question: str, seconds: float) -> None:
+        context = gathered(self.store, question, 60.0)
+        best = min(context.captions, key=lambda one: one.rank)
+        assert best.span.start <= seconds <= best.span.end
+        recalled = min(context.recalled, key=lambda visual: visual.rank)
+        assert abs(recalled.span.start - seconds) <= 2
+
+    def test_before_and_after_an_event_are_searched_beside_it(self) -> None:
+        store = remembered(["a garden", "a wall", "a bus came", "a tram", "a lamp"] + ["a road"] * 10)
+        before = min(gathered(store, "what was there before the bus came?", 30.0).captions, key=lambda one: one.rank)
+        after = min(gathered(store, "what was there after the bus came?", 30.0).captions, key=lambda one: one.rank)
+        assert before.caption.text in ("a wall", "a bus came")
+        assert after.caption.text in ("a tram", "a bus came")
+
+    def test_a_time_that_has_not_come_yet_restricts_nothing(self) -> None:
+        context = gathered(self.store, "what is thing3 at 9:00?", 60.0)
+        assert best_caption(context) == "thing3"
+
+    def test_a_leaf_without_a_caption_takes_part_by_its_pictures(self) -> None:
+        context = gathered(remembered(["a dog", None, "a cat", "a car"]), "what was there at 0:03?", 8.0)
+        best = min(context.recalled, key=lambda visual: visual.rank)
+        assert 2 <= best.span.start < 4
+
+
+class TestGathered:
+    def test_all_parts_are_in_time_order_and_none_is_later_than_the_question(self) -> None:
+        store = remembered([f"thing{number}" for number in range(30)])
+        for at in (0.0, 1.0, 4.5, 11.0, 29.0):
+            context = gathered(store, "thing 4", at)
+            for spans in (
+                [visual.span for visual in context.present],
+                [visual.span for visual in context.recent],
+                [visual.span for visual in context.recalled],
+                [one.span for one in context.captions],
+            ):
+                assert spans == sorted(spans)
+                assert all(span.end <= at for span in spans)
+            assert context.open_clip is None or all(f.pts_seconds <= at for f in context.open_clip.keyframes)
+
+    def test_no_moment_has_two_pictures(self) -> None:
+        context = gathered(remembered([f"thing{number}" for number in range(30)]), "thing4", 60.0)
+        times = [visual.span.start for visual in visuals_of(context)]
+        assert len(times) == len(set(times))
+        assert len(times) > 10
+
+    def test_the_last_seconds_are_there_kept_or_not(self) -> None:
+        before = [Frame(picture(7), seconds, round(seconds * 100)) for seconds in (56.2, 57.2, 58.2)]
+        present = gathered(remembered(["a dog"] * 30), "what", 58.7, before=before).present
+        assert [visual.span.start for visual in present] == [56.2, 57.2, 58.2, 58.7]
+        assert [visual.rank for visual in present] == [3, 2, 1, 0]
+        assert all(visual.tokens is None for visual in present), "none of them was kept, so none was encoded"
+
+    def test_a_frame_that_was_kept_is_not_encoded_again(self) -> None:
+        present = gathered(remembered(["a dog"] * 3), "what", 6.0).present
+        assert present[-1].tokens is not None
+
+    def test_a_node_has_a_picture_for_each_centroid_with_its_moment(self) -> None:
+        store = MemoryStore(replace(OPTIONS, chunk_frames=6, clusters=3))
+        for second, value in enumerate((10, 10, 90, 90, 200, 200, 0)):
+            store.remember(
+                EncodedFrame(Frame(picture(value), float(second), second), torch.full((2, 3), float(value)), False)
+            )
+        (leaf,) = store.snapshot(9.0).roots
+        assert [one.pts_seconds // 2 for one in leaf.pictures] == [0, 1, 2]
+        context = gathered(store, "what was there at the beginning?", 60.0)
+        shown = [visual.span.start for visual in context.recalled]
+        assert [time // 2 for time in shown] == [0, 1, 2]
+        assert all(visual.picture() for visual in context.recalled)
+
+    def test_the_whole_timeline_has_captions_among_the_first(self) -> None:
+        context = gathered(remembered([f"thing{number} here" for number in range(60)]), "thing4 here", 120.0)
+        first = sorted(context.captions, key=lambda one: one.rank)[:8]
+        assert any(one.level > 0 for one in first)
+        assert min(one.span.start for one in context.captions) == 0
 
     def test_the_open_chunk_is_in_reach_before_any_leaf_is_there(self) -> None:
-        context = self.context(self.store(1), "what", 0.5)
+        store = MemoryStore(OPTIONS)
+        store.remember(encoded(0.0, 0))
+        context = gathered(store, "what", 0.5)
         assert context.open_clip is not None
-        assert context.clues == ()
-        assert len(context.recent) >= 2
+        assert context.captions == ()
+        assert len(visuals_of(context)) == 2
 
     def test_leaves_without_a_caption_come_along_the_newest_first(self) -> None:
-        store = MemoryStore(OPTIONS)
-        for second in range(40):
-            store.remember(encoded(float(second), second))
-        context = self.context(store, "what", 39.0)
-        starts = [visual.span.start for visual in context.recalled if visual.span.end - visual.span.start == 2]
-        assert starts[-6:] == [26, 28, 30, 32, 34, 36]
-        assert [clip.span.start for clip in context.waiting] == starts[-6:]
-        leaves = sum(root.mass for root in store.snapshot(39.0).roots) // OPTIONS.chunk_frames
-        assert context.untold == leaves - 6
-        assert context.clues == ()
+        context = gathered(remembered([None] * 19), "what", 60.0)
+        leaves = sorted({int(visual.span.start // 2) for visual in context.recalled})
+        assert leaves == [13, 14, 15, 16, 17, 18]
+        assert [clip.span.start for clip in context.waiting] == [26, 28, 30, 32, 34, 36]
+        assert context.untold == 19 - 6
+        assert context.captions == ()
 
     def test_the_draw_follows_the_seed(self) -> None:
-        store = self.store(30)
+        store = remembered(["a dog"] * 30, replace(OPTIONS, chunk_frames=20, short_term_frames=20))
         drawn = {
-            tuple(visual.span.start for visual in self.context(store, "what", 29.0, seed).recent)
+            tuple(visual.span.start for visual in gathered(store, "what", 60.0, seed).recent)
             for seed in (1, 1, 2, 3, 4, 5)
         }
         assert len(drawn) > 1
-        again = [self.context(store, "what", 29.0, 3).recent[0].span for _ in range(2)]
-        assert again[0] == again[1]
+        assert len({tuple(v.span.start for v in gathered(store, "what", 60.0, 3).recent) for _ in range(2)}) == 1
 
     def test_related_turns_and_the_last_one_come_along(self) -> None:
-        store = self.store(5)
+        store = remembered(["a dog", "a car"])
         for question, at in (("is there a dog", 1.0), ("which car", 2.0)):
             embedding = WordEmbedder().embed([question])[0]
             store.dialogue.add(DialogueTurn(question, "yes", at, np.asarray(embedding)))
-        context = self.context(store, "the dog", 4.0)
+        context = gathered(store, "the dog", 4.0)
         assert [turn.question for turn in context.turns] == ["is there a dog"]
         assert context.last_turn is not None
         assert context.last_turn.question == "which car"

@@ -321,7 +321,7 @@ class TestBaselines:
 
     def times(self, session: Any, question: str = "What?") -> list[float]:
         stream = session.stream_answer(question, 1000.0)
-        return [visual.span.start for visual in stream._context.recent]
+        return [visual.span.start for visual in stream.context.present]
 
     def test_recent_has_the_newest_frames_one_a_second(self, fake_model: Model) -> None:
         session = Recent(fake_model, Options(max_pictures=4), WordEmbedder())
@@ -354,8 +354,8 @@ class TestBaselines:
         session = Blind(fake_model, Options(), WordEmbedder())
         assert not any(map(session.push, list(self.frames(3))))
         stream = session.stream_answer("What?", 2.0)
-        assert stream.pictures == 0
-        assert int(stream._context.newest.data.max()) == 0
+        assert stream.given.pictures == ()
+        assert int(stream.context.newest.data.max()) == 0
 
     def test_the_dialogue_goes_on(self, fake_model: Model) -> None:
         session = Recent(fake_model, Options(), WordEmbedder())

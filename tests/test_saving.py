@@ -59,7 +59,8 @@ def reopened(chat: StreamChat) -> StreamChat:
 def outline(chat: StreamChat) -> list[tuple[object, ...]]:
     def of(node: MemoryNode) -> tuple[object, ...]:
         text = None if node.caption is None else node.caption.text
-        return node.id, node.span, node.level, node.mass, node.weights, node.keyframe, text
+        shown = [(one.jpeg, one.pts_seconds) for one in node.pictures]
+        return node.id, node.span, node.level, node.mass, node.weights, shown, text
 
     return [of(node) for node in every_node(chat.memory.snapshot(999.0).roots)]
 
@@ -150,7 +151,7 @@ class TestRoundTrips:
         again = reopened(chat)
         assert len(again.memory.dialogue) == 30
         snapshot = again.memory.snapshot(9.75)
-        (found,) = snapshot.related_turns(WordEmbedder().embed(["thing3 shelf3"])[0], 1)
+        (found,) = snapshot.related_turns("thing3 shelf3", WordEmbedder().embed(["thing3 shelf3"])[0], 1)
         assert "thing3 – On shelf3." in found.answer
         assert again.forget_last_round("where is thing29 ") is not None
         last = again.memory.snapshot(9.75).last_turn()
@@ -161,7 +162,8 @@ class TestRoundTrips:
         chat = watched(40)
         file = tmp_path / "talk.streamchat"
         save_session(chat, file)
-        keyframes = {node.keyframe for node in every_node(chat.memory.snapshot(99.0).roots)}
+        nodes = every_node(chat.memory.snapshot(99.0).roots)
+        keyframes = {one.jpeg for node in nodes for one in node.pictures}
         frames = {frame.pts_seconds for frame in chat.memory.state().kept} | {39.75}
         with zipfile.ZipFile(file) as opened:
             assert {info.compress_type for info in opened.infolist()} == {zipfile.ZIP_STORED}

@@ -27,6 +27,7 @@ from streamchat.images import jpeg
 from streamchat.models.base import Model
 from streamchat.models.fake import FakeModel
 from streamchat.saving import ALLOWANCE_BYTES, archive, load_session, save_session
+from streamchat.saving.form import VERSION
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +95,8 @@ def put(*path: Any, value: Any) -> Callable[[Session], None]:
 
 SHAPES: dict[str, tuple[Callable[[Session], object], str]] = {
     "another format": (put("format", value="zoo"), "has not the format 'streamchat session', but 'zoo'"),
-    "a newer version": (put("version", value=2), "has version 2.*install a newer StreamChat"),
-    "version 0": (put("version", value=0), "version: Input should be greater"),
+    "a newer version": (put("version", value=VERSION + 1), "has version 3.*install a newer StreamChat"),
+    "an older version": (put("version", value=1), "has version 1.*play the video again"),
     "a missing key": (lambda session: session.pop("kept"), "kept: Field required"),
     "an unknown key": (put("code", value="print()"), "code: Extra inputs"),
     "another type": (put("frames_seen", value="40"), "frames_seen: Input should be a valid integer"),
@@ -127,9 +128,7 @@ TREES: dict[str, tuple[Callable[[Session], object], str]] = {
     "children that do not sum": (lambda s: parent(s).update(mass=1, weights=[1]), "do not stand for|not torch.float32"),
     "a weight of 0": (lambda s: leaf(s)["weights"].__setitem__(0, 0), "weights.0: Input should be greater"),
     "a root without tokens": (
-        lambda s: next(n for n in s["nodes"] if n["id"] == s["roots"][0]).update(
-            tokens=None, weights=[], keyframe=None
-        ),
+        lambda s: next(n for n in s["nodes"] if n["id"] == s["roots"][0]).update(tokens=None, weights=[], pictures=[]),
         "lost its tokens|nothing refers to",
     ),
     "weights without tokens": (lambda s: leaf(s).update(tokens=None), "no tokens, but weights|nothing refers to"),

@@ -25,6 +25,7 @@ from streamchat.models._vlm.prompting import Prompter
 from streamchat.models._vlm.speech import Speech
 from streamchat.models._vlm.vision import vision_of
 from streamchat.models.transformers import TransformersModel
+from streamchat.retrieval.context import compose
 from streamchat.types import Caption, Clip, Context, Frame, Span, Visual
 
 KIN = ("qwen2_vl", "qwen3_vl_moe", "qwen3_5")
@@ -234,17 +235,10 @@ class TestPrompt:
         with pytest.raises(StreamChatError, match="cannot place pictures"):
             Prompter(checkpoint.tokenizer, checkpoint.image_token_id).ids(conversation(), [[1], [1]])
 
-    def test_a_prompt_is_cut_to_the_context(
-        self,
-        load: Load,
-        caplog: pytest.LogCaptureFixture,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
+    def test_a_prompt_is_cut_to_the_context(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
         model = load("llava")
         tokens = model.encode_frames(noise(20))
-        recalled = tuple(
-            Visual(tokens=tokens[n : n + 1], span=Span(n, n + 1), relevance=n / 20) for n in range(len(tokens))
-        )
+        recalled = tuple(Visual(tokens=tokens[n : n + 1], span=Span(n, n + 1), rank=20 - n) for n in range(len(tokens)))
         context = Context(
             question="what is it ?",
             question_embedding=np.zeros(3, np.float32),
@@ -260,9 +254,12 @@ class TestPrompt:
             "reply",
             lambda inputs, **_: seen.append(inputs["input_ids"].shape[1]) or [],
         )
-        list(model.answer(context))
+        fitting, given = compose(context, model, Options())
+        list(model.answer(fitting))
         assert 500 < seen[0] <= 700 - LENGTH
-        assert "least related of its parts were left out" in caplog.text
+        assert seen[0] == given.prompt_tokens
+        assert given.pictures[-1] == Span(19, 20)
+        assert given.pictures_left_out > 0
 
 
 class TestTogether:

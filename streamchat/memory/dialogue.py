@@ -78,9 +78,9 @@ class DialogueMemory:
         """Remember a round, and fold the oldest ones if they are too many."""
         with self._lock:
             self._entries.append(Remembered(turn=turn, vectors=turn.embedding[None], number=self._added))
+            self._index_entry(self._entries[-1])
             self._added += 1
             self._fold()
-            self._make_index()
 
     def forget_last(self, question: str | None = None) -> DialogueTurn | None:
         """Take out the newest round, and give it back; None, and nothing is done, if none is there in full.
@@ -93,7 +93,7 @@ class DialogueMemory:
             if newest is None or newest.level > 0 or question not in (None, newest.turn.question):
                 return None
             self._entries.pop()
-            self._make_index()
+            self._index.remove([newest.number])
             return newest.turn
 
     def restore(self, entries: Sequence[Remembered]) -> None:
@@ -109,13 +109,13 @@ class DialogueMemory:
             if entry.rounds < lines or (entry.level == 0 and entry.rounds > 1) or len(entry.vectors) != lines:
                 raise ValueError("a round stands for itself, and a summary for as many as it has lines, or more")
         with self._lock:
-            self._entries, self._added = [], 0
+            self._entries, self._added, self._index = [], 0, TextIndex()
             for entry in entries:
                 self._added += entry.rounds
                 self._entries.append(replace(entry, number=self._added - 1))
+                self._index_entry(self._entries[-1])
             while self._fold():
                 pass
-            self._make_index()
 
     def related(
         self, question: str, embedding: np.ndarray, most: int, *, count: int, until_seconds: float
@@ -157,18 +157,18 @@ class DialogueMemory:
             if len(places) > (self._most_turns if level == 0 else GROUP):
                 group = places[: min(GROUP, len(places) - 1)]  # the newest round always stays in full
                 summary = summary_of([self._entries[index] for index in group], min(level + 1, TOP_LEVEL))
+                self._index.remove([self._entries[index].number for index in group])
                 self._entries[group[0] : group[-1] + 1] = [summary]
+                self._index_entry(summary)
                 folded = True
         return folded
 
-    def _make_index(self) -> None:
-        """Index all lines anew: they are few hundred, and written in less time than one of them takes to embed."""
-        self._index = TextIndex()
-        for entry in self._entries:
-            asked = Span(entry.turn.asked_at_seconds, entry.turn.asked_at_seconds)
-            lines = _lines(entry) if entry.level > 0 else [f"{entry.turn.question} {entry.turn.answer}"]
-            for line, vector in zip(lines, entry.vectors, strict=True):
-                self._index.add(entry.number, asked, line, vector)
+    def _index_entry(self, entry: Remembered) -> None:
+        """Let an entry be found by each of its lines."""
+        asked = Span(entry.turn.asked_at_seconds, entry.turn.asked_at_seconds)
+        lines = _lines(entry) if entry.level > 0 else [f"{entry.turn.question} {entry.turn.answer}"]
+        for line, vector in zip(lines, entry.vectors, strict=True):
+            self._index.add(entry.number, asked, line, vector)
 
 
 def summary_of(group: Sequence[Remembered], level: int) -> Remembered:

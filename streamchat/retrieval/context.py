@@ -60,7 +60,8 @@ def everything(context: Context) -> Given:
     """What a model is given that reads no prompt: every caption found, and the frames that have none yet."""
     frames = [frame for clip in context.waiting for frame in clip.keyframes]
     frames += [] if context.open_clip is None else context.open_clip.keyframes
-    times = sorted({frame.pts_seconds for frame in [*frames, context.newest]})
+    frames += [context.newest] if context.present else []
+    times = sorted({frame.pts_seconds for frame in frames})
     return Given(
         captions=tuple(GivenCaption(one.span, one.level) for one in context.captions),
         pictures=tuple(Span(time, time) for time in times),

@@ -68,7 +68,7 @@ def gather(
         untold=sum(leaf.span not in told for leaf in uncaptioned),
         present=present,
         captions=_captions(snapshot.roots, found, embedding),
-        recalled=shown.new(_pictures(_alternating(found.hits, unknown), found.stretch)),
+        recalled=shown.new(_pictures(_alternating(found.hits, unknown)[: options.max_pictures], found.stretch)),
         recent=shown.new([*open_visuals, *(_visual_of(frame) for frame in reversed(drawn))]),
         visited=tuple(hit.node.id for hit in [*found.hits, *unknown]),
         turns=snapshot.related_turns(question, embedding, options.related_turns),

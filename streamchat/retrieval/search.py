@@ -16,6 +16,7 @@ from streamchat.types import MemoryNode, Span
 
 MOST_HITS = 64  # nodes found for a question
 MOST_IN_STRETCH = 8  # nodes of a stretch that a question names
+SHORT_SECONDS = 60.0  # a stretch up to so long is taken as it is, and a longer one searched
 BESIDE_SECONDS = 30.0  # that "before" and "after" an event reach from it
 
 Embed = Callable[[Sequence[str]], np.ndarray]  # texts to vectors [N, E]
@@ -88,13 +89,13 @@ def _in_stretch(snapshot: Snapshot, question: str, embedding: np.ndarray, stretc
         _deepest_in(snapshot.roots, stretch.span, ()), key=lambda path: _distance(path[-1].span, stretch.middle_seconds)
     )
     hits = [Hit(path[-1], relevance(path[-1], embedding), path[:-1]) for path in nearest]
-    if len(hits) <= MOST_IN_STRETCH:
-        return hits
+    if stretch.span.end - stretch.span.start <= SHORT_SECONDS:
+        return hits[:MOST_IN_STRETCH]
+    inside = {hit.node.id for hit in hits}
     asked_for = [
-        hit for hit in _by_caption(snapshot, question, embedding, stretch.span) if _inside(hit.node.span, stretch.span)
+        hit for hit in _by_caption(snapshot, question, embedding, stretch.span, 2 * MOST_HITS) if hit.node.id in inside
     ]
-    seen = {hit.node.id for hit in asked_for}
-    uncaptioned = [hit for hit in hits if hit.relevance == UNKNOWN and hit.node.id not in seen]
+    uncaptioned = [hit for hit in hits if hit.relevance == UNKNOWN]
     return [*asked_for[:MOST_IN_STRETCH], *uncaptioned[:MOST_IN_STRETCH]]
 
 
@@ -112,9 +113,3 @@ def _deepest_in(nodes: Sequence[MemoryNode], span: Span, above: tuple[MemoryNode
 def _distance(span: Span, seconds: float) -> float:
     """From a moment to the nearest of a span; 0 inside of it."""
     return max(span.start - seconds, seconds - span.end, 0.0)
-
-
-def _inside(inner: Span, outer: Span) -> bool:
-    """Whether at least half of a span lies in another."""
-    shared = min(inner.end, outer.end) - max(inner.start, outer.start)
-    return shared >= (inner.end - inner.start) / 2
