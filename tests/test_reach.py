@@ -144,6 +144,12 @@ class TestNeedles:
             assert found[name].reached["0"] == 1.0
             assert found[name].reached["60"] == 0.0
 
+    def test_the_memory_holds_no_more_of_the_past_than_with_a_real_model(self) -> None:
+        for tokens, leaves in ((144, 91), (256, 51), (576, 22)):  # what 512 MiB hold of 5 pictures each, 8 KiB a token
+            leaf_bytes = 5 * (3 * 4 * tokens + needles.PICTURE_BYTES)
+            held = (Settings(tokens=tokens).options.memory_bytes - needles.CAPTIONS_BYTES) / leaf_bytes
+            assert leaves <= held < leaves + 1
+
     def test_the_runs_stay_and_go_on(self, tmp_path: Path) -> None:
         settings = Settings(layout=replace(SHORT, each=1), frames=4)
         first = self.results(settings, tmp_path)

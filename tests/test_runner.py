@@ -329,6 +329,14 @@ class TestBaselines:
             session.push(frame)
         assert self.times(session) == [27.0, 28.0, 29.0, 29.8]
 
+    def test_recent_of_one_frame_has_only_what_is_on_the_screen(self, fake_model: Model) -> None:
+        session = Recent(fake_model, Options(max_pictures=1), WordEmbedder())
+        for frame in self.frames(3):
+            session.push(frame)
+        clip = session.stream_answer("What?", 3.0).context.open_clip
+        assert clip is not None
+        assert [frame.pts_seconds for frame in clip.keyframes] == [2.8]
+
     def test_uniform_spreads_over_all_that_was_shown(self, fake_model: Model) -> None:
         session = Uniform(fake_model, Options(max_pictures=5), WordEmbedder())
         for frame in self.frames(400):

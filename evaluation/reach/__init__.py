@@ -81,6 +81,7 @@ def measured(settings: Settings, out: Path) -> dict[str, Any]:
         "seed": settings.seed,
     }
     right: dict[str, Any] = {}
+    embedder = needles.EmbeddedOnce(minilm())
     with tqdm(unit="", disable=not sys.stderr.isatty()) as bar:
 
         def show(what: str, done: int, of: int) -> None:
@@ -88,11 +89,11 @@ def measured(settings: Settings, out: Path) -> dict[str, Any]:
             bar.total = of
             bar.update(done - bar.n)
 
-        for result in needles.measure(settings, out, minilm(), show):
+        for result in needles.measure(settings, out, embedder, show):
             figures[result.name] = result.reached
             right[result.name] = result.right
         figures["answered_right"] = right
-        figures["captions_480"] = moments.measure(settings, minilm(), show)
+        figures["captions_480"] = moments.measure(settings, embedder, show)
     return figures
 
 

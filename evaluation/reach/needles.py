@@ -13,7 +13,7 @@ from evaluation.benchmarks.needle import Kind, Layout, Needle
 from evaluation.judges.base import Item
 from evaluation.judges.exact import ExactJudge
 from evaluation.methods import with_frames
-from evaluation.reach.scripted import Known, ScriptedModel
+from evaluation.reach.scripted import TOKEN_BYTES, Known, ScriptedModel
 from evaluation.records import Row, RunFolder
 from evaluation.samples import Choice
 from streamchat.config import Options
@@ -35,6 +35,9 @@ FILMS = (
     "An animal moves about in the grass{more}.",
 )
 MORE = ("", ", quietly", " while time passes", ", and nothing else happens", ", as before")
+REAL_TOKEN_BYTES = 4096 * 2  # in memory: of a model of 7 billion weights, in half precision
+PICTURE_BYTES = 5_000  # about, of the small JPEGs here
+CAPTIONS_BYTES = 2 * 2**20  # about, of two hours of captions with their vectors
 PICTURES_OF_A_TEXT = 4  # pictures of a film in a row of which the same is said
 
 
@@ -60,7 +63,11 @@ class Settings:
     def options(self) -> Options:
         """The engine's options."""
         options = Options.preset(PRESET, seed=self.seed)
-        return options if self.pictures is None else replace(options, max_pictures=self.pictures)
+        if self.pictures is not None:
+            return replace(options, max_pictures=self.pictures)
+        # As many pictures of the past are held as for a real model, whose tokens are wider by hundreds of times.
+        held = options.memory_bytes // (self.tokens * REAL_TOKEN_BYTES)
+        return replace(options, memory_bytes=CAPTIONS_BYTES + held * (self.tokens * TOKEN_BYTES + PICTURE_BYTES))
 
     @property
     def recent_frames(self) -> int:
@@ -72,6 +79,20 @@ class Settings:
         """The model in words, for a report."""
         given = "tokens" if self.pictures is None else "pictures"
         return f"scripted, takes {given}, {self.tokens} each, context {self.context}"
+
+
+class EmbeddedOnce:
+    """An embedder that embeds every text once: the films are captioned in the same words over and over."""
+
+    def __init__(self, embedder: TextEmbedder) -> None:
+        self._embedder = embedder
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts: float32 [N, E], unit norm."""
+        if fresh := [text for text in dict.fromkeys(texts) if text not in self._vectors]:
+            self._vectors.update(zip(fresh, self._embedder.embed(fresh), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

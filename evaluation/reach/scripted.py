@@ -22,6 +22,7 @@ from streamchat.images import picture
 from streamchat.models.base import ChatModel, Message, parts_of
 from streamchat.types import Clip, Frame, Span, Visual
 
+TOKEN_BYTES = 3 * 4  # of a token in memory: its mean color
 CHARACTERS_PER_TOKEN = 4  # as is usual for English
 PICTURE_GRID = 16  # rows and columns of mean colors that a JPEG is known by
 CLEARLY = 0.5  # how far the nearest picture may be, as a share of the distance to any that shows something else
