@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1 for a copy each")
     arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
     arguments.add_argument(
+        "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
+    )
+    arguments.add_argument(
         "--most-visitors",
         type=int,
         default=8,
@@ -100,7 +103,7 @@ def check(arguments: argparse.Namespace) -> None:
 def serve(arguments: argparse.Namespace) -> int:
     """Check the arguments, then serve; raises InputError for a bad one."""
     check(arguments)
-    options = Options.preset(arguments.preset)
+    options = Options.preset(arguments.preset, max_pictures=arguments.max_pictures)
     from streamchat.ui.examples import data_folder
     from streamchat.ui.sessions import Visitors
     from streamchat.ui.shared_model import SharedModel

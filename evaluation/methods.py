@@ -72,7 +72,13 @@ class Baseline(ABC):
         frames = [*frames[max(0, len(frames) + 1 - self.options.max_pictures) :], newest]
         tokens = self._encoded(frames)
         visuals = [
-            Visual(span=Span(frame.pts_seconds, frame.pts_seconds), tokens=token[None], frame=frame, rank=rank)
+            Visual(
+                span=Span(frame.pts_seconds, frame.pts_seconds),
+                tokens=token[None],
+                size=frame.data.shape[:2],
+                frame=frame,
+                rank=rank,
+            )
             for frame, token, rank in zip(frames, tokens, self.ranks(len(frames)), strict=True)
         ]
         span = Span(frames[0].pts_seconds, newest.pts_seconds)

@@ -20,7 +20,7 @@ from streamchat.models import HUB_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
-    *("accelerate", "av", "datasets", "decord", "decord2", "faiss-cpu", "gradio", "numpy", "onnxruntime"),
+    *("accelerate", "av", "datasets", "decord", "decord2", "gradio", "numpy", "onnxruntime"),
     *("opencv-python-headless", "torch", "transformers"),
 }
 

@@ -10,11 +10,9 @@ from typing import Protocol
 from streamchat import prompts
 from streamchat.config import Options
 from streamchat.errors import PromptTooLargeError
-from streamchat.models.base import Model, prompt_text
+from streamchat.models.base import MOST_TRIES, Model, prompt_text
 from streamchat.retrieval.context import compose, everything, in_words, short_of_memory
 from streamchat.types import Answer, Context, Evidence, Given, Timing
-
-MOST_TRIES = 5  # of a prompt that the model's server finds too large
 
 
 class Session(Protocol):

@@ -16,7 +16,7 @@ from streamchat.answering import AnswerStream
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
-from streamchat.images import picture
+from streamchat.images import letterboxed, picture
 from streamchat.memory.short_term import OnePerSecond
 from streamchat.memory.store import MemoryState, MemoryStore, Snapshot, make_leaf
 from streamchat.models.base import Model
@@ -106,12 +106,23 @@ class StreamChat:
 
     def push(self, frame: Frame) -> bool:
         """Take in the next frame, and caption what it completed; True if the frame was kept."""
+        frame = self.in_one_size(frame)
         selection = self.select(frame)
         if selection.kept:
             self.remember(self.encode([(frame, selection.cut)]))
             while self.describe_next():
                 pass
         return selection.kept
+
+    def in_one_size(self, frame: Frame) -> Frame:
+        """The next frame, letterboxed if need be to the size of the one before it, as when a camera was turned.
+
+        All frames of a stream have one size, and so token maps that can be averaged.
+        """
+        before = self.newest
+        if before is None or before.data.shape == frame.data.shape:
+            return frame
+        return Frame(letterboxed(frame.data, before.data.shape[:2]), frame.pts_seconds, frame.index)
 
     def select(self, frame: Frame) -> Selection:
         """Decide whether a frame shows something new (paper section 3.2); ValueError if it is not the next in time."""

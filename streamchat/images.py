@@ -1,4 +1,4 @@
-"""Small JPEGs of frames: keyframes for people, and for engines that take pictures."""
+"""Sizes of pictures, and small JPEGs of frames: keyframes for people, and for engines that take pictures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,20 @@ def fit_within(width: int, height: int, max_side: int) -> tuple[int, int]:
     """The size of a picture scaled down, never up, so that its long side is at most `max_side` pixels."""
     scale = min(1.0, max_side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def letterboxed(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], scaled to just fit into a height and width in pixels, and black around it."""
+    if picture.shape[:2] == size:
+        return picture
+    (height, width), (high, wide) = picture.shape[:2], size
+    scale = min(high / height, wide / width)
+    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    boxed = np.zeros((high, wide, 3), np.uint8)
+    left, top = (wide - inner[0]) // 2, (high - inner[1]) // 2
+    boxed[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=how)
+    return boxed
 
 
 def jpeg(picture: np.ndarray, max_side: int | None = KEYFRAME_SIDE, quality: int = KEYFRAME_QUALITY) -> bytes:

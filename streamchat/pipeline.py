@@ -270,7 +270,7 @@ class LiveSession:
 
     def _stack(self) -> None:
         """Decode and select; hand over what is kept."""
-        for frame in self._frames():
+        for frame in map(self._engine.in_one_size, self._frames()):
             if not self._allowed(frame.pts_seconds):
                 break
             selection = self._engine.select(frame)

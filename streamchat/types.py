@@ -1,6 +1,7 @@
 """Value types that travel between the parts of StreamChat.
 
 Letters in shapes: N frames, P tokens a frame, D token width, K centroids, E width of a text vector.
+All frames of one stream have one size, and so one P.
 Times are seconds of stream time, from the first frame on.
 """
 
@@ -168,6 +169,7 @@ class Visual:
 
     span: Span
     tokens: torch.Tensor | None = None  # [K, P, D] on the CPU; None: of a frame that was not encoded yet
+    size: tuple[int, int] | None = None  # height and width in pixels of the frames that the tokens are of
     keyframe: bytes | None = None  # JPEG
     frame: Frame | None = None  # what the keyframe would be made of: few engines want it
     rank: int = 0  # its place in the order of worth among the visuals of its part, 0 the best

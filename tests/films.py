@@ -66,6 +66,13 @@ def number_of(picture: np.ndarray) -> int:
     return sum(int(row[int((bit + 0.5) * width / BITS)] > 125) << bit for bit in range(BITS))
 
 
+def disc(width: int, height: int, pixel_aspect: Fraction) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], of a bright disc that is round where a pixel is so many times as wide as high."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    inside = np.hypot((x - width / 2) * float(pixel_aspect), y - height / 2) < 0.4 * height
+    return np.where(inside[..., None], 230, 20).astype(np.uint8).repeat(3, 2)
+
+
 def film(
     path: Path,
     pictures: Iterable[np.ndarray],
@@ -75,6 +82,7 @@ def film(
     codec: str = "libx264",
     options: Mapping[str, str] | None = None,
     rotation: int = 0,
+    pixel_aspect: Fraction = Fraction(1),
     sound_seconds: float = 0.0,
 ) -> Path:
     """Encode pictures, uint8 [H, W, 3], shown at `seconds` or at a steady rate; the file name's ending says how."""
@@ -90,6 +98,7 @@ def film(
             if number == 0:
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p" if codec != "gif" else "rgb8"
+                stream.codec_context.sample_aspect_ratio = pixel_aspect
             if seconds is not None:
                 frame.pts, frame.time_base = round(seconds[number] * TICKS), Fraction(1, TICKS)
                 stream.codec_context.time_base = frame.time_base

@@ -56,6 +56,26 @@ class Looker(Recorder):
     answers_from_tokens = False
 
 
+def test_an_answer_counts_the_tokens_that_there_are(embedder: WordEmbedder) -> None:
+    chat = watched(FakeModel(), embedder, 12)
+    answer = chat.stream_answer("What is shown?")
+    assert answer.pictures > 3
+    assert answer.visual_tokens == 4 * answer.pictures
+
+
+def test_frames_of_another_shape_are_letterboxed_into_that_of_the_stream(embedder: WordEmbedder) -> None:
+    model = Recorder()
+    chat = StreamChat(model, OPTIONS, embedder)
+    for second, (height, width) in enumerate([(24, 32), (24, 32), (32, 24), (12, 16)]):
+        chat.push(Frame(picture(200, height, width), float(second), second))
+        assert chat.newest is not None
+        assert chat.newest.data.shape == (24, 32, 3)
+        assert chat.newest.data[12, 16].tolist() == [200] * 3
+        assert (chat.newest.data[12, 0, 0] == 0) == (height > width)
+    chat.ask("What is shown?")
+    assert {visual.size for visual in (*model.contexts[0].recent, *model.contexts[0].recalled)} == {(24, 32)}
+
+
 class TestAModelThatLooks:
     """What is on the screen while not all that was kept was looked at."""
 

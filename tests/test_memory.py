@@ -331,6 +331,13 @@ class TestStore:
         with pytest.raises(ValueError, match="time order"):
             store.remember(encoded(1))
 
+    def test_token_maps_that_cannot_be_averaged_are_refused(self) -> None:
+        store = self.filled([0, 1])
+        longer = replace(encoded(2), tokens=torch.zeros(4, 3))
+        with pytest.raises(ValueError, match=r"of one shape: got \[4, 3\] after \[2, 3\]"):
+            store.remember(longer)
+        store.remember(encoded(2))
+
     def test_memory_stays_bounded_over_a_long_stream(self) -> None:
         options = Options(chunk_frames=4, group_nodes=3, clusters=2, short_term_frames=5, memory_bytes=20_000)
         store = MemoryStore(options)

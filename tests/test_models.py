@@ -45,7 +45,8 @@ class TestEveryModel:
 
     def test_frames_become_tokens_on_the_cpu_each_by_itself(self, model: Model) -> None:
         tokens = model.encode_frames(frames(3))
-        assert tokens.shape == (3, model.tokens_per_frame, model.dim)
+        assert tokens.shape == (3, tokens.shape[1], model.dim)
+        assert 1 <= tokens.shape[1] <= model.tokens_per_frame
         assert tokens.device.type == "cpu"
         alone = model.encode_frames(frames(3)[1:2])
         torch.testing.assert_close(tokens[1:2], alone, rtol=1e-3, atol=1e-3)
@@ -119,9 +120,16 @@ class TestPrompt:
         model = load_model("fake")
         assert isinstance(model, ChatModel)
         fresh = Visual(span=Span(9, 9), frame=frames(3)[2])
-        first, second = model.tokens_of([self.now, fresh])
-        assert first is self.now.tokens
-        torch.testing.assert_close(second, model.encode_frames([frames(3)[2]]))
+        first, second = model.with_tokens([self.now, fresh])
+        assert first is self.now
+        torch.testing.assert_close(second.tokens, model.encode_frames([frames(3)[2]]))
+
+    def test_frames_with_fewer_tokens_leave_more_room(self) -> None:
+        model = load_model("fake")
+        messages = messages_of(self.whole())
+        fewer = Visual(tokens=torch.zeros(2, 3, 3), span=Span(3, 4))
+        prompts_of = [model.prompt_tokens(messages, [visual]) for visual in (self.visual, fewer)]  # type: ignore[attr-defined]
+        assert prompts_of[0] - prompts_of[1] == 2
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (67.9, "1:07"), (3723, "1:02:03")])

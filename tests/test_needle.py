@@ -117,6 +117,16 @@ def test_a_folder_of_films_can_be_given_and_an_empty_one_is_refused(tmp_path: Pa
     assert list(Needle(Choice(root=tmp_path)).provenance["films"]) == ["bikes.mp4"]
 
 
+def test_films_of_different_shapes_make_a_stream_of_one(tmp_path: Path) -> None:
+    films.film(tmp_path / "a.mp4", [films.numbered(5)] * 30)
+    films.film(tmp_path / "b.mp4", [films.numbered(5, width=176, height=176)] * 30)
+    needle = Needle(Choice(root=tmp_path))
+    stream = needle.open(needle.samples()[0], max_side=768)
+    shown = {id(frame.data): frame.data for frame in stream}.values()
+    assert {picture.shape for picture in shown} == {(176, 320, 3)}
+    assert any(not picture[:, :70].any() for picture in shown), "the square film stands between black bars"
+
+
 def test_the_built_in_model_reads_a_card(embedded_model: Model) -> None:
     frame = Frame(card("HARBOUR", "4827", (180, 320, 3)), 3.0, 6)
     context = Context(

@@ -28,6 +28,7 @@ from streamchat.models.base import Message
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.picturing import PictureEncoder
 from streamchat.models.openai import OpenAIModel
+from streamchat.retrieval.context import compose
 from streamchat.types import Clip, Context, Frame, Span, Visual
 
 KEY = "sk-very-secret-key-0123456789"
@@ -439,8 +440,10 @@ class TestLength:
         listing = {"data": [{"id": NAME, "max_model_len": 2000}]}
         recent = tuple(visual(float(second), images.jpeg(noise(second))) for second in range(5))
         with serving(models=status(200, listing)) as server:
-            list(connect(server).answer(context(recent=recent)))
-            assert len(server.requests[0].pictures) == 2
+            model = connect(server)
+            fitting, given = compose(context(recent=recent), model, Options())
+            list(model.answer(fitting))
+            assert len(server.requests[0].pictures) == len(given.pictures) == 2
 
 
 class TestTogether:

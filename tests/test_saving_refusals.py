@@ -140,7 +140,7 @@ TREES: dict[str, tuple[Callable[[Session], object], str]] = {
     "a picture that is not there": (put("frames", 0, "picture", value=999), "picture 999 is missing"),
     "a tensor that is not there": (put("kept", 0, "tokens", value=9999), "tensor 9999 is missing"),
     "a tensor of another shape": (
-        lambda s: s["kept"][0].update(tokens=leaf(s)["tokens"]),
+        lambda s: s["kept"][1].update(tokens=leaf(s)["tokens"]),
         r"not torch.float32 \[2, 3\]",
     ),
     "a clip that no node covers": (lambda s: s["clips"][-1].update(span=[0.0, 9999.0]), "not whole or in order|covers"),
@@ -302,6 +302,22 @@ class TestRefusals:
                 load_session(
                     written(tmp_path / "bad.streamchat", entries | {archive.TENSORS: data}), Coarse(), WordEmbedder()
                 )
+
+    def test_token_maps_with_more_tokens_than_the_model_gives_or_of_two_numbers(
+        self, good: Path, tmp_path: Path
+    ) -> None:
+        entries = entries_of(good)
+        tensors = load(entries[archive.TENSORS])
+        maps = [number for number, tensor in tensors.items() if tensor.shape[-2:] == (2, 3)]
+
+        def changed(numbers: list[str], tokens: int) -> Path:
+            other = {number: tensors[number][..., [0] * tokens, :].contiguous() for number in numbers}
+            return written(tmp_path / "bad.streamchat", entries | {archive.TENSORS: save(tensors | other)})
+
+        assert load_session(changed(maps, 1), Coarse(), WordEmbedder()), "a stream's frames may have fewer"
+        assert "has 3 tokens a frame, of at most 2" in refusal(changed(maps, 3))
+        for one in (maps[0], maps[-1]):
+            assert "not torch.float32 [" in refusal(changed([one], 1))
 
     @pytest.mark.parametrize("data", [b"", b"none", struct.pack("<Q", 2**60), struct.pack("<Q", 2) + b"{}"])
     def test_what_is_no_safetensors(self, good: Path, tmp_path: Path, data: bytes) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from evaluation.benchmarks.streambench import VIDEO_ENDINGS
 from evaluation.samples import Choice, Question, Sample
 from streamchat.errors import InputError
+from streamchat.images import letterboxed
 from streamchat.types import Frame, Span
 from streamchat.video import open_video
 
@@ -154,8 +155,10 @@ class Needle:
 
     @cached_property
     def stretches(self) -> list[list[np.ndarray]]:
-        """The pictures of each film, two a second."""
-        return [_pictures(path) for path in self._films]
+        """The pictures of each film, two a second, all of the size of the first: they make one stream."""
+        stretches = [_pictures(path) for path in self._films]
+        size = stretches[0][0].shape[:2]
+        return [[letterboxed(picture, size) for picture in stretch] for stretch in stretches]
 
 
 class Stream:
@@ -235,7 +238,7 @@ def _free(rng: np.random.Generator, last: float, taken: list[float]) -> float:
 
 
 def _pictures(path: Path) -> list[np.ndarray]:
-    """Pictures of the beginning of a film, two a second; a picture of its own size each."""
+    """Pictures of the beginning of a film, two a second, of its own size."""
     pictures: list[np.ndarray] = []
     for frame in open_video(path, max_side=SIDE):
         if frame.pts_seconds >= FILM_SECONDS:

@@ -20,7 +20,7 @@ from evaluation.report import Table, markdown, table_html
 from evaluation.speed.measuring import Series
 from streamchat.embedding import compute_threads
 
-PACKAGES = ("torch", "numpy", "opencv-python-headless", "av", "decord", "onnxruntime", "faiss-cpu", "transformers")
+PACKAGES = ("torch", "numpy", "opencv-python-headless", "av", "decord", "onnxruntime", "transformers")
 
 
 class Line(NamedTuple):

@@ -83,13 +83,18 @@ class MemoryStore:
         self.dialogue = DialogueMemory(options.dialogue_turns)
 
     def remember(self, frame: EncodedFrame) -> None:
-        """Take in a kept frame, later than all before it; raises ValueError if it is not.
+        """Take in a kept frame, later than all before it and with tokens of their shape; raises ValueError if not.
 
         A chunk is closed by the frame after it: when it is full, when that frame begins a new scene, or when the
         chunk has lasted long enough. So its span reaches to where the next one begins.
         """
         with self._lock:
             newest = self._kept[-1].pts_seconds if self._kept else -math.inf
+            shape = self._kept[-1].tokens.shape if self._kept else frame.tokens.shape
+        if frame.tokens.shape != shape:
+            raise ValueError(
+                f"frames of one stream have token maps of one shape: got {list(frame.tokens.shape)} after {list(shape)}"
+            )
         if frame.pts_seconds <= newest:
             raise ValueError(f"frames must come in time order: {frame.pts_seconds} s after {newest} s")
         closed: tuple[MemoryNode, Clip] | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from streamchat import prompts
-from streamchat.errors import InputError
+from streamchat.errors import InputError, PromptTooLargeError
 from streamchat.gate import Gate, Priority
 from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span, Visual
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 Message = dict[str, Any]  # {"role": ..., "content": text, or a list of {"type": "text"|"image", ...} parts}
 CAPTION_TOKENS = 96  # length of a caption or summary at most
+MOST_TRIES = 5  # of a prompt that a server finds too large
 MOST_CITED = 3  # retrieved moments that an answer cites
 YES = re.compile(r"\W*yes\b[\s,.:;–—-]*(.*)", re.IGNORECASE | re.DOTALL)
 LISTENING_SECONDS = 0.25  # an answer whose listener takes no longer than this for a piece is not held up by captions
@@ -29,7 +31,7 @@ class Model(Protocol):
     """A model as the engine sees it. Methods may be called from different threads at the same time."""
 
     name: str  # shown to people, with what the model cannot do
-    tokens_per_frame: int  # P
+    tokens_per_frame: int  # P at most: it may depend on the proportions of a stream's frames
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
     answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
@@ -131,34 +133,34 @@ class ChatModel(ABC):
         """How much a prompt of this model holds."""
         return self
 
-    def picture_tokens(self, visual: Visual) -> int:  # noqa: ARG002 - some models take more for a larger picture
+    def picture_tokens(self, visual: Visual) -> int:
         """How many tokens of the language model a visual takes at most."""
-        return self.tokens_per_frame
+        return self.tokens_per_frame if visual.tokens is None else visual.tokens.shape[:2].numel()
 
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
         """How many tokens of the language model a whole prompt takes."""
         texts = [part["text"] for message in messages for part in parts_of(message) if part["type"] == "text"]
         return self.count_tokens("\n".join(texts)) + sum(map(self.picture_tokens, visuals))
 
-    def tokens_of(self, visuals: Sequence[Visual]) -> list[torch.Tensor]:
-        """The tokens [K, P, D] of visuals; frames that were not encoded before are encoded now, all at once."""
+    def with_tokens(self, visuals: Sequence[Visual]) -> list[Visual]:
+        """The visuals, all with tokens: frames that were not encoded before are encoded now, all at once."""
         missing = [visual.frame for visual in visuals if visual.tokens is None and visual.frame is not None]
         fresh = iter(self.encode_frames(missing)) if missing else iter(())
-        return [next(fresh)[None] if visual.tokens is None else visual.tokens for visual in visuals]
+        return [replace(visual, tokens=next(fresh)[None]) if visual.tokens is None else visual for visual in visuals]
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
         """What a clip is described from: its centroids, as one visual."""
-        return [Visual(tokens=clip.tokens, span=clip.span)]
+        return [Visual(tokens=clip.tokens, span=clip.span, size=clip.keyframes[0].data.shape[:2])]
 
     def caption(self, clip: Clip) -> Caption:
         """Describe a clip."""
-        visuals = self.visuals_of_clip(clip)
-        text = prompts.CAPTION.format(span=prompts.moment(clip.span))
-        content = [*[{"type": "image"}] * len(visuals), {"type": "text", "text": text}]
-        return self._say([{"role": "user", "content": content}], visuals)
+        return self._asked_of_clip(clip, prompts.CAPTION.format(span=prompts.moment(clip.span)))
 
     def summarize(self, captions: Sequence[Caption]) -> Caption:
         """Sum up captions that follow each other in time."""
+        return self._until_it_fits(lambda: self._summed_up(captions))
+
+    def _summed_up(self, captions: Sequence[Caption]) -> Caption:
         texts = [caption.text for caption in captions]
         budget = self.max_context - CAPTION_TOKENS - self.count_tokens(prompts.SUMMARY)
         while len(texts) > 1 and self.count_tokens(prompts.numbered(texts)) > budget:
@@ -190,11 +192,29 @@ class ChatModel(ABC):
 
     def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:  # noqa: ARG002 - pictures tell more
         """Ask for yes or no with a reason; anything else is no."""
-        visuals = self.visuals_of_clip(clip)
         text = prompts.NOTICE.format(question=question, span=prompts.moment(clip.span))
-        content = [*[{"type": "image"}] * len(visuals), {"type": "text", "text": text}]
-        reply = YES.match(self._say([{"role": "user", "content": content}], visuals).text)
+        reply = YES.match(self._asked_of_clip(clip, text).text)
         return None if reply is None else reply[1].strip() or "yes"
+
+    def _asked_of_clip(self, clip: Clip, text: str) -> Caption:
+        """The reply to a text below the pictures of a clip."""
+
+        def ask() -> Caption:
+            visuals = self.visuals_of_clip(clip)
+            content = [*[{"type": "image"}] * len(visuals), {"type": "text", "text": text}]
+            return self._say([{"role": "user", "content": content}], visuals)
+
+        return self._until_it_fits(ask)
+
+    @staticmethod
+    def _until_it_fits(ask: Callable[[], Caption]) -> Caption:
+        """Ask again while the model's server finds the prompt too large, and tells how large it may be."""
+        for _ in range(MOST_TRIES - 1):
+            try:
+                return ask()
+            except PromptTooLargeError:
+                continue
+        return ask()
 
     def _next_piece(self, pieces: Generator[str, None, None]) -> str | None:
         """The next piece of an answer; the turn is held only a little longer, so that a slow listener blocks nobody."""

@@ -44,7 +44,7 @@ class FakeModel(ChatModel):
     ) -> Generator[str, None, None]:
         """Reply with the number of pictures, their mean brightness, and the last line of the prompt."""
         text = parts_of(messages[-1])[-1]["text"]
-        tokens = self.tokens_of(visuals)
+        tokens = [visual.tokens for visual in self.with_tokens(visuals) if visual.tokens is not None]
         pictures = sum(map(len, tokens))
         brightness = float(torch.cat(tokens).mean()) if tokens else 0.0
         reply = f"{pictures} pictures of brightness {brightness:.2f}, asked: {text.strip().splitlines()[-1]}"

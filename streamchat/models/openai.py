@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import re
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import numpy as np
 import openai
 import torch
 
 from streamchat.embedding import minilm
-from streamchat.errors import InputError, StreamChatError
+from streamchat.errors import InputError, PromptTooLargeError, StreamChatError
 from streamchat.gate import Gate, Priority
-from streamchat.models.base import ChatModel, Message, parts_of
+from streamchat.models.base import CAPTION_TOKENS, ChatModel, Message, parts_of
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.picturing import PictureEncoder
 from streamchat.types import Clip, Frame, Span, Visual
+
+log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0  # between two pieces of an answer, and before the first
@@ -39,6 +43,11 @@ NO_KEY = "none"  # the package insists on a key, and local servers take any
 FORM = "openai:URL#NAME, such as openai:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct"
 HOST = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|[\da-f]*:[\da-f:.]+", re.ASCII)  # a name, an IPv4 or an IPv6 address
 TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum model length|prompt is too long", re.IGNORECASE)
+TOO_MANY_PICTURES = re.compile(r"at most (\d+) image", re.IGNORECASE)  # vLLM; it says how many it takes
+LONGEST_PROMPT = re.compile(r"maximum context length (?:is |of )?\(?(\d+)", re.IGNORECASE)
+SENT_PROMPT = re.compile(r"input length \((\d+)\)|requested (\d+) tokens", re.IGNORECASE)  # as the server counted it
+LESS = 0.8  # of a prompt that a server finds too long, if it is not so by our count, and the server does not say more
+REFUSED = (400, 413, 422)  # the request as it was
 LONGEST_REPORT = 300  # characters of a server's own words in an error
 MOST_LISTED = 20  # names of models in an error
 
@@ -52,6 +61,7 @@ class OpenAIModel(ChatModel):
         self.name = f"{model.name} at {server.host}"
         self.tokens_per_frame, self.dim = pictures.tokens_per_frame, pictures.dim
         self.max_context = model.max_context
+        self._picture_tokens = PICTURE_TOKENS  # at least; more if the server says so
         self._server = server
         self._model_name = model.name
         self._pictures = pictures
@@ -66,7 +76,7 @@ class OpenAIModel(ChatModel):
 
     def picture_tokens(self, visual: Visual) -> int:
         """About how many tokens a picture takes, rather too many; 0 for a visual without one."""
-        return PICTURE_TOKENS if visual.keyframe is not None or visual.frame is not None else 0
+        return self._picture_tokens if _has_picture(visual) else 0
 
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
         """About how many tokens a whole prompt takes, rather too many."""
@@ -75,8 +85,12 @@ class OpenAIModel(ChatModel):
         return sum(map(self.count_tokens, texts)) + pictures + MESSAGE_TOKENS * len(messages)
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
-        """The keyframes of a clip, each as a visual; without tokens, as the server is sent the picture itself."""
-        return [Visual(span=Span(frame.pts_seconds, frame.pts_seconds), frame=frame) for frame in clip.keyframes]
+        """The keyframes of a clip, each as a visual; spread over it if the server takes fewer pictures."""
+        most = (self.max_context - 2 * CAPTION_TOKENS) // self._picture_tokens
+        count = min(len(clip.keyframes), most if self.max_pictures is None else min(most, self.max_pictures))
+        places = np.linspace(0, len(clip.keyframes) - 1, max(0, count)).round().astype(int)
+        frames = [clip.keyframes[place] for place in places]
+        return [Visual(span=Span(frame.pts_seconds, frame.pts_seconds), frame=frame) for frame in frames]
 
     def stream(
         self,
@@ -93,7 +107,46 @@ class OpenAIModel(ChatModel):
         Raises StreamChatError, with what to do, if the server cannot be reached, refuses, or breaks off.
         """
         wanted = {"max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        yield from self._server.stream(self._model_name, _written(messages, visuals), **wanted)
+        try:
+            yield from self._server.stream(self._model_name, _written(messages, visuals), **wanted)
+        except _RefusedError as error:
+            if self._learns(error.report, messages, visuals):
+                raise PromptTooLargeError(str(error)) from None
+            raise
+
+    def _learns(self, report: str, messages: Sequence[Message], visuals: Sequence[Visual]) -> bool:
+        """Take the limits of the server from its words; False if they say nothing that a smaller prompt could mend."""
+        pictures = sum(map(_has_picture, visuals))
+        if found := TOO_MANY_PICTURES.search(report):
+            self.max_pictures = int(found[1])
+            log.warning("%s takes %d pictures in a prompt: no more are sent", self.name, self.max_pictures)
+            return self.max_pictures < pictures
+        if not TOO_LONG.search(report):
+            return False
+        told, sent = LONGEST_PROMPT.search(report), SENT_PROMPT.search(report)
+        length = self.prompt_tokens(messages, visuals)
+        if sent is not None and pictures:  # texts are counted rather too long, so that the pictures are longer
+            more = int(sent[1] or sent[2]) - length
+            self._picture_tokens = max(self._picture_tokens, self._picture_tokens + -(-more // pictures))
+            length = self.prompt_tokens(messages, visuals)
+        most = min(self.max_context, int(told[1])) if told else self.max_context
+        self.max_context = most if length > most else int(LESS * min(most, length))
+        log.warning(
+            "%s takes %d tokens, and about %d of them are a picture", self.name, self.max_context, self._picture_tokens
+        )
+        return True
+
+
+def _has_picture(visual: Visual) -> bool:
+    return visual.keyframe is not None or visual.frame is not None
+
+
+class _RefusedError(StreamChatError):
+    """The server refused a request as it was (HTTP 400 and its kin), with its own words in `report`."""
+
+    def __init__(self, message: str, report: str) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class _Served(NamedTuple):
@@ -175,7 +228,10 @@ class Server:
             remedy = "check the address, which mostly ends in /v1"
         if begun:
             happened, remedy = f"broke off in the middle of the answer: it {happened}", "ask again"
-        return StreamChatError(f"the model server {self._url} {happened}: {remedy}")
+        message = f"the model server {self._url} {happened}: {remedy}"
+        if isinstance(error, openai.APIStatusError) and error.status_code in REFUSED and not begun:
+            return _RefusedError(message, self._report(error))
+        return StreamChatError(message)
 
     def check_end(self, end: str | None, *, begun: bool) -> None:
         """Raise StreamChatError if a reply did not end as it should; `end` is its `finish_reason`."""
@@ -209,7 +265,7 @@ class Server:
             return f"finds the prompt too long ({report})", (
                 "ask with fewer words, or let it serve the model with a longer context"
             )
-        return f"refused the request ({report})", "check that this model takes pictures, and as many as are sent"
+        return f"refused the request ({report})", "check that this model takes pictures, and how large they may be"
 
     def _names(self) -> str:
         names = [model.name for model in self._listed[:MOST_LISTED]]

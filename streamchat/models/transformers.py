@@ -16,7 +16,7 @@ from streamchat.models._vlm import random_weights
 from streamchat.models._vlm.loading import Checkpoint, dtype_of, load
 from streamchat.models._vlm.prompting import Prompter
 from streamchat.models._vlm.speech import Speech
-from streamchat.models._vlm.vision import Vision, vision_of
+from streamchat.models._vlm.vision import Vision, tokens_of, vision_of
 from streamchat.models.base import ChatModel, Message
 from streamchat.types import Frame, Visual
 
@@ -60,7 +60,11 @@ class TransformersModel(ChatModel):
         self.max_context = min(answering.max_context, CPU_CONTEXT) if on_cpu else answering.max_context
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
-        """Visual tokens [N, P, D] of N frames, on the CPU, in the model's dtype; every frame is encoded by itself."""
+        """Visual tokens [N, P, D] of N frames, on the CPU, in the model's dtype; every frame is encoded by itself.
+
+        Families that take any size see frames in their own proportions, on which P then depends; see `vision`. Raises
+        ValueError for frames whose proportions differ.
+        """
         return self._vision.encode([frame.data for frame in frames])
 
     def count_tokens(self, text: str) -> int:
@@ -88,13 +92,14 @@ class TransformersModel(ChatModel):
         Raises StreamChatError if the device's memory runs out.
         """
         vision, speech, device = self._copies[priority]
-        moments = self.tokens_of(visuals)
-        ids = torch.tensor([self._prompter.ids(messages, [vision.runs(tokens) for tokens in moments])], device=device)
+        visuals = self.with_tokens(visuals)
+        runs = [vision.runs(tokens_of(visual)) for visual in visuals]
+        ids = torch.tensor([self._prompter.ids(messages, runs)], device=device)
         said: list[int] = []
         told = ""
         text = self._notice
         try:
-            seen = vision.inputs(ids, moments) if moments else {}
+            seen = vision.inputs(ids, visuals) if visuals else {}
             for token in speech.reply(
                 {"input_ids": ids, **seen}, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
             ):

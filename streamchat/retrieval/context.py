@@ -41,7 +41,9 @@ def compose(found: Context, model: PromptReader, options: Options) -> tuple[Cont
             f"the question is too long: {model.name} takes {model.max_context} tokens, of which "
             f"{found.max_new_tokens} are kept for the answer; ask with fewer words"
         )
-    most_pictures = min(options.max_pictures, model.max_pictures or options.max_pictures)
+    most_pictures = (
+        options.max_pictures if model.max_pictures is None else min(options.max_pictures, model.max_pictures)
+    )
     costs = _Costs(model)
     for _ in range(CORRECTIONS):
         context = _filled(bare, found, _Room(left, most_pictures), costs, options)

@@ -57,7 +57,7 @@ def gather(
         decay=options.short_term_decay,
         rng=np.random.default_rng(seed),
     )
-    shown = _Shown(present)
+    shown = _Shown(present, newest.data.shape[:2])
     return Context(
         question=question,
         question_embedding=embedding,
@@ -96,10 +96,11 @@ def _uncaptioned(nodes: Sequence[MemoryNode]) -> list[MemoryNode]:
 
 
 class _Shown:
-    """Which moments have a picture already, so that none is given twice."""
+    """Which moments have a picture already, so that none is given twice; all are of one stream, and one size."""
 
-    def __init__(self, visuals: Iterable[Visual]) -> None:
+    def __init__(self, visuals: Iterable[Visual], size: tuple[int, int]) -> None:
         self._times = {self._time(visual) for visual in visuals}
+        self._size = size
 
     @staticmethod
     def _time(visual: Visual) -> int:
@@ -112,7 +113,7 @@ class _Shown:
             time = self._time(visual)
             if not self._times & {time - 1, time, time + 1}:
                 self._times.add(time)
-                fresh.append(replace(visual, rank=len(fresh)))
+                fresh.append(replace(visual, rank=len(fresh), size=self._size))
         return tuple(sorted(fresh, key=lambda visual: visual.span))
 
 
@@ -131,7 +132,7 @@ def _present(snapshot: Snapshot, newest: Frame, before: Sequence[Frame], options
         encoded = kept.get(round(frame.pts_seconds / SAME_SECONDS))
         tokens = None if encoded is None else encoded.tokens[None]
         moment = Span(frame.pts_seconds, frame.pts_seconds)
-        visuals.append(Visual(span=moment, tokens=tokens, frame=frame, rank=rank))
+        visuals.append(Visual(span=moment, tokens=tokens, size=frame.data.shape[:2], frame=frame, rank=rank))
     return tuple(reversed(visuals))
 
 

@@ -61,7 +61,7 @@ class ModelForm(Form):
     """Which model made the tokens."""
 
     name: str
-    tokens_per_frame: Count  # P
+    tokens_per_frame: Count  # P at most
     dim: Count  # D
     dtype: Literal["float32", "float16", "bfloat16"] | None  # of the tokens; None if there are none
 

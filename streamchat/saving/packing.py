@@ -157,7 +157,7 @@ class Unpacker:
     ) -> None:
         self._session = session
         self._text_width = text_width
-        self._map = (session.model.tokens_per_frame, session.model.dim)  # P, D
+        self._map: tuple[int | None, int] = (None, session.model.dim)  # P, which the first token map tells, and D
         self._dtype = form.DTYPES[session.model.dtype] if session.model.dtype else None
         self._tensors = _loaded(tensors)
         self._pictures = pictures
@@ -224,14 +224,23 @@ class Unpacker:
             self._used_tensors.add(number)
         return tensor
 
+    def _tokens(self, number: int, *count: int | None) -> torch.Tensor:
+        """Token maps [..., P, D], with one P for the whole session that is at most the model's."""
+        tensor = self._tensor(number, self._dtype, (*count, *self._map))
+        if tensor.shape[-2] > self._session.model.tokens_per_frame:
+            most = self._session.model.tokens_per_frame
+            raise ValueError(f"tensor {number} has {tensor.shape[-2]} tokens a frame, of at most {most}")
+        self._map = (tensor.shape[-2], tensor.shape[-1])
+        return tensor
+
     def _vector(self, number: int) -> np.ndarray:
         return self._tensor(number, torch.float32, (self._text_width,)).numpy()
 
     def _kept(self, one: form.KeptForm) -> EncodedFrame:
-        return EncodedFrame(self._frame(one.frame), self._tensor(one.tokens, self._dtype, self._map), one.cut)
+        return EncodedFrame(self._frame(one.frame), self._tokens(one.tokens), one.cut)
 
     def _clip(self, one: form.ClipForm) -> Clip:
-        tokens = self._tensor(one.tokens, self._dtype, (None, *self._map))
+        tokens = self._tokens(one.tokens, None)
         return Clip(tokens, tuple(self._frame(number) for number in one.keyframes), Span(*one.span), one.starts_scene)
 
     def _roots(self) -> tuple[MemoryNode, ...]:
@@ -252,14 +261,13 @@ class Unpacker:
         return tuple(made[root] for root in roots)
 
     def _node(self, one: form.NodeForm, children: tuple[MemoryNode, ...]) -> MemoryNode:
-        shape = (len(one.weights), *self._map)
         return MemoryNode(
             id=one.id,
             span=Span(*one.span),
             level=one.level,
             mass=one.mass,
             weights=tuple(one.weights),
-            tokens=None if one.tokens is None else self._tensor(one.tokens, self._dtype, shape),
+            tokens=None if one.tokens is None else self._tokens(one.tokens, len(one.weights)),
             pictures=tuple(Picture(self._picture(shown.picture), shown.pts_seconds) for shown in one.pictures),
             caption=None if one.caption is None else self._caption(one.caption),
             children=children,
