@@ -46,8 +46,8 @@ def tokens_of(one: ScriptedModel, *pictures: np.ndarray) -> torch.Tensor:
     return one.encode_frames([frame(picture) for picture in pictures])
 
 
-def described(one: ScriptedModel, tokens: torch.Tensor, pictures: Sequence[np.ndarray] = ()) -> str:
-    return one.caption(Clip(tokens, tuple(map(frame, pictures)), Span(3, 9))).text
+def described(one: ScriptedModel, tokens: torch.Tensor, picture: np.ndarray = STREET.picture) -> str:
+    return one.caption(Clip(tokens, (frame(picture),), Span(3, 9))).text
 
 
 def answered(one: ScriptedModel, *visuals: Visual, captions: Sequence[str] = (), question: str = QUESTION) -> str:
@@ -91,8 +91,8 @@ class TestScriptedModel:
     def test_a_model_that_takes_pictures_reads_jpegs_and_nothing_else(self) -> None:
         one = model(takes_pictures=True)
         assert tokens_of(one, ANCHOR.picture).shape[:2] == (1, 1)
-        assert described(one, tokens_of(one, ANCHOR.picture), [STREET.picture]) == STREET.text
-        assert described(one, tokens_of(one, STREET.picture), [ANCHOR.picture]) == ANCHOR.text
+        assert described(one, tokens_of(one, ANCHOR.picture), STREET.picture) == STREET.text
+        assert described(one, tokens_of(one, STREET.picture), ANCHOR.picture) == ANCHOR.text
         assert answered(one, Visual(span=NOW, keyframe=jpeg(ANCHOR.picture))) == "ANCHOR 1234"
         assert answered(one, Visual(span=NOW, tokens=tokens_of(one, ANCHOR.picture))) == UNKNOWN
 
