@@ -54,8 +54,8 @@ class ScriptedModel(ChatModel):
     """Says of a clip what it knows of it, sums up by a rule, and answers with the number beside the word asked for.
 
     The tokens of a frame are its mean colors on a grid, so that an average of different frames looks like none of them.
-    A model that takes pictures is given JPEGs instead, each of `tokens` in the prompt. `background` is what may be
-    mistaken for another of its kind: of something unclear it is said what of the background is nearest.
+    A model that takes pictures is given JPEGs instead, each of `tokens` in the prompt. Of a clip without a clear needle
+    it says what is said of the nearest picture of the `background`.
     """
 
     name = "Scripted (it answers only from its prompt)"
@@ -85,7 +85,10 @@ class ScriptedModel(ChatModel):
         self._numbers = torch.tensor([numbers.setdefault(known.text, len(numbers)) for known in self._known])  # of text
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
-        """Mean colors, 0 to 1, of each frame: [N, tokens, 3], zero where the grid has fewer cells; see the class."""
+        """Mean colors, 0 to 1, of each frame: [N, tokens, 3], zero where the grid has fewer cells.
+
+        For a model that takes pictures they are one vector a frame, [N, 1, dim], by which memory tells frames apart.
+        """
         colors = torch.stack([self._mean_colors(frame.data) for frame in frames])
         padded = torch.zeros(len(frames), self.tokens_per_frame * self.dim)
         padded[:, : colors.shape[1]] = colors
@@ -145,7 +148,7 @@ class ScriptedModel(ChatModel):
         word = ASKED.findall(question)
         if not word:
             return UNKNOWN
-        found = re.search(rf"\b{word[-1]}\b\D*(\d+)", "\n".join((*given, *self._read(self._distances(visuals)))))
+        found = re.search(rf"\b{word[-1]}\b[^\d\n]*(\d+)", "\n".join((*given, *self._read(self._distances(visuals)))))
         return UNKNOWN if found is None else f"{word[-1]} {found[1]}"
 
     def _read(self, distances: torch.Tensor) -> list[str]:
