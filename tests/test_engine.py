@@ -14,7 +14,7 @@ from conftest import WordEmbedder, picture
 from streamchat import StreamChat, open_video, plugin
 from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError
-from streamchat.models.base import Model, visuals_of
+from streamchat.models.base import Model, messages_of, visuals_of
 from streamchat.models.fake import FakeModel
 from streamchat.types import Answer, Caption, Clip, Context, Evidence, Frame, Span
 
@@ -58,9 +58,10 @@ class Looker(Recorder):
 
 def test_an_answer_counts_the_tokens_that_there_are(embedder: WordEmbedder) -> None:
     chat = watched(FakeModel(), embedder, 12)
-    answer = chat.stream_answer("What is shown?")
-    assert answer.pictures > 3
-    assert answer.visual_tokens == 4 * answer.pictures
+    given = chat.stream_answer("What is shown?").given
+    bare = chat.model.prompt_tokens(messages_of(chat.stream_answer("What is shown?").context), [])  # type: ignore[attr-defined]
+    assert len(given.pictures) > 3
+    assert given.prompt_tokens == bare + 4 * len(given.pictures)
 
 
 def test_frames_of_another_shape_are_letterboxed_into_that_of_the_stream(embedder: WordEmbedder) -> None:
@@ -73,7 +74,7 @@ def test_frames_of_another_shape_are_letterboxed_into_that_of_the_stream(embedde
         assert chat.newest.data[12, 16].tolist() == [200] * 3
         assert (chat.newest.data[12, 0, 0] == 0) == (height > width)
     chat.ask("What is shown?")
-    assert {visual.size for visual in (*model.contexts[0].recent, *model.contexts[0].recalled)} == {(24, 32)}
+    assert {visual.size for visual in visuals_of(model.contexts[0])} == {(24, 32)}
 
 
 class TestAModelThatLooks:
