@@ -122,7 +122,7 @@ class TestScriptedModel:
     def test_a_reply_is_no_longer_than_allowed(self) -> None:
         messages = [{"role": "user", "content": [{"type": "text", "text": part} for part in (ANCHOR.text, QUESTION)]}]
         pieces = model().stream(messages, max_new_tokens=2, temperature=0.0, seed=0, priority=next(iter(model().gates)))
-        assert "".join(pieces).strip() == "ANCHOR 1"
+        assert "".join(pieces).strip() == "ANCHOR"  # half a number would be another one
 
 
 class TestNeedles:

@@ -127,7 +127,7 @@ class ScriptedModel(ChatModel):
             reply = self._summarize(re.findall(r"^\d+\. (.+)$", texts[0], re.MULTILINE))
         else:
             reply = self._answered(texts, visuals)
-        for word in reply[: max_new_tokens * CHARACTERS_PER_TOKEN].split():
+        for word in _shortened(reply, max_new_tokens * CHARACTERS_PER_TOKEN).split():
             self.gates[priority].offer(priority)
             yield word + " "
 
@@ -179,6 +179,11 @@ class ScriptedModel(ChatModel):
         """Mean colors of a picture on the grid, 0 to 1: [grid * grid * 3]."""
         cells = cv2.resize(data, (self._grid, self._grid), interpolation=cv2.INTER_AREA)
         return torch.from_numpy(cells).flatten().float() / 255
+
+
+def _shortened(text: str, most: int) -> str:
+    """The text, or as many of its first words as have so many characters at most."""
+    return text if len(text) <= most else text[: most + 1].rpartition(" ")[0]
 
 
 def _begins(text: str, template: str) -> bool:
