@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from evaluation import speed
+from evaluation import reach, speed
 from streamchat import plugin
 from streamchat.config import PRESETS, Options
 from streamchat.errors import InputError, exit_code
@@ -66,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
     report.add_argument("--out", type=Path, required=True, help="folder for report.md, report.html and report.csv")
 
+    reach.add_arguments(
+        commands.add_parser("reach", help="measure whether what the memory holds reaches the prompt of a model")
+    )
     speed.add_arguments(commands.add_parser("speed", help="measure how fast StreamChat is on this machine"))
     return arguments
 
@@ -77,6 +80,9 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--model", default="embedded", help="as of `python -m streamchat` (default: embedded)")
     run.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1")
     run.add_argument("--method", default="memory", help=f"{', '.join(METHODS)} (default: memory)")
+    run.add_argument(
+        "--frames", type=int, default=None, metavar="N", help="newest frames that `recent` takes (default: 32)"
+    )
     run.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
     run.add_argument(
         "--no-repeats", action="store_true", help="leave out questions that stand there twice; needles do not"
@@ -100,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "run": _run,
         "judge": _judge,
         "report": _report,
+        "reach": reach.run,
         "speed": speed.run,
     }
     return exit_code(lambda: commands[arguments.command](arguments), stopped=STOPPED.get(arguments.command, "stopped"))
@@ -174,7 +181,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _prepared(arguments: argparse.Namespace, team: processes.Alone | processes.Team) -> tuple[runner.Run, Benchmark]:
     """What is run over what, the same in all processes; the first has made the folder, or found it to be this run's."""
     from evaluation import runner
-    from evaluation.methods import check_method
+    from evaluation.methods import check_method, with_frames
     from evaluation.records import RunFolder
     from evaluation.samples import Choice
     from streamchat.embedding import minilm
@@ -187,6 +194,7 @@ def _prepared(arguments: argparse.Namespace, team: processes.Alone | processes.T
     def prepare() -> None:
         check_method(arguments.method)
         options = Options.preset(arguments.preset, seed=arguments.seed)
+        options = with_frames(options, arguments.method, arguments.frames)
         benchmark = plugin.load("evaluation.benchmarks", arguments.benchmark).build(choice)
         run = runner.Run(
             model=load_model(arguments.model, device=team.device(arguments.device)),

@@ -17,6 +17,7 @@ from datasets import Dataset, Features, Value
 
 from evaluation.samples import Question, Sample
 from streamchat.errors import InputError
+from streamchat.types import Span
 
 FEATURES = Features(
     {
@@ -29,6 +30,8 @@ FEATURES = Features(
         "question": Value("string"),
         "reference": Value("string"),
         "kind": Value("string"),
+        "evidence_start": Value("float64"),  # None: where the evidence is to be seen is not known
+        "evidence_end": Value("float64"),
     }
 )
 KINDS = {
@@ -126,6 +129,7 @@ class _Reader:
         if times != sorted(times):
             self.remarks.append(f"{where} ({info['video_path']}): its questions are not in time order")
         for index, point in sound:
+            evidence = point.get("evidence") or (None, None)
             yield {
                 "entry": number,
                 "index": index,
@@ -136,6 +140,8 @@ class _Reader:
                 "question": point["question"].strip(),
                 "reference": point["answer"].strip(),
                 "kind": CODES.get(point["class"], point["class"]),
+                "evidence_start": evidence[0],
+                "evidence_end": evidence[1],
             }
 
     def _is_sound(self, where: str, point: Any) -> bool:
@@ -146,15 +152,32 @@ class _Reader:
         if wrong:
             self.problems.append(f"{where}: has no text {' and '.join(wrong)}")
             return False
-        time = point.get("time")
-        if isinstance(time, bool) or not isinstance(time, int | float) or not math.isfinite(time) or time < 0:
+        time: Any = point.get("time")
+        evidence: Any = point.get("evidence")
+        if not _is_time(time):
             self.problems.append(f"{where}: time must be a number of seconds, 0 or more, got {time!r}")
+            return False
+        if evidence is not None and not _is_span(evidence, until_seconds=time):
+            self.problems.append(
+                f"{where}: evidence must be [start, end] in seconds, got {evidence!r}: "
+                f"0 <= start <= end <= {time:g}, when it is asked; leave it out if it is not known"
+            )
             return False
         return True
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _is_span(value: object, *, until_seconds: float) -> bool:
+    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_time, value)):
+        return False
+    return bool(value[0] <= value[1] <= until_seconds)
 
 
 def _sample(rows: list[dict[str, Any]]) -> Sample:
@@ -165,6 +188,7 @@ def _sample(rows: list[dict[str, Any]]) -> Sample:
             text=row["question"],
             reference=row["reference"],
             kind=row["kind"],
+            reference_span=_span(row["evidence_start"], row["evidence_end"]),
         )
         for row in rows
     ]
@@ -176,6 +200,10 @@ def _sample(rows: list[dict[str, Any]]) -> Sample:
         topic=first["topic"],
         questions=tuple(sorted(questions, key=lambda question: (question.time_seconds, question.index))),
     )
+
+
+def _span(start: float | None, end: float | None) -> Span | None:
+    return None if start is None or end is None else Span(start, end)
 
 
 def repeats(table: Dataset) -> list[int]:

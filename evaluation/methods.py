@@ -27,6 +27,8 @@ from streamchat.memory.short_term import OnePerSecond, last_seconds
 from streamchat.models.base import Model
 from streamchat.types import Clip, Context, DialogueTurn, Frame, Span, Visual
 
+MOST_PICTURES = Options().max_pictures  # that a question is answered from, unless told otherwise
+
 
 class Baseline(ABC):
     """A session without memory but for the dialogue: the model is given some of the frames shown so far."""
@@ -67,7 +69,7 @@ class Baseline(ABC):
 
     def _context(self, question: str, embedding: np.ndarray, at_seconds: float, newest: Frame) -> Context:
         frames = [frame for frame in self.chosen(self.options.max_pictures) if frame is not newest]
-        frames = [*frames[-self.options.max_pictures + 1 :], newest]
+        frames = [*frames[max(0, len(frames) + 1 - self.options.max_pictures) :], newest]
         tokens = self._encoded(frames)
         visuals = [
             Visual(
@@ -219,6 +221,25 @@ def check_method(name: str) -> None:
     """Raise InputError, with the choices, for a method that there is not."""
     if name not in METHODS:
         raise InputError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}")
+
+
+def with_frames(options: Options, method: str, frames: int | None) -> Options:
+    """The options with which `recent` takes so many frames; None: as many as every method.
+
+    Raises InputError for less than one, and for a method that has no such choice.
+    """
+    if frames is None:
+        return options
+    if method != "recent":
+        raise InputError(f"--frames is for the method recent, got --frames {frames} with {method!r}: leave it out")
+    if frames < 1:
+        raise InputError(f"--frames must be 1 or more, got {frames}")
+    return replace(options, max_pictures=frames)
+
+
+def label_of(method: str, max_pictures: int | None) -> str:
+    """What a method is called in a report: `recent-4` if it takes 4 frames, where others have 32 pictures."""
+    return f"{method}-{max_pictures}" if method == "recent" and max_pictures not in (None, MOST_PICTURES) else method
 
 
 class SeenOnce:

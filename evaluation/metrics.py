@@ -20,6 +20,14 @@ LENGTHS = (
     (600, "3-10 min"),
     (float("inf"), "over 10 min"),
 )  # of a video, seconds
+DISTANCES = (
+    (10, "under 10 s"),
+    (60, "10-60 s"),
+    (300, "1-5 min"),
+    (900, "5-15 min"),
+    (3600, "15-60 min"),
+    (float("inf"), "60 min or more"),
+)  # from the end of the evidence to the question, seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +128,42 @@ def groups(graded: Sequence[Graded], key: Callable[[Row], str]) -> dict[str, lis
 
 def length_of(row: Row) -> str:
     """Which class of length a row's video belongs to."""
-    seconds = row.get("video_seconds")
-    return "unknown" if seconds is None else next(name for limit, name in LENGTHS if seconds < limit)
+    return _class_of(row.get("video_seconds"), LENGTHS)
+
+
+def distance_of(row: Row) -> str:
+    """How long before the question its evidence ended, as a class."""
+    span = row.get("reference_span")
+    return _class_of(None if span is None else row["asked_at_seconds"] - span[1], DISTANCES)
+
+
+def _class_of(seconds: float | None, classes: Sequence[tuple[float, str]]) -> str:
+    return "unknown" if seconds is None else next(name for limit, name in classes if seconds < limit)
+
+
+def was_reached(row: Row) -> bool | None:
+    """Whether the evidence of a question stood in its prompt; None if that, or where it is to be seen, is not known.
+
+    A picture reaches it if it shows a moment of its span, give or take half the mean time between frames. A caption
+    reaches it if it is of a leaf whose span overlaps, by more than 0 seconds: a summary speaks of so much else that it
+    says little of one moment. Evidence that lasts no time is reached by the leaf that it lies in.
+    """
+    span, given = row.get("reference_span"), row.get("given")
+    if span is None or given is None:
+        return None
+    start, end = span
+    slack = 0.5 * row["asked_at_seconds"] / max(1, row["frames_seen"] - 1)
+    shown = any(start - slack <= first and last <= end + slack for first, last in given["pictures"])
+    return shown or any(
+        level == 0 and ((first < end and start < last) or first <= start == end < last)
+        for first, last, level in given["captions"]
+    )
+
+
+def reached(rows: Iterable[Row]) -> Figure:
+    """Percent of the questions whose evidence reached the prompt, of those of which that is known."""
+    found = [(row["video"], was_reached(row)) for row in rows]
+    return _figure([(video, 100.0 * yes) for video, yes in found if yes is not None])
 
 
 def without_repeats(graded: Sequence[Graded]) -> list[Graded]:

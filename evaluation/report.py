@@ -9,6 +9,7 @@ from typing import Any
 
 from evaluation import metrics, plots, tables
 from evaluation.judging import grades_of
+from evaluation.methods import label_of
 from evaluation.metrics import Figure, Graded
 from evaluation.records import STARTS, Row, RunFolder, make_folder
 from evaluation.tables import NONE, Cell, Number, Table, as_csv, markdown, page, table_html
@@ -70,7 +71,8 @@ def load(folders: Sequence[RunFolder]) -> list[Loaded]:
         if not rows:
             raise InputError(f"{folder.path} has no answers yet: run it first")
         identity = described["identity"]
-        label = f"{identity['method']}, {Path(identity['model']).name}, {identity['preset']}"
+        method = label_of(identity["method"], identity.get("options", {}).get("max_pictures"))
+        label = f"{method}, {Path(identity['model']).name}, {identity['preset']}"
         loaded.append(([label, f"{label} ({folder.path.name})", f"{label} ({folder.path})"], folder, described, rows))
     labels = [name for names, *_ in loaded for name in set(names)]
     return [
@@ -96,6 +98,11 @@ def tables_of(runs: Sequence[Loaded]) -> list[Table]:
         ):
             found.append(_by(runs, judge, title, key))
         found += [table for table in [_differences(runs, judge)] if table.rows]
+    if any(metrics.was_reached(row) is not None for run in runs for row in run.rows):
+        found += [
+            _reached(runs, "time since the evidence", metrics.distance_of),
+            _reached(runs, "type", lambda row: row["kind"]),
+        ]
     return [*found, _delays(runs), _runs(runs), *([_failures(runs)] if _failed(runs) else [])]
 
 
@@ -179,6 +186,23 @@ def _by(runs: Sequence[Loaded], judge: str, title: str, key: Callable[[Row], str
     counts = {name: sorted({len(groups.get(name, [])) for groups in found}) for name in names}
     columns = [f"{name} ({' to '.join(map(str, {of[0]: 0, of[-1]: 0}))})" for name, of in counts.items()]
     return Table(title=f"Acc. % by {title}, judged by {judge}", columns=["run", *columns], rows=rows)
+
+
+def _reached(runs: Sequence[Loaded], title: str, key: Callable[[Row], str]) -> Table:
+    """Of how many questions the evidence reached the prompt, in all and by something of the questions."""
+    measured = [[row for row in run.rows if metrics.was_reached(row) is not None] for run in runs]
+    names = sorted({key(row) for rows in measured for row in rows}, key=plots.natural)
+    cells: list[list[Cell]] = []
+    for run, rows in zip(runs, measured, strict=True):
+        of_each = [[row for row in rows if key(row) == name] for name in names]
+        cells.append([run.label, str(len(rows)), *(_cell(metrics.reached(of), 1) for of in (rows, *of_each))])
+    return Table(
+        title=f"Reached % by {title}",
+        columns=["run", "questions", "all", *names],
+        rows=cells,
+        note="Reached: the prompt held a picture of the evidence, or a caption of a moment of it (not a summary). "
+        "Of the answered questions of which it is known when their evidence was shown.",
+    )
 
 
 def _differences(runs: Sequence[Loaded], judge: str) -> Table:

@@ -320,6 +320,7 @@ def _row(sample: Sample, question: Question, at_seconds: float, **more: Any) -> 
         "past_the_end": False,
         "question": question.text,
         "reference": question.reference,
+        "reference_span": None if question.reference_span is None else list(question.reference_span),
         "answer": "",
         "error": None,
     }

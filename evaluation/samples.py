@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamchat.errors import InputError
-from streamchat.types import Frame
+from streamchat.types import Frame, Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,7 @@ class Question:
     text: str
     reference: str  # the answer that is expected
     kind: str  # the benchmark's type, such as "OS"
+    reference_span: Span | None = None  # where its evidence is to be seen; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +49,12 @@ class Benchmark(Protocol):
 
     name: str
     repeats_pictures: bool  # the same arrays come again, so that a model need not encode them twice
-    provenance: Mapping[str, Any]  # what tells this data from another: revision, digest, what was chosen of it
     problems: Sequence[str]  # what is wrong with the data, and was left out
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What tells this data from another: revision, digest, what was chosen of it."""
+        ...
 
     def samples(self) -> list[Sample]:
         """The samples that are sound, in the order of the file."""

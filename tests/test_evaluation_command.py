@@ -87,6 +87,14 @@ class TestCommandLine:
                 "a folder",
             ),
             (["run", "needle", "--model", "fake", "--subset", "0", "--out", "{tmp}/r"], "from 24 to 144, got 0"),
+            (
+                ["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--frames", "4"],
+                "--frames is for the method recent, got --frames 4 with 'memory'",
+            ),
+            (
+                ["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--method", "recent", "--frames", "0"],
+                "--frames must be 1 or more, got 0",
+            ),
             (["judge", "{tmp}/r"], "is not the folder of a run"),
             (["report", "{tmp}/r", "--out", "{tmp}/o"], "is not the folder of a run"),
         ],
@@ -117,6 +125,13 @@ class TestCommandLine:
         assert main([*run, "--out", str(tmp_path / "run")]) == 0
         assert "problems in the questions: 1; `validate` lists them" in capsys.readouterr().err
         assert RunFolder(tmp_path / "run").described()["problems"] == 1
+
+    @pytest.mark.parametrize("frames", [1, 4])
+    def test_recent_takes_as_many_frames_as_it_is_told(self, frames: int, root: Path, tmp_path: Path) -> None:
+        run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", "recent"]
+        main([*run, "--frames", str(frames), "--out", str(tmp_path / "run")])
+        rows = [row for row in RunFolder(tmp_path / "run").rows() if row["error"] is None]
+        assert {len(row["given"]["pictures"]) for row in rows} == {frames}
 
     def test_from_data_to_a_report(self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for method in ("memory", "recent"):

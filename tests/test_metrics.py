@@ -147,6 +147,69 @@ def test_the_grade_of_an_answer_that_was_replaced_counts_no_more() -> None:
     assert not metrics.join([row(0, 0, answer="This.")], {"0-0": grade})[0].is_graded
 
 
+def given(*, captions: Any = (), pictures: Any = ()) -> dict[str, Any]:
+    return {"captions": list(captions), "pictures": list(pictures)}
+
+
+@pytest.mark.parametrize(
+    ("what", "yes"),
+    [
+        (given(), False),
+        (given(pictures=[[9.0, 9.0], [12.0, 12.0]]), True),
+        (given(pictures=[[9.75, 9.75]]), True),  # half a frame's time before it
+        (given(pictures=[[9.7, 9.7], [14.3, 14.3]]), False),
+        (given(pictures=[[8.0, 16.0]]), False),  # an average of more than the evidence
+        (given(captions=[[0.0, 10.0, 0], [14.0, 20.0, 0]]), False),  # they touch it
+        (given(captions=[[0.0, 10.1, 0]]), True),
+        (given(captions=[[11.0, 12.0, 0]]), True),
+        (given(captions=[[0.0, 60.0, 1]]), False),  # a summary
+    ],
+)
+def test_evidence_is_reached_by_a_picture_or_by_the_caption_of_a_leaf(what: dict[str, Any], yes: bool) -> None:
+    asked = row(0, 0, asked_at_seconds=40.0, frames_seen=81, reference_span=[10.0, 14.0], given=what)
+    assert metrics.was_reached(asked) is yes
+
+
+def test_evidence_of_an_instant_is_reached_by_the_leaf_that_it_lies_in() -> None:
+    asked = row(0, 0, asked_at_seconds=40.0, frames_seen=81, reference_span=[10.0, 10.0])
+    leaves = [[0.0, 10.0, 0], [10.0, 15.0, 0]]
+    assert [metrics.was_reached(asked | {"given": given(captions=[leaf])}) for leaf in leaves] == [False, True]
+
+
+def test_what_is_not_known_to_be_reached_is_in_no_mean() -> None:
+    span = {"reference_span": [0.0, 1.0], "asked_at_seconds": 5.0}
+    rows = [
+        row(0, 0, **span, given=given(captions=[[0.0, 2.0, 0]])),
+        row(0, 1, **span, given=given()),
+        row(0, 2, **span),  # of a run from before this was recorded
+        row(0, 3, **span, error="gone"),
+        row(0, 4, given=given(captions=[[0.0, 2.0, 0]])),
+    ]
+    assert metrics.reached(rows).value == 50.0
+    assert metrics.reached(rows[2:]).value is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"),
+    [
+        (0, "under 10 s"),
+        (10, "10-60 s"),
+        (60, "1-5 min"),
+        (899, "5-15 min"),
+        (900, "15-60 min"),
+        (3600, "60 min or more"),
+    ],
+)
+def test_questions_are_grouped_by_the_time_since_their_evidence(seconds: float, name: str) -> None:
+    assert metrics.distance_of(row(0, 0, asked_at_seconds=100 + seconds, reference_span=[90, 100])) == name
+    assert metrics.distance_of(row(0, 0)) == "unknown"
+
+
+def test_distances_are_sorted_from_the_shortest() -> None:
+    names = [name for _, name in metrics.DISTANCES]
+    assert sorted(set(names), key=plots.natural) == names
+
+
 def written(folder: Path, rows: list[dict[str, Any]]) -> RunFolder:
     run = RunFolder(folder)
     identity = {"benchmark": "x", "data": {}, "model": "m", "model_name": "m", "method": "memory", "preset": "base"}
@@ -170,6 +233,35 @@ def test_a_report_names_runs_apart_and_counts_the_questions_of_each(tmp_path: Pa
     assert "The judge is a stand-in" in text
     assert "0123456789ab" in text
     assert "5.00 [–; 1 video]" in text
+
+
+def test_a_report_says_of_how_many_questions_the_evidence_was_reached(tmp_path: Path) -> None:
+    near = {"reference_span": [0.0, 1.0], "asked_at_seconds": 5.0}
+    far = {"reference_span": [0.0, 1.0], "asked_at_seconds": 500.0, "kind": "LM"}
+    yes, no = given(pictures=[[0.5, 0.5]]), given(pictures=[[3.0, 3.0]])
+    run = written(
+        tmp_path / "run",
+        [row(0, 0, **near, given=yes), row(0, 1, **near, given=no), row(0, 2, **far, given=yes), row(0, 3)],
+    )
+    by_time, by_kind = (table for table in report.tables_of(report.load([run])) if table.title.startswith("Reached"))
+    assert list(by_time.columns) == ["run", "questions", "all", "under 10 s", "5-15 min"]
+    assert [str(cell).split()[0] for cell in by_time.rows[0][1:]] == ["3", "66.7", "50.0", "100.0"]
+    assert list(by_kind.columns) == ["run", "questions", "all", "LM", "OS"]
+    assert [str(cell).split()[0] for cell in by_kind.rows[0][1:]] == ["3", "66.7", "100.0", "50.0"]
+    old = written(tmp_path / "old", [row(0, 0)])
+    assert not any(table.title.startswith("Reached") for table in report.tables_of(report.load([old])))
+
+
+def test_a_report_names_the_number_of_frames_where_it_is_not_the_usual_one(tmp_path: Path) -> None:
+    labels = []
+    for method, most in (("recent", 4), ("recent", 32), ("memory", 4)):
+        run = RunFolder(tmp_path / f"{method}{most}")
+        identity = {"benchmark": "x", "data": {}, "model": "m", "model_name": "m", "method": method, "preset": "base"}
+        run.begin({**identity, "options": {"max_pictures": most}}, {"questions": 1})
+        with run.writer(0) as writer:
+            writer.write(row(0, 0))
+        labels.append(report.load([run])[0].label)
+    assert labels == ["recent-4, m, base", "recent, m, base", "memory, m, base"]
 
 
 def test_a_report_whose_place_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,16 @@ import films
 import numpy as np
 import pytest
 
-from evaluation.benchmarks.needle import CARD_SECONDS, DISTANCES, FPS, STREAM_SECONDS, Needle, Stream, card
+from evaluation.benchmarks.needle import (
+    CARD_SECONDS,
+    DISTANCES,
+    FPS,
+    STREAM_SECONDS,
+    Layout,
+    Needle,
+    Stream,
+    card,
+)
 from evaluation.methods import SeenOnce
 from evaluation.samples import Choice
 from streamchat.errors import InputError
@@ -67,9 +76,33 @@ def test_a_card_is_shown_once_and_asked_about_after_its_distance(needle: Needle)
     assert all((picture[2, 2] == (236, 233, 224)).all() for picture in plain.values())
 
 
+def test_it_is_known_where_a_needle_is_to_be_seen(needle: Needle) -> None:
+    for question in needle.samples()[0].questions:
+        span = question.reference_span
+        assert span is not None
+        assert span.end - span.start == CARD_SECONDS - 1 / FPS
+        assert question.time_seconds - span.end == DISTANCES[question.kind]
+
+
+def test_a_clip_is_shown_once_each_like_no_other_and_moves() -> None:
+    layout = Layout(streams=1, seconds=180.0, each=2, distances={"0 s": 0.0, "1 min": 60.0})
+    needle = Needle(Choice(), kind="clip", layout=layout)
+    (sample,) = needle.samples()
+    assert [question.kind for question in sample.questions].count("1 min") == 2
+    words = {question.reference_span: question.text.split()[5] for question in sample.questions}
+    assert words == {one.span: one.word for one in needle.hidden(0)}
+    frames = {frame.pts_seconds: frame.data for frame in needle.open(sample, max_side=768)}
+    assert max(frames) == 179.5
+    shown = [[frames[one.span.start + number / FPS] for number in range(10)] for one in needle.hidden(0)]
+    for one, seen in zip(needle.hidden(0), shown, strict=True):
+        assert all((ours == its).all() for ours, its in zip(seen, needle.pictures(one), strict=True))
+    assert len({picture.tobytes() for pictures in shown for picture in pictures}) == 40
+
+
 def test_pictures_come_again_as_the_same_arrays() -> None:
     films_of_two = [[np.full((4, 6, 3), value, np.uint8) for value in (1, 2)]]
-    stream = Stream(films_of_two, {10.0: ("ANCHOR", "1234")}, np.random.default_rng(0))
+    needle = [card("ANCHOR", "1234", (4, 6, 3))] * 6
+    stream = Stream(films_of_two, {10.0: needle}, np.random.default_rng(0))
     frames = list(stream)
     assert len(frames) == int(STREAM_SECONDS * FPS)
     assert len({id(frame.data) for frame in frames}) == 3

@@ -69,6 +69,23 @@ class TestRun:
             assert row["error"] or all(end <= row["asked_at_seconds"] for _, end, _ in row["evidence"])
             assert row["error"] or row["frames_seen"] <= row["asked_at_seconds"] * 25 + 1
 
+    def test_a_row_has_what_was_given_and_where_the_evidence_is(self, fake_model: Model, tmp_path: Path) -> None:
+        entry, _ = benchmark_roots.entries()
+        entry["breakpoint"][0]["evidence"] = [1, 2.5]
+        root = benchmark_roots.write(tmp_path / "root", [entry])
+        folder = RunFolder(tmp_path / "run")
+        play(config(fake_model), StreamBench(Choice(root=root)), folder)
+        rows = {row["index"]: row for row in folder.rows()}
+        assert rows[0]["reference_span"] == [1.0, 2.5]
+        assert rows[1]["reference_span"] is None
+        for row in rows.values():
+            given = row["given"]
+            assert len(given["pictures"]) == row["pictures"] > 0
+            assert all(0 <= start <= end <= row["asked_at_seconds"] for start, end in given["pictures"])
+            assert all(0 <= start <= end <= row["asked_at_seconds"] for start, end, _ in given["captions"])
+            assert {"captions_left_out", "pictures_left_out", "turns_left_out"} <= given.keys()
+        assert 0 in {level for row in rows.values() for *_, level in row["given"]["captions"]}
+
     def test_run_json_says_what_was_run(self, bench: StreamBench, fake_model: Model, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / "run")
         play(config(fake_model), bench, folder)
@@ -311,6 +328,14 @@ class TestBaselines:
         for frame in self.frames(30):
             session.push(frame)
         assert self.times(session) == [27.0, 28.0, 29.0, 29.8]
+
+    def test_recent_of_one_frame_has_only_what_is_on_the_screen(self, fake_model: Model) -> None:
+        session = Recent(fake_model, Options(max_pictures=1), WordEmbedder())
+        for frame in self.frames(3):
+            session.push(frame)
+        clip = session.stream_answer("What?", 3.0).context.open_clip
+        assert clip is not None
+        assert [frame.pts_seconds for frame in clip.keyframes] == [2.8]
 
     def test_uniform_spreads_over_all_that_was_shown(self, fake_model: Model) -> None:
         session = Uniform(fake_model, Options(max_pictures=5), WordEmbedder())

@@ -24,6 +24,7 @@ from evaluation.benchmarks.streambench import REPO, StreamBench, validate
 from evaluation.samples import Choice
 from evaluation.unpacking import unpack
 from streamchat.errors import InputError, StreamChatError
+from streamchat.types import Span
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,6 +71,24 @@ class TestAnnotations:
         found = read(tmp_path, content)
         assert said in found.problems[0]
         assert len(found.table) == 6
+
+    @pytest.mark.parametrize(
+        "evidence",
+        [[], [1], [1, 2, 3], [2, 1], [-1, 2], [1, 5.5], ["1", "2"], [True, 2], [1, float("nan")], {"start": 1}, 3, ""],
+    )
+    def test_evidence_that_is_no_span_before_its_question_is_named(self, evidence: Any, tmp_path: Path) -> None:
+        content = entries()
+        content[0]["breakpoint"].append({**point(5, "What?", "That.", "OS"), "evidence": evidence})
+        found = read(tmp_path, content)
+        assert found.problems[0].startswith(f"entry 0, 4: evidence must be [start, end] in seconds, got {evidence!r}")
+        assert len(found.table) == 6
+
+    def test_evidence_is_known_where_it_is_given(self, tmp_path: Path) -> None:
+        content = entries()
+        content[0]["breakpoint"][0]["evidence"] = [1, 2.5]
+        content[0]["breakpoint"][1]["evidence"] = None
+        spans = [question.reference_span for question in read(tmp_path, content).samples()[0].questions]
+        assert spans == [Span(1.0, 2.5), None, None, None]
 
     @pytest.mark.parametrize(
         "bad", [7, {"info": {}}, {"info": {"class_1": "Ego"}, "breakpoint": []}, {"info": [], "breakpoint": {}}]

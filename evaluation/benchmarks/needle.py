@@ -1,4 +1,6 @@
-"""Memory put to the proof, without a download: a card is shown once, and asked about at once to an hour later.
+"""Memory put to the proof, without a download: a needle is shown once, and asked about at once to an hour later.
+
+A needle is a card with a word and a number, or a short part of another video.
 
 The stream is made of short stretches of given films in random order, two frames a second of simulated time; a picture
 that comes again is the same array, so that what a model saw of it need not be seen again.
@@ -8,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -20,39 +24,69 @@ from evaluation.benchmarks.streambench import VIDEO_ENDINGS
 from evaluation.samples import Choice, Question, Sample
 from streamchat.errors import InputError
 from streamchat.images import letterboxed
-from streamchat.types import Frame
+from streamchat.types import Frame, Span
 from streamchat.video import open_video
 
 FPS = 2.0
 SIDE = 320  # pixels, the long side of the pictures
 STREAM_SECONDS = 75 * 60.0
 CARD_SECONDS = 3.0
-APART_SECONDS = 20.0  # between the beginnings of two cards at least
+CLIP_SECONDS = 5.0
+LANDSCAPE_CELLS = (6, 10)  # rows and columns of colors that the camera of a clip pans over
+PANNED = 0.25  # of a picture's width, in the whole clip
+APART_SECONDS = 20.0  # between the beginnings of two needles at least
 FIRST_SECONDS = 30.0
 STRETCH_SECONDS = (5.0, 20.0)  # of one film at a time
 FILM_SECONDS = 30.0  # of each film that are used
 STREAMS = 4
 DISTANCES = {"0 s": 0.0, "10 s": 10.0, "1 min": 60.0, "5 min": 300.0, "15 min": 900.0, "60 min": 3600.0}
-MOST_DRAWS = 10_000  # for one card; the most cards that there can be leave half of their time free
+MOST_DRAWS = 10_000  # for one needle; the most needles that there can be leave half of their time free
 EACH = 5  # needles of each distance in one stream: 20 in all
 WORDS = """
     ANCHOR BASKET CANDLE DESERT ENGINE FOREST GARDEN HARBOUR ISLAND JACKET KETTLE LANTERN MARBLE NEEDLE ORCHARD PALACE
     QUARRY RIBBON SADDLE TEMPLE UMBRELLA VALLEY WINDOW YARD ZEBRA BRIDGE CASTLE DOLPHIN FALCON GUITAR HAMMER LADDER
     MIRROR PENCIL ROCKET SPIDER THUNDER VIOLIN WALNUT COTTAGE
 """.split()  # noqa: SIM905 - to be read
-QUESTION = "Which number was shown together with the word {word}?"
+Kind = Literal["card", "clip"]
+SECONDS: dict[Kind, float] = {"card": CARD_SECONDS, "clip": CLIP_SECONDS}
+QUESTIONS: dict[Kind, str] = {
+    "card": "Which number was shown together with the word {word}?",
+    "clip": "Which part of the movie {word} was shown?",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How many streams there are, how long they last, and after how long they are asked about."""
+
+    streams: int = STREAMS
+    seconds: float = STREAM_SECONDS
+    each: int = EACH
+    distances: Mapping[str, float] = field(default_factory=lambda: DISTANCES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hidden:
+    """A needle where it lies in its stream."""
+
+    span: Span  # from its first picture to its last
+    word: str  # that it is asked by
+    number: str  # that is asked for
+    distance: str
 
 
 class Needle:
-    """Some streams with cards in them; the same for the same films and seed."""
+    """Some streams with needles of one kind in them; the same for the same films and seed."""
 
     name = "needle"
     repeats_pictures = True
-    problems = ()  # it is made on the spot
+    problems: Sequence[str] = ()  # it is made on the spot
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: Choice, *, kind: Kind = "card", layout: Layout | None = None) -> None:
         self._seed = choice.seed
-        self._each = EACH if choice.subset is None else _each(choice.subset)
+        self.kind = kind
+        self._layout = layout or Layout()
+        self._each = self._layout.each if choice.subset is None else _each(choice.subset)
         self._films = _films(choice)
 
     @cached_property
@@ -61,55 +95,66 @@ class Needle:
         digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in self._films}
         return {
             "films": digests,
+            "kind": self.kind,
             "seed": self._seed,
-            "streams": STREAMS,
+            "streams": self._layout.streams,
             "needles_of_a_distance_and_stream": self._each,
         }
 
     def samples(self) -> list[Sample]:
         """The streams with their questions."""
-        return [self._sample(number) for number in range(STREAMS)]
+        return [self._sample(number) for number in range(self._layout.streams)]
 
     def open(self, sample: Sample, *, max_side: int) -> Stream:  # noqa: ARG002 - the pictures are small already
         """The stream of a sample."""
-        cards = {begins: (word, number) for begins, word, number, _ in self._plan(sample.entry)}
-        return Stream(self._stretches, cards, np.random.default_rng([self._seed, sample.entry, 1]))
+        needles = {hidden.span.start: self.pictures(hidden) for hidden in self.hidden(sample.entry)}
+        rng = np.random.default_rng([self._seed, sample.entry, 1])
+        return Stream(self.stretches, needles, rng, self._layout.seconds)
 
     def _sample(self, number: int) -> Sample:
         questions = [
             Question(
                 index=index,
-                time_seconds=begins + CARD_SECONDS - 1 / FPS + DISTANCES[distance],
-                text=QUESTION.format(word=word),
-                reference=digits,
-                kind=distance,
+                time_seconds=hidden.span.end + self._layout.distances[hidden.distance],
+                text=QUESTIONS[self.kind].format(word=hidden.word),
+                reference=hidden.number,
+                kind=hidden.distance,
+                reference_span=hidden.span,
             )
-            for index, (begins, word, digits, distance) in enumerate(self._plan(number))
+            for index, hidden in enumerate(self.hidden(number))
         ]
         return Sample(
             entry=number,
             video=f"stream {number}",
             domain="needle",
-            topic="card",
+            topic=self.kind,
             questions=tuple(sorted(questions, key=lambda question: question.time_seconds)),
         )
 
-    def _plan(self, number: int) -> list[tuple[float, str, str, str]]:
-        """When each card begins, its word, its number, and after how long it is asked about."""
+    def hidden(self, number: int) -> list[Hidden]:
+        """The needles of a stream, those first that are asked about last."""
         rng = np.random.default_rng([self._seed, number, 0])
         words = rng.permutation(WORDS)
-        taken: list[float] = []
-        plan: list[tuple[float, str, str, str]] = []
-        for distance in sorted(DISTANCES, key=lambda name: -DISTANCES[name]):
-            last = STREAM_SECONDS - DISTANCES[distance] - CARD_SECONDS - FIRST_SECONDS
+        distances, lasts = self._layout.distances, SECONDS[self.kind]
+        found: list[Hidden] = []
+        for distance in sorted(distances, key=lambda name: -distances[name]):
+            last = self._layout.seconds - distances[distance] - lasts - FIRST_SECONDS
             for _ in range(self._each):
-                begins = _free(rng, last, taken)
-                taken.append(begins)
-                plan.append((begins, str(words[len(plan)]), str(rng.integers(1000, 10000)), distance))
-        return plan
+                begins = _free(rng, last, [other.span.start for other in found])
+                span = Span(begins, begins + lasts - 1 / FPS)
+                word, digits = str(words[len(found)]), str(rng.integers(1000, 10000))
+                found.append(Hidden(span=span, word=word, number=digits, distance=distance))
+        return found
+
+    def pictures(self, hidden: Hidden) -> list[np.ndarray]:
+        """What is shown of a needle, a picture a frame."""
+        shape = self.stretches[0][0].shape
+        if self.kind == "clip":
+            return clip(hidden.word, hidden.number, shape)
+        return [card(hidden.word, hidden.number, shape)] * round(CARD_SECONDS * FPS)
 
     @cached_property
-    def _stretches(self) -> list[list[np.ndarray]]:
+    def stretches(self) -> list[list[np.ndarray]]:
         """The pictures of each film, two a second, all of the size of the first: they make one stream."""
         stretches = [_pictures(path) for path in self._films]
         size = stretches[0][0].shape[:2]
@@ -119,30 +164,30 @@ class Needle:
 class Stream:
     """A stream of simulated time."""
 
-    duration_seconds: float | None = STREAM_SECONDS
-
     def __init__(
-        self, films: list[list[np.ndarray]], cards: Mapping[float, tuple[str, str]], rng: np.random.Generator
+        self,
+        films: Sequence[Sequence[np.ndarray]],
+        needles: Mapping[float, Sequence[np.ndarray]],  # pictures, one a frame, by when they begin
+        rng: np.random.Generator,
+        seconds: float = STREAM_SECONDS,
     ) -> None:
+        self.duration_seconds: float | None = seconds
         self._films = films
-        self._cards = cards
+        self._needles = needles
         self._rng = rng
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in time order; a card hides what would be shown."""
-        shown: np.ndarray | None = None
-        until = -1.0
-        filler = self._filler()
-        for index in range(int(STREAM_SECONDS * FPS)):
+        """Frames in time order; a needle hides what would be shown."""
+        shown: Iterator[np.ndarray] = iter(())
+        for index, picture in zip(range(int((self.duration_seconds or 0) * FPS)), self._filler(), strict=False):
             seconds = index / FPS
-            picture = next(filler)
-            if seconds in self._cards:
-                shown, until = card(*self._cards[seconds], picture.shape), seconds + CARD_SECONDS
-            yield Frame(shown if shown is not None and seconds < until else picture, seconds, index)
+            if seconds in self._needles:
+                shown = iter(self._needles[seconds])
+            yield Frame(next(shown, picture), seconds, index)
 
     def _filler(self) -> Iterator[np.ndarray]:
         while True:
-            film = self._films[self._rng.integers(len(self._films))]
+            film = self._films[int(self._rng.integers(len(self._films)))]
             length = max(1, round(self._rng.uniform(*STRETCH_SECONDS) * FPS))
             start = int(self._rng.integers(len(film)))
             for number in range(length):
@@ -158,6 +203,17 @@ def card(word: str, number: str, shape: tuple[int, ...]) -> np.ndarray:
     scale = min(0.86 * width / wide, 0.3 * height / high)
     place = (round((width - wide * scale) / 2), round((height + high * scale) / 2))
     return cv2.putText(picture, text, place, font, scale, (40, 44, 52), max(2, round(2 * scale)), cv2.LINE_AA)
+
+
+def clip(word: str, number: str, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Pictures, uint8 of the given shape, of a part of a movie: a camera pans over its own landscape of colors."""
+    height, width = shape[:2]
+    cells = np.random.default_rng(zlib.crc32(f"{word} {number}".encode())).integers(
+        0, 256, (*LANDSCAPE_CELLS, 3), np.uint8
+    )
+    landscape = cv2.resize(cells, (round((1 + PANNED) * width), height), interpolation=cv2.INTER_LINEAR)
+    starts = np.linspace(0, landscape.shape[1] - width, round(CLIP_SECONDS * FPS)).round().astype(int)
+    return [landscape[:, start : start + width].copy() for start in starts]
 
 
 def _each(count: int) -> int:
