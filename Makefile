@@ -1,9 +1,11 @@
 # make demo: the app on http://127.0.0.1:7860 with the built-in model.  make test: all tests.  make check: what CI runs.
+# make test-vllm: the tests against a real vLLM server on the CPU, which has an environment of its own (3.5 GB).
 PYTHON ?= python3
 BIN := .venv/bin
+VLLM := .venv-vllm
 REQUIREMENTS := requirements.txt requirements-dev.txt requirements-films.txt
 
-.PHONY: setup demo test check
+.PHONY: setup demo test test-vllm check
 
 setup: .venv/ready
 
@@ -20,6 +22,17 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-vllm: setup $(VLLM)/ready
+	STREAMCHAT_VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/python -m pytest -m vllm -rP tests/test_vllm.py
+
+# Wheels of torchaudio and torchcodec are compiled for CUDA: vLLM needs neither, but imports what it finds, and fails.
+$(VLLM)/ready: requirements-vllm.txt
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' $<)"
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(VLLM)/bin/pip uninstall --quiet --yes --disable-pip-version-check torchaudio torchcodec
+	touch $@
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+import server_process
 import tiny_checkpoints
 from test_openai import ask, context, noise, visual
 
@@ -29,44 +24,15 @@ from streamchat.types import Clip, Frame, Span
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`transformers serve` with a tiny model that sees; the argument for openai: that names it."""
     folder = tiny_checkpoints.build_for_a_server(tmp_path_factory.mktemp("llava"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--device", "cpu"]
     home = tmp_path_factory.mktemp("serve")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(home)}  # it lists what the cache holds
-    with (home / "log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)], env=environment, stdout=log, stderr=log
-        )
-    try:
-        wait_until_healthy(server, f"{url}/health", home / "log")
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--device", "cpu"]
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(home)}  # it lists what the cache holds
+    with server_process.running(command, home / "log", environment=environment, start_seconds=120) as url:
         yield f"{url}/v1#{folder}"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            opener.open(url, timeout=5).close()
-            return
-        except OSError:
-            pass
-        try:
-            server.wait(0.2)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
 
 
 class TestRealServer:
-    """`transformers serve`, whose model has random weights: what it says means nothing, but hangs on the pictures."""
+    """Any real server whose model has random weights: what it says means nothing, but hangs on the pictures."""
 
     @functools.cached_property
     def pictures(self) -> list[bytes]:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 from transformers import models as families
 
 WIDTH = 32
 SIDE = 64
+SERVED_CONTEXT = 16384  # tokens: room for a reply that goes on for long
+SERVED_WIDTH = 256  # four heads of 64; vLLM on a CPU computes none narrower than 32
 CORPUS = [
     "user assistant system what do you see in the video ? a person walks a dog in the park . "
     "the cat sits on the table . describe the scene . yes no red blue green car street kitchen"
@@ -119,10 +121,10 @@ TILES: Settings = {"image_grid_pinpoints": [[SIDE, SIDE], [SIDE, 2 * SIDE], [2 *
 LAYER: Settings = {"vision_feature_layer": -2, "vision_feature_select_strategy": "default"}
 
 
-def llava(made: PreTrainedTokenizerFast) -> tuple[Any, Any]:
+def llava(made: PreTrainedTokenizerFast, **language: Any) -> tuple[Any, Any]:
     config = families.llava.LlavaConfig(
         vision_config=tower("clip_vision_model", projection_dim=32),
-        text_config=text("qwen2", made),
+        text_config=text("qwen2", made, **language),
         image_token_index=made.image_token_id,
         image_seq_length=16,
         **LAYER,
@@ -283,11 +285,16 @@ def build(family: str, folder: Path) -> Path:
 
 
 def build_for_a_server(folder: Path) -> Path:
-    """A LLaVA with the whole processor beside it, as servers want it."""
-    build("llava", folder)
-    made = AutoTokenizer.from_pretrained(folder)
+    """A LLaVA as servers want it: keys as on the Hub, the whole processor, heads 64 wide; it never ends a reply."""
+    made = tokenizer(LLAVA_TOKENS, VICUNA)
+    config, images = llava(made, hidden_size=SERVED_WIDTH, max_position_embeddings=SERVED_CONTEXT)
+    model = random_model(config)
+    with torch.no_grad():
+        model.lm_head.weight[made.eos_token_id] = 0  # never the greatest, so that only its length ends a reply
+    model.save_pretrained(folder)
+    restore_keys(folder / "model.safetensors")
     processor = families.llava.LlavaProcessor(
-        families.clip.CLIPImageProcessorPil(**CLIP_SIZES),
+        images,
         made,
         patch_size=16,
         vision_feature_select_strategy="default",
@@ -296,6 +303,15 @@ def build_for_a_server(folder: Path) -> Path:
     )
     processor.save_pretrained(folder)
     return folder
+
+
+def restore_keys(weights: Path) -> None:
+    """Give the vision tower's weights the keys that they have on the Hub, which vLLM insists on."""
+    renamed = {
+        key.replace("vision_tower.", "vision_tower.vision_model.", 1): tensor
+        for key, tensor in load_file(weights).items()
+    }
+    save_file(renamed, weights, metadata={"format": "pt"})
 
 
 def random_model(config: Any) -> Any:
