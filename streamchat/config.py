@@ -14,6 +14,8 @@ DIALOGUE_TURNS = 200  # rounds of a conversation kept in full
 class Options:
     """Everything that decides what the engine does; the defaults are the preset `base` (paper table 1, section 4)."""
 
+    preset_name: str = "base"  # what a preset means to a selector beyond t is declared in the selector's file
+
     # Selective frame stacking (paper section 3.2)
     selector: str = "novelty"  # a file name in streamchat/selectors/
     motion_threshold: float = 0.35  # t: mean flow above which `optical_flow` keeps a frame, at its scale
@@ -43,6 +45,7 @@ class Options:
     seed: int = 0  # of the short-term draw, k-means and sampling
 
     def __post_init__(self) -> None:
+        _check_preset(self.preset_name)
         at_least_one = (
             "max_kept_per_second max_side chunk_frames clusters short_term_frames short_term_samples memory_bytes "
             "dialogue_turns retrieval_paths max_pictures max_new_tokens"
@@ -58,9 +61,13 @@ class Options:
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Options:
         """The options of a preset of the paper, with changes; raises InputError for an unknown name."""
-        if name not in PRESETS:
-            raise InputError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
-        return replace(cls(**PRESETS[name]), **changes)
+        _check_preset(name)
+        return replace(cls(preset_name=name, **PRESETS[name]), **changes)
+
+
+def _check_preset(name: str) -> None:
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
 
 
 def _check(name: str, value: object, good: bool, allowed: str) -> None:
