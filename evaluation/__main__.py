@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from evaluation import speed
 from streamchat import plugin
-from streamchat.config import PRESETS, Options
+from streamchat.config import AS_IN_PAPER, PRESETS, RETRIEVALS, Options
 from streamchat.errors import InputError, exit_code
 from streamchat.prompts import clock
 
@@ -78,6 +78,14 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1")
     run.add_argument("--method", default="memory", help=f"{', '.join(METHODS)} (default: memory)")
     run.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
+    selectors, retrievals = ", ".join(plugin.names("streamchat.selectors")), ", ".join(RETRIEVALS)
+    run.add_argument("--selector", default=None, help=f"{selectors} (default: {Options().selector})")
+    run.add_argument("--retrieval", default=None, help=f"{retrievals} (default: {Options().retrieval})")
+    run.add_argument(
+        "--as-in-paper",
+        action="store_true",
+        help="the paper's method instead of the product's: optical_flow, its numbers, and one way down the tree",
+    )
     run.add_argument(
         "--no-repeats", action="store_true", help="leave out questions that stand there twice; needles do not"
     )
@@ -186,13 +194,12 @@ def _prepared(arguments: argparse.Namespace, team: processes.Alone | processes.T
 
     def prepare() -> None:
         check_method(arguments.method)
-        options = Options.preset(arguments.preset, seed=arguments.seed)
+        options = _options(arguments)
         benchmark = plugin.load("evaluation.benchmarks", arguments.benchmark).build(choice)
         run = runner.Run(
             model=load_model(arguments.model, device=team.device(arguments.device)),
             model_spec=arguments.model,
             method=arguments.method,
-            preset=arguments.preset,
             options=options,
             embedder=minilm(),
         )
@@ -205,6 +212,27 @@ def _prepared(arguments: argparse.Namespace, team: processes.Alone | processes.T
     if first and benchmark.problems:
         print(f"problems in the questions: {len(benchmark.problems)}; `validate` lists them", file=sys.stderr)
     return run, benchmark
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    """The options of a run; InputError for flags that contradict each other, or that its method has no use for."""
+    flags = ("selector", "retrieval")
+    asked = {name: getattr(arguments, name) for name in flags if getattr(arguments, name) is not None}
+    if arguments.method != "memory" and (asked or arguments.as_in_paper):
+        raise InputError(
+            f"--selector, --retrieval and --as-in-paper are of the method memory, got the method {arguments.method}, "
+            "which neither selects nor retrieves: leave them out"
+        )
+    if "selector" in asked:
+        plugin.load("streamchat.selectors", asked["selector"])
+    if arguments.as_in_paper:
+        for name, value in asked.items():
+            if value != AS_IN_PAPER[name]:
+                raise InputError(
+                    f"--as-in-paper means --{name} {AS_IN_PAPER[name]}, got {value}: leave one of them out"
+                )
+        asked = AS_IN_PAPER
+    return Options.preset(arguments.preset, seed=arguments.seed, **asked)
 
 
 def _judge(arguments: argparse.Namespace) -> int:

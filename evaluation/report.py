@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,23 @@ def load(folders: Sequence[RunFolder]) -> list[Loaded]:
         described, rows = folder.described(), folder.rows()
         if not rows:
             raise InputError(f"{folder.path} has no answers yet: run it first")
-        identity = described["identity"]
-        label = f"{identity['method']}, {Path(identity['model']).name}, {identity['preset']}"
+        label = _label(described["identity"])
         loaded.append(([label, f"{label} ({folder.path.name})", f"{label} ({folder.path})"], folder, described, rows))
     labels = [name for names, *_ in loaded for name in set(names)]
     return [
         Loaded(next((name for name in names if labels.count(name) == 1), names[-1]), described, rows, grades_of(folder))
         for names, folder, described, rows in loaded
     ]
+
+
+def _label(identity: Mapping[str, Any]) -> str:
+    """What a run is called: method, model, preset, and what of the method is not the product's default."""
+    parts = [identity["method"], Path(identity["model"]).name, identity["preset"]]
+    if identity.get("as_in_paper"):
+        parts.append("as in the paper")
+    elif identity["method"] == "memory" and identity.get("options", {}).get("retrieval") == "tree":
+        parts.append("tree")
+    return ", ".join(parts)
 
 
 def judges_of(runs: Sequence[Loaded]) -> list[str]:
@@ -105,11 +114,13 @@ def _runs(runs: Sequence[Loaded]) -> Table:
         identity, data, starts = run.identity, run.identity["data"], run.described.get(STARTS, [])
         begun = {f"{start.get('streamchat')} {(start.get('commit') or '')[:12]}".strip() for start in starts}
         options = identity.get("options", {})
+        has_memory = identity["method"] == "memory"
         rows.append(
             [
                 run.label,
                 identity["benchmark"],
                 identity["model_name"],
+                ", ".join(options.get(name, NONE) for name in ("selector", "retrieval")) if has_memory else NONE,
                 str(identity.get("model_revision") or NONE)[:12],
                 run.described["hash"],
                 str(data.get("revision") or data.get("questions_sha256", NONE))[:12],
@@ -122,10 +133,10 @@ def _runs(runs: Sequence[Loaded]) -> Table:
                 ", ".join(sorted(begun)) or NONE,
             ]
         )
-    columns = ["run", "benchmark", "model", "revision", "configuration", "data", "answered", "failed", "past the end"]
+    columns = ["run", "benchmark", "model", "selector, retrieval", "revision", "configuration", "data", "answered"]
     return Table(
         title="Runs",
-        columns=[*columns, "left out", "pictures at most", "seed", "StreamChat"],
+        columns=[*columns, "failed", "past the end", "left out", "pictures at most", "seed", "StreamChat"],
         rows=rows,
         note="Past the end: questions timed after their video's end, which are asked there. Left out: problems in the "
         "file of questions, which `validate` lists. The run.json of a run has the machine and versions of each start.",

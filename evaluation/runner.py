@@ -39,7 +39,6 @@ class Run:
     model: Model
     model_spec: str  # as it was asked for
     method: str
-    preset: str
     options: Options
     embedder: TextEmbedder
 
@@ -52,7 +51,8 @@ class Run:
             "model_revision": tracing.revision_of(self.model_spec),
             "model_name": self.model.name,
             "method": self.method,
-            "preset": self.preset,
+            "preset": self.options.preset_name,
+            "as_in_paper": self.method == "memory" and self.options.as_in_paper,
             "options": asdict(self.options),
         }
 

@@ -304,7 +304,6 @@ def _planned(settings: Settings, method: str, model: Model, benchmark: Benchmark
         model=model,
         model_spec=settings.model,
         method=method,
-        preset=settings.preset,
         options=Options.preset(settings.preset, seed=settings.seed),
         embedder=minilm(),
     )

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from streamchat import plugin, prompts
-from streamchat.config import PRESETS, Options
+from streamchat.config import PRESETS, RETRIEVALS, Options
 from streamchat.errors import InputError, exit_code
 
 EPILOG = """\
@@ -74,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--selector", default=Options().selector, help=f"{selectors} (default: {Options().selector})"
     )
+    arguments.add_argument(
+        "--retrieval", default=Options().retrieval, help=f"{', '.join(RETRIEVALS)} (default: {Options().retrieval})"
+    )
     arguments.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     arguments.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return arguments
@@ -131,7 +134,9 @@ def _run(arguments: argparse.Namespace) -> int:
     asks = sorted(((stream_time(time), question) for time, question in arguments.ask), key=lambda ask: ask[0])
     for _, question in asks:
         check_question(question)
-    options = Options.preset(arguments.preset, selector=arguments.selector, seed=arguments.seed)
+    options = Options.preset(
+        arguments.preset, selector=arguments.selector, retrieval=arguments.retrieval, seed=arguments.seed
+    )
     # What libraries print while they load must not get between the lines of the JSON.
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
         report = _play(arguments, options, asks)

@@ -8,6 +8,7 @@ from typing import Any
 from streamchat.errors import InputError
 
 DIALOGUE_TURNS = 200  # rounds of a conversation kept in full
+RETRIEVALS = ("search", "tree")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,9 @@ class Options:
     dialogue_turns: int = DIALOGUE_TURNS  # newest rounds kept in full; older ones are folded into summaries
 
     # Contextual summarization (section 3.4)
+    retrieval: str = (
+        "search"  # "search" over all captions, or "tree": the paper's walk down from the roots (algorithm 1)
+    )
     retrieval_paths: int = 3  # ways taken down the tree for a question; the paper takes one
     related_turns: int = 1  # dialogue turns recalled for a question
     max_pictures: int = 32  # token maps that a question is answered from; the least related are dropped first
@@ -56,7 +60,13 @@ class Options:
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
         for name in ("motion_threshold", "temperature", "related_turns", "seed"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        _check("retrieval", self.retrieval, self.retrieval in RETRIEVALS, " or ".join(RETRIEVALS))
         _check("group_nodes", self.group_nodes, self.group_nodes >= 2, "2 or more")
+
+    @property
+    def as_in_paper(self) -> bool:
+        """Whether frames are selected, remembered and retrieved by the paper's rules, with its preset's numbers."""
+        return all(getattr(self, name) == value for name, value in (PRESETS[self.preset_name] | AS_IN_PAPER).items())
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Options:
@@ -80,4 +90,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "slow": {"motion_threshold": 0.13, "chunk_frames": 35, "group_nodes": 15, "clusters": 5},
     "base": {"motion_threshold": 0.35, "chunk_frames": 25, "group_nodes": 10, "clusters": 5},
     "fast": {"motion_threshold": 0.58, "chunk_frames": 30, "group_nodes": 15, "clusters": 5},
+}
+
+# The paper's rules, which hold for all its presets: how frames are selected, N, S and tau, one way down the tree, one
+# related turn. The product's guards stay: heartbeat and ceiling, chunks that end early, and the bound of the memory.
+AS_IN_PAPER: dict[str, Any] = {
+    "selector": "optical_flow",
+    "short_term_frames": 20,
+    "short_term_samples": 5,
+    "short_term_decay": 5.0,
+    "retrieval": "tree",
+    "retrieval_paths": 1,
+    "related_turns": 1,
 }

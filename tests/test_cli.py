@@ -92,6 +92,7 @@ def test_models_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]
         (["nothing.mp4", "--model", "fake"], "nothing.mp4"),
         (["{film}", "--model", "nope"], "unknown model 'nope': choose one of auto, embedded, fake"),
         (["{film}", "--preset", "nope"], "unknown preset 'nope': choose one of slow, base, fast"),
+        (["{film}", "--retrieval", "nope", "--model", "fake"], "retrieval must be search or tree, got nope"),
         (["{film}", "--selector", "nope", "--model", "fake"], "unknown selector 'nope': choose one of"),
         (["{film}", "--model", "fake", "--ask", "3", "  "], "question is empty"),
         (["{film}", "--model", "fake", "--ask", "soon", "What?"], "'soon' is not a time"),

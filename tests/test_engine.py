@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from conftest import WordEmbedder, picture
 
 from streamchat import StreamChat, open_video, plugin
-from streamchat.config import PRESETS, Options
+from streamchat.config import AS_IN_PAPER, PRESETS, Options
 from streamchat.errors import InputError
 from streamchat.models.base import Model
 from streamchat.models.fake import FakeModel
@@ -343,3 +344,12 @@ def test_the_presets_are_those_of_the_paper() -> None:
         assert (options.motion_threshold, options.chunk_frames) == (threshold, chunk)
         assert (options.group_nodes, options.clusters) == (group, clusters)
     assert Options() == Options.preset("base")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_as_in_the_paper_is_all_of_its_rules(preset: str) -> None:
+    paper = Options.preset(preset, **AS_IN_PAPER)
+    assert paper.as_in_paper
+    assert replace(paper, seed=7, memory_bytes=2**30).as_in_paper
+    changes = {"selector": "novelty", "retrieval": "search", "retrieval_paths": 3, "motion_threshold": 0.2}
+    assert not any(replace(paper, **{name: value}).as_in_paper for name, value in changes.items())
