@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from evaluation import speed
 from streamchat import plugin
-from streamchat.config import AS_IN_PAPER, PRESETS, RETRIEVALS, Options
+from streamchat.config import AS_IN_PAPER, MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
 from streamchat.errors import InputError, exit_code
 from streamchat.prompts import clock
 
@@ -85,6 +86,9 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         "--as-in-paper",
         action="store_true",
         help="the paper's method instead of the product's: optical_flow, its numbers, and one way down the tree",
+    )
+    run.add_argument(
+        "--memory-mib", type=int, default=None, metavar="N", help="most that a memory may take (default: chosen)"
     )
     run.add_argument(
         "--no-repeats", action="store_true", help="leave out questions that stand there twice; needles do not"
@@ -192,7 +196,7 @@ def _prepared(arguments: argparse.Namespace, team: processes.Alone | processes.T
     choice = Choice(root=arguments.root, subset=arguments.subset, repeats=not arguments.no_repeats, seed=arguments.seed)
     prepared: list[tuple[runner.Run, Benchmark]] = []
 
-    def prepare() -> None:
+    def prepare() -> int | None:
         check_method(arguments.method)
         options = _options(arguments)
         benchmark = plugin.load("evaluation.benchmarks", arguments.benchmark).build(choice)
@@ -203,12 +207,18 @@ def _prepared(arguments: argparse.Namespace, team: processes.Alone | processes.T
             options=options,
             embedder=minilm(),
         )
+        budget = run.budget(team.share.of)
         if first:
             runner.begin_folder(run, benchmark, RunFolder(arguments.out))
         prepared.append((run, benchmark))
+        return budget
 
-    team.together(prepare)
+    budgets = [one for one in team.together(prepare) if one is not None]
     run, benchmark = prepared[0]
+    run = replace(run, budget_bytes=min(budgets, default=None))  # what each has free may differ; one is recorded
+    if first and run.budget_bytes and run.options.memory_bytes is None:
+        budget = f"{run.budget_bytes // MEBIBYTE:,} MiB"
+        print(f"memory: at most {budget} a session, chosen here; --memory-mib fixes it", file=sys.stderr)
     if first and benchmark.problems:
         print(f"problems in the questions: {len(benchmark.problems)}; `validate` lists them", file=sys.stderr)
     return run, benchmark
@@ -218,10 +228,11 @@ def _options(arguments: argparse.Namespace) -> Options:
     """The options of a run; InputError for flags that contradict each other, or that its method has no use for."""
     flags = ("selector", "retrieval")
     asked = {name: getattr(arguments, name) for name in flags if getattr(arguments, name) is not None}
-    if arguments.method != "memory" and (asked or arguments.as_in_paper):
+    memory_bytes = mebibytes(arguments.memory_mib)
+    if arguments.method != "memory" and (asked or arguments.as_in_paper or memory_bytes is not None):
         raise InputError(
-            f"--selector, --retrieval and --as-in-paper are of the method memory, got the method {arguments.method}, "
-            "which neither selects nor retrieves: leave them out"
+            "--selector, --retrieval, --as-in-paper and --memory-mib are of the method memory, got the method "
+            f"{arguments.method}, which has no memory: leave them out"
         )
     if "selector" in asked:
         plugin.load("streamchat.selectors", asked["selector"])
@@ -232,7 +243,7 @@ def _options(arguments: argparse.Namespace) -> Options:
                     f"--as-in-paper means --{name} {AS_IN_PAPER[name]}, got {value}: leave one of them out"
                 )
         asked = AS_IN_PAPER
-    return Options.preset(arguments.preset, seed=arguments.seed, **asked)
+    return Options.preset(arguments.preset, seed=arguments.seed, memory_bytes=memory_bytes, **asked)
 
 
 def _judge(arguments: argparse.Namespace) -> int:

@@ -10,13 +10,19 @@ from typing import Any
 from evaluation import metrics, plots, tables
 from evaluation.judging import grades_of
 from evaluation.metrics import Figure, Graded
-from evaluation.records import STARTS, Row, RunFolder, make_folder
+from evaluation.records import BUDGET, STARTS, Row, RunFolder, make_folder
 from evaluation.tables import NONE, Cell, Number, Table, as_csv, markdown, page, table_html
+from streamchat.config import MEBIBYTE
 from streamchat.errors import InputError
 
 __all__ = ["Table", "as_csv", "inner_html", "load", "markdown", "page", "table_html", "write"]
 
 RPD = "RPD s (to the first token)"
+NOTE_ON_RUNS = (
+    "Past the end: questions timed after their video's end, which are asked there. Left out: problems in the file of "
+    "questions, which `validate` lists. Memory at most: of one session, as asked, or chosen for the machine, on which "
+    "scores then depend. The run.json of a run has the machine and versions of each start."
+)
 PUBLISHED = (  # of the paper (table 1): LongVA-7B on two 80 GB GPUs, judged by LLaMA-3-8B-Instruct
     ("published: slow", "3.48", "64.7", "1.76", "15", "0.90"),
     ("published: base", "3.42", "63.8", "1.79", "20", "0.89"),
@@ -111,16 +117,14 @@ def tables_of(runs: Sequence[Loaded]) -> list[Table]:
 def _runs(runs: Sequence[Loaded]) -> Table:
     rows = []
     for run in runs:
-        identity, data, starts = run.identity, run.identity["data"], run.described.get(STARTS, [])
-        begun = {f"{start.get('streamchat')} {(start.get('commit') or '')[:12]}".strip() for start in starts}
+        identity, data = run.identity, run.identity["data"]
         options = identity.get("options", {})
-        has_memory = identity["method"] == "memory"
         rows.append(
             [
                 run.label,
                 identity["benchmark"],
                 identity["model_name"],
-                ", ".join(options.get(name, NONE) for name in ("selector", "retrieval")) if has_memory else NONE,
+                *_memory_of(run),
                 str(identity.get("model_revision") or NONE)[:12],
                 run.described["hash"],
                 str(data.get("revision") or data.get("questions_sha256", NONE))[:12],
@@ -130,17 +134,30 @@ def _runs(runs: Sequence[Loaded]) -> Table:
                 str(run.described.get("problems", NONE)),
                 f"{options.get('max_pictures', NONE)}, {options.get('max_side', NONE)} px",
                 str(options.get("seed", NONE)),
-                ", ".join(sorted(begun)) or NONE,
+                _versions_of(run),
             ]
         )
-    columns = ["run", "benchmark", "model", "selector, retrieval", "revision", "configuration", "data", "answered"]
-    return Table(
-        title="Runs",
-        columns=[*columns, "failed", "past the end", "left out", "pictures at most", "seed", "StreamChat"],
-        rows=rows,
-        note="Past the end: questions timed after their video's end, which are asked there. Left out: problems in the "
-        "file of questions, which `validate` lists. The run.json of a run has the machine and versions of each start.",
-    )
+    columns = ["run", "benchmark", "model", "selector, retrieval", "memory at most", "revision", "configuration"]
+    more = ["data", "answered", "failed", "past the end", "left out", "pictures at most", "seed", "StreamChat"]
+    return Table(title="Runs", columns=[*columns, *more], rows=rows, note=NOTE_ON_RUNS)
+
+
+def _memory_of(run: Loaded) -> list[str]:
+    """How a run selected and retrieved, and what its memory could take; nothing of a method without a memory."""
+    options, starts = run.identity.get("options", {}), run.described.get(STARTS, [])
+    if run.identity["method"] != "memory":
+        return [NONE, NONE]
+    budgets = sorted({start[BUDGET] // MEBIBYTE for start in starts if start.get(BUDGET)})
+    how = "" if options.get("memory_bytes") else ", chosen"
+    memory = f"{', '.join(map(str, budgets))} MiB{how}" if budgets else NONE
+    return [", ".join(options.get(name, NONE) for name in ("selector", "retrieval")), memory]
+
+
+def _versions_of(run: Loaded) -> str:
+    """The versions of StreamChat that a run was begun and gone on with."""
+    starts = run.described.get(STARTS, [])
+    begun = {f"{start.get('streamchat')} {(start.get('commit') or '')[:12]}".strip() for start in starts}
+    return ", ".join(sorted(begun)) or NONE
 
 
 def _scores(runs: Sequence[Loaded], judge: str) -> Table:

@@ -17,11 +17,11 @@ from typing import Any
 
 from evaluation import tracing
 from evaluation.methods import Baseline, SeenOnce, begin, check_method
-from evaluation.records import Row, RunError, RunFolder, Writer
+from evaluation.records import BUDGET, Row, RunError, RunFolder, Writer
 from evaluation.samples import Benchmark, Question, Sample
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder
-from streamchat.engine import StreamChat
+from streamchat.engine import StreamChat, memory_budget
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Model
 from streamchat.types import Frame
@@ -41,6 +41,17 @@ class Run:
     method: str
     options: Options
     embedder: TextEmbedder
+    budget_bytes: int | None = None  # of each memory, as the processes of a start agreed; None: chosen at the start
+
+    def budget(self, processes: int) -> int | None:
+        """The bytes that the memory of a session may take, with so many at once; None for a method without one.
+
+        It is no part of the identity if the options leave it open, so that a run can go on elsewhere. Raises InputError
+        if the options ask for less than the model needs.
+        """
+        if self.method != "memory":
+            return None
+        return self.budget_bytes or memory_budget(self.model, self.options, processes)
 
     def identity(self, benchmark: Benchmark) -> dict[str, Any]:
         """What must be the same for a run to be the same."""
@@ -94,12 +105,13 @@ def answers(
     """
     check_method(run.method)
     share = share or Share()
+    run = replace(run, budget_bytes=run.budget(share.of))
     begin_folder(run, benchmark, folder)
     samples = [sample for number, sample in enumerate(benchmark.samples()) if number % share.of == share.rank]
     total = sum(len(sample.questions) for sample in samples)
     with folder.held(share.start), folder.writer(share.rank) as writer:
         if share.rank == 0:
-            folder.add_start(tracing.start(share.of))
+            folder.add_start({**tracing.start(share.of), BUDGET: run.budget_bytes})
         recorded = {row["id"]: row for row in folder.rows()}
         failed_before = {row["entry"] for row in recorded.values() if row["error"] is not None}
         done = {name: row for name, row in recorded.items() if row["error"] is None}
@@ -170,7 +182,8 @@ class _Player:
         Gives the rows, and about once a second the position in the stream; takes from `left` what was asked.
         """
         run = self._run
-        options = replace(run.options, seed=zlib.crc32(f"{run.options.seed} {sample.entry}".encode()))
+        seed = zlib.crc32(f"{run.options.seed} {sample.entry}".encode())
+        options = replace(run.options, seed=seed, memory_bytes=run.budget_bytes)
         model = SeenOnce(run.model) if self._benchmark.repeats_pictures else run.model
         session = begin(run.method, model, options, run.embedder)
         video = self._benchmark.open(sample, max_side=options.max_side)

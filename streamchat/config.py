@@ -8,6 +8,7 @@ from typing import Any
 from streamchat.errors import InputError
 
 DIALOGUE_TURNS = 200  # rounds of a conversation kept in full
+MEBIBYTE = 2**20  # bytes
 RETRIEVALS = ("search", "tree")
 
 
@@ -32,7 +33,7 @@ class Options:
     short_term_frames: int = 20  # N: newest kept frames that short-term memory draws from
     short_term_samples: int = 5  # S: frames drawn for a question
     short_term_decay: float = 5.0  # tau: the weight of a frame is exp(-age / tau), age in frames
-    memory_bytes: int = 512 * 2**20  # the tree's budget; the oldest detail is folded before it is passed
+    memory_bytes: int | None = None  # of the whole memory at most; None: chosen, see memory/budget.py
     dialogue_turns: int = DIALOGUE_TURNS  # newest rounds kept in full; older ones are folded into summaries
 
     # Contextual summarization (section 3.4)
@@ -51,11 +52,13 @@ class Options:
     def __post_init__(self) -> None:
         _check_preset(self.preset_name)
         at_least_one = (
-            "max_kept_per_second max_side chunk_frames clusters short_term_frames short_term_samples memory_bytes "
+            "max_kept_per_second max_side chunk_frames clusters short_term_frames short_term_samples "
             "dialogue_turns retrieval_paths max_pictures max_new_tokens"
         )
         for name in at_least_one.split():
             _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        if self.memory_bytes is not None:
+            _check("memory_bytes", self.memory_bytes, self.memory_bytes >= 1, "1 or more, or None")
         for name in ("heartbeat_seconds", "chunk_seconds", "short_term_decay"):
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
         for name in ("motion_threshold", "temperature", "related_turns", "seed"):
@@ -73,6 +76,13 @@ class Options:
         """The options of a preset of the paper, with changes; raises InputError for an unknown name."""
         _check_preset(name)
         return replace(cls(preset_name=name, **PRESETS[name]), **changes)
+
+
+def mebibytes(count: int | None) -> int | None:
+    """The bytes of a command line's --memory-mib, or None; InputError for one below 1."""
+    if count is not None and count < 1:
+        raise InputError(f"--memory-mib must be 1 or more, got {count}")
+    return None if count is None else count * MEBIBYTE
 
 
 def _check_preset(name: str) -> None:

@@ -103,6 +103,8 @@ class TestCommandLine:
                 ["run", "needle", "--out", "{tmp}/r", "--selector", "novelty", "--method", "blind"],
                 "got the method blind",
             ),
+            (["run", "needle", "--out", "{tmp}/r", "--memory-mib", "64", "--method", "blind"], "which has no memory"),
+            (["run", "needle", "--out", "{tmp}/r", "--memory-mib", "0"], "--memory-mib must be 1 or more, got 0"),
             (["run", "needle", "--out", "{tmp}/r", "--selector", "nope"], "unknown selector 'nope': choose one of"),
             (
                 ["run", "needle", "--out", "{tmp}/r", "--retrieval", "nope"],
@@ -138,6 +140,19 @@ class TestCommandLine:
         assert main([*run, "--out", str(tmp_path / "run")]) == 0
         assert "problems in the questions: 1; `validate` lists them" in capsys.readouterr().err
         assert RunFolder(tmp_path / "run").described()["problems"] == 1
+
+    def test_the_budget_of_the_memory_is_told_where_it_was_chosen(
+        self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        common = ["run", "streambench", "--root", str(root), "--model", "fake", "--subset", "2"]
+        assert main([*common, "--memory-mib", "96", "--out", str(tmp_path / "asked")]) == 0
+        assert "memory: at most" not in capsys.readouterr().err
+        described = RunFolder(tmp_path / "asked").described()
+        assert described["identity"]["options"]["memory_bytes"] == 96 * 2**20
+        assert main([*common, "--out", str(tmp_path / "chosen")]) == 0
+        start = RunFolder(tmp_path / "chosen").described()["starts"][0]
+        chosen = f"{start['memory_budget_bytes'] // 2**20:,} MiB"
+        assert f"memory: at most {chosen} a session, chosen here" in capsys.readouterr().err
 
     def test_a_run_says_how_it_selected_and_retrieved(self, root: Path, tmp_path: Path) -> None:
         common = ["run", "streambench", "--root", str(root), "--model", "fake", "--subset", "2"]

@@ -14,6 +14,7 @@ import torch
 from streamchat import prompts
 from streamchat.errors import InputError
 from streamchat.gate import Gate, Priority
+from streamchat.images import jpeg
 from streamchat.types import Caption, Clip, Clue, Context, Evidence, Frame, Span, Visual
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Model(Protocol):
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
     answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
+    captions_from_pictures: bool  # else from a clip's tokens: then those of a clip that waits need not be kept
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Visual tokens [N, P, D] of N frames, on the CPU; every frame is encoded by itself."""
@@ -71,6 +73,7 @@ class ChatModel(ABC):
     dim: int
     number_bytes: int = 4
     answers_from_tokens = True
+    captions_from_pictures = False
     max_context: int  # tokens that the language model can take, answer included
 
     def __init__(self) -> None:
@@ -106,8 +109,13 @@ class ChatModel(ABC):
         return self.count_tokens("\n".join(texts)) + self.tokens_per_frame * sum(len(seen.tokens) for seen in visuals)
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
-        """What a clip is described from: its centroids, as one visual."""
-        return [Visual(tokens=clip.tokens, span=clip.span)]
+        """What a clip is described from: its centroids, as one visual, or each of its keyframes, without tokens."""
+        if not self.captions_from_pictures:
+            return [Visual(tokens=clip.tokens, span=clip.span)]
+        return [
+            Visual(tokens=clip.tokens[:0], span=Span(frame.pts_seconds, frame.pts_seconds), keyframe=jpeg(frame.data))
+            for frame in clip.keyframes
+        ]
 
     def caption(self, clip: Clip) -> Caption:
         """Describe a clip."""

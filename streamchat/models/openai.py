@@ -19,11 +19,10 @@ import torch
 from streamchat.embedding import minilm
 from streamchat.errors import InputError, StreamChatError
 from streamchat.gate import Gate, Priority
-from streamchat.images import jpeg
 from streamchat.models.base import ChatModel, Message, parts_of
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.picturing import PictureEncoder
-from streamchat.types import Clip, Frame, Span, Visual
+from streamchat.types import Frame, Visual
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0  # between two pieces of an answer, and before the first
@@ -46,6 +45,8 @@ MOST_LISTED = 20  # names of models in an error
 
 class OpenAIModel(ChatModel):
     """A model on a server: its replies are streamed, with one picture for each visual that has a keyframe."""
+
+    captions_from_pictures = True
 
     def __init__(self, server: Server, model: _Served, pictures: PictureEncoder) -> None:
         super().__init__()
@@ -70,13 +71,6 @@ class OpenAIModel(ChatModel):
         texts = [part["text"] for message in messages for part in parts_of(message) if part["type"] == "text"]
         pictures = sum(visual.keyframe is not None or visual.frame is not None for visual in visuals)
         return sum(map(self.count_tokens, texts)) + PICTURE_TOKENS * pictures + MESSAGE_TOKENS * len(messages)
-
-    def visuals_of_clip(self, clip: Clip) -> list[Visual]:
-        """The keyframes of a clip, each as a visual; without tokens, as the server is sent the picture itself."""
-        return [
-            Visual(tokens=clip.tokens[:0], span=Span(frame.pts_seconds, frame.pts_seconds), keyframe=jpeg(frame.data))
-            for frame in clip.keyframes
-        ]
 
     def stream(
         self,

@@ -42,6 +42,7 @@ class EmbeddedModel:
     dim = PictureEncoder.dim
     number_bytes = 4
     answers_from_tokens = False
+    captions_from_pictures = True
 
     def __init__(self, seer: Seer, embedder: TextEmbedder) -> None:
         self._seer = seer
