@@ -62,6 +62,13 @@ def parser() -> argparse.ArgumentParser:
     judge = commands.add_parser("judge", help="grade a run's answers")
     judge.add_argument("run", type=Path, help="folder of the run")
     judge.add_argument("--judge", default="semantic", help="exact, semantic, llama3[:FOLDER], openai:URL#NAME")
+    judge.add_argument(
+        "--prompt",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="what llama3 and openai are asked instead: text with {question}, {reference} and {answer}",
+    )
 
     report = commands.add_parser("report", help="tables and plots of one or more runs")
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
@@ -252,7 +259,8 @@ def _judge(arguments: argparse.Namespace) -> int:
 
     folder = RunFolder(arguments.run)
     folder.described()
-    judge = judges.build(arguments.judge)
+    prompt = None if arguments.prompt is None else judges.read_prompt(arguments.prompt)
+    judge = judges.build(arguments.judge, prompt)
     with tqdm(unit="answer", disable=not sys.stderr.isatty()) as bar:
         for done, total in judging.judge(folder, judge):
             bar.total = total
