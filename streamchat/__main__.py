@@ -179,7 +179,7 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
 
     video = open_video(arguments.video, max_side=options.max_side)
     chat = StreamChat(_model(arguments), options)
-    _tell_budget(chat)
+    _report_budget(chat)
     answers: list[dict[str, Any]] = []
     waiting = list(asks)
     started = time.perf_counter()
@@ -214,8 +214,8 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
     }
 
 
-def _tell_budget(chat: StreamChat) -> None:
-    """Say what the memory may take, unless it was asked for."""
+def _report_budget(chat: StreamChat) -> None:
+    """Print what the memory may take, unless it was asked for."""
     if chat.options.memory_bytes is None:
         budget = f"{chat.memory_budget_bytes // MEBIBYTE:,} MiB"
         print(f"memory: at most {budget}, chosen for this machine and model; --memory-mib fixes it", file=sys.stderr)

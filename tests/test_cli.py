@@ -52,7 +52,7 @@ def test_the_same_command_gives_the_same_answers(capsys: pytest.CaptureFixture[s
     assert without_times(report(capsys, *arguments)) == without_times(report(capsys, *arguments))
 
 
-def test_the_budget_of_the_memory_is_told_where_it_was_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_budget_of_the_memory_is_reported_where_it_was_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(films.bikes()), "--model", "fake", "--json"]) == 0
     captured = capsys.readouterr()
     chosen = json.loads(captured.out)["memory_budget_bytes"] // 2**20

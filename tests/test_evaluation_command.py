@@ -141,7 +141,7 @@ class TestCommandLine:
         assert "problems in the questions: 1; `validate` lists them" in capsys.readouterr().err
         assert RunFolder(tmp_path / "run").described()["problems"] == 1
 
-    def test_the_budget_of_the_memory_is_told_where_it_was_chosen(
+    def test_the_budget_of_the_memory_is_reported_where_it_was_chosen(
         self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         common = ["run", "streambench", "--root", str(root), "--model", "fake", "--subset", "2"]

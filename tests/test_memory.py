@@ -417,7 +417,7 @@ class TestBudget:
         assert node is not None
         assert len(store.clip_of(node).keyframes) == 1
 
-    def test_clips_of_a_model_that_captions_from_tokens_do_not_wait(self) -> None:
+    def test_a_model_that_captions_from_tokens_has_no_pending_clips(self) -> None:
         store, pictured = (MemoryStore(TestStore.options, keeps_pictures=keeps) for keeps in (False, True))
         for second in range(20):
             for one in (store, pictured):

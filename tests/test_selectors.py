@@ -311,7 +311,7 @@ def test_novelty_ignores_what_is_not_news(disturbance: str, preset: str) -> None
 def test_novelty_keeps_as_much_as_its_preset_promises(
     film: str, kept: tuple[int, ...], request: pytest.FixtureRequest
 ) -> None:
-    """Measured on whole real films; `fast` is all but the heartbeat alone on the last two."""
+    """Measured on whole real videos; `fast` is all but the heartbeat alone on the last two."""
     frames = request.getfixturevalue(film)
     assert tuple(len(kept_times("novelty", frames, Options.preset(name))) for name in PRESETS) == pytest.approx(
         kept, abs=2
@@ -399,7 +399,7 @@ def test_a_selector_keeps_part_of_a_real_film(name: str, bikes: list[Frame]) -> 
 
 @every_selector
 @pytest.mark.parametrize("film", ["bikes", "bigbuckbunny", "world", "screen_recording"])
-def test_slow_keeps_most_of_a_real_film_and_fast_fewest(name: str, film: str, request: pytest.FixtureRequest) -> None:
+def test_slow_keeps_most_of_a_real_video_and_fast_fewest(name: str, film: str, request: pytest.FixtureRequest) -> None:
     frames = request.getfixturevalue(film)[:250]
     slow, normal, fast = (len(kept_times(name, frames, Options.preset(preset))) for preset in PRESETS)
     assert slow >= normal >= fast >= 2

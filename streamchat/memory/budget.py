@@ -1,6 +1,6 @@
 """How many bytes the memory of one stream may take, if nobody says it: a share of what the machine has to spare.
 
-All of the memory counts: the tree, the newest frames with their tokens, and the clips that wait for their captions.
+All of the memory counts: the tree, the newest frames with their tokens, and pending clips, which have no caption yet.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from streamchat.memory.long_term import LongTermTree, nodes_by_level
 from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Span
 
 WAITING_CLIPS = 64  # leaves that keep their pictures until they are captioned; an older one is captioned from less
-FRAMES_SHARE = 2  # half of the budget is the most that frames and clips may take
+FRAMES_SHARE = 2  # half of the budget is the most that frames and pending clips may take
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +66,7 @@ class MemoryStore:
     """Takes encoded frames in time order, and makes leaves of them. Thread-safe.
 
     All of it stays within `budget_bytes`, by default what the options say, or the least that is ever chosen. Unless it
-    `keeps_pictures`, a leaf that waits for its caption has nothing but its tokens to be captioned from.
+    `keeps_pictures`, a leaf is captioned from its tokens, and there are no pending clips.
     """
 
     def __init__(self, options: Options, budget_bytes: int | None = None, *, keeps_pictures: bool = True) -> None:
@@ -272,7 +272,7 @@ class MemoryStore:
 
 
 def _frames_nbytes(kept: Collection[EncodedFrame], clips: Collection[Clip]) -> int:
-    """Bytes of kept frames, and of clips that wait for their captions; a frame that both have counts once."""
+    """Bytes of kept frames and of pending clips; a frame that both have counts once."""
     frames = {id(encoded.frame): encoded.frame for encoded in kept}
     frames |= {id(frame): frame for clip in clips for frame in clip.keyframes}
     tokens = sum(encoded.tokens.nbytes for encoded in kept) + sum(clip.tokens.nbytes for clip in clips)

@@ -34,7 +34,7 @@ class Model(Protocol):
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
     answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
-    captions_from_pictures: bool  # else from a clip's tokens: then those of a clip that waits need not be kept
+    captions_from_pictures: bool  # else from a clip's tokens: then no pictures are kept of pending clips
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Visual tokens [N, P, D] of N frames, on the CPU; every frame is encoded by itself."""
