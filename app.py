@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamchat.config import PRESETS, Options
+from streamchat.config import PRESETS, Options, mebibytes
 from streamchat.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +48,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="sessions at once; who comes next is told so (default: 8)",
     )
+    arguments.add_argument(
+        "--memory-mib",
+        type=int,
+        default=None,
+        metavar="N",
+        help="most that the memory of one session may take (default: chosen for machine, model and --most-visitors)",
+    )
     arguments.add_argument("--host", default=None, help="address to listen at (default: 127.0.0.1)")
     arguments.add_argument("--port", type=int, default=None, help="port to listen at (default: 7860)")
     arguments.add_argument("--mcp", action="store_true", help="serve the calls of the API as MCP tools as well")
@@ -72,7 +79,7 @@ def build(visitors: Visitors, preset: str) -> gr.Blocks:
             with gr.Tab("Watch"):
                 watch = WatchTab(visitors)
             with gr.Tab("Benchmark"):
-                EvaluationTab(visitors.model)
+                EvaluationTab(visitors.model, visitors.options.memory_bytes)
         SettingsPanel(visitors, preset, watch.model)
         Api(visitors)
         blocks.unload(visitors.leave)
@@ -103,7 +110,9 @@ def check(arguments: argparse.Namespace) -> None:
 def serve(arguments: argparse.Namespace) -> int:
     """Check the arguments, then serve; raises InputError for a bad one."""
     check(arguments)
-    options = Options.preset(arguments.preset, max_pictures=arguments.max_pictures)
+    options = Options.preset(
+        arguments.preset, max_pictures=arguments.max_pictures, memory_bytes=mebibytes(arguments.memory_mib)
+    )
     from streamchat.ui.examples import data_folder
     from streamchat.ui.sessions import Visitors
     from streamchat.ui.shared_model import SharedModel

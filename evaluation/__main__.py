@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from evaluation import reach, speed
 from streamchat import plugin
-from streamchat.config import PRESETS, Options
+from streamchat.config import AS_IN_PAPER, MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
 from streamchat.errors import InputError, exit_code
 from streamchat.prompts import clock
 
@@ -61,6 +62,13 @@ def parser() -> argparse.ArgumentParser:
     judge = commands.add_parser("judge", help="grade a run's answers")
     judge.add_argument("run", type=Path, help="folder of the run")
     judge.add_argument("--judge", default="semantic", help="exact, semantic, llama3[:FOLDER], openai:URL#NAME")
+    judge.add_argument(
+        "--prompt",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="what llama3 and openai are asked instead: text with {question}, {reference} and {answer}",
+    )
 
     report = commands.add_parser("report", help="tables and plots of one or more runs")
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
@@ -84,6 +92,22 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         "--frames", type=int, default=None, metavar="N", help="newest frames that `recent` takes (default: 32)"
     )
     run.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
+    selectors, retrievals = ", ".join(plugin.names("streamchat.selectors")), ", ".join(RETRIEVALS)
+    run.add_argument("--selector", default=None, help=f"{selectors} (default: {Options().selector})")
+    run.add_argument("--retrieval", default=None, help=f"{retrievals} (default: {Options().retrieval})")
+    run.add_argument("--context", default=Options().context, help="full, two-step (default: %(default)s)")
+    run.add_argument(
+        "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
+    )
+    run.add_argument("--show-prompt", action="store_true", help="print what the model is given for each question")
+    run.add_argument(
+        "--as-in-paper",
+        action="store_true",
+        help="the paper's method instead of the product's: optical_flow, its numbers, and one way down the tree",
+    )
+    run.add_argument(
+        "--memory-mib", type=int, default=None, metavar="N", help="most that a memory may take (default: chosen)"
+    )
     run.add_argument(
         "--no-repeats", action="store_true", help="leave out questions that stand there twice; needles do not"
     )
@@ -191,28 +215,62 @@ def _prepared(arguments: argparse.Namespace, team: processes.Alone | processes.T
     choice = Choice(root=arguments.root, subset=arguments.subset, repeats=not arguments.no_repeats, seed=arguments.seed)
     prepared: list[tuple[runner.Run, Benchmark]] = []
 
-    def prepare() -> None:
+    def prepare() -> int | None:
         check_method(arguments.method)
-        options = Options.preset(arguments.preset, seed=arguments.seed)
-        options = with_frames(options, arguments.method, arguments.frames)
+        options = with_frames(_options(arguments), arguments.method, arguments.frames)
         benchmark = plugin.load("evaluation.benchmarks", arguments.benchmark).build(choice)
         run = runner.Run(
             model=load_model(arguments.model, device=team.device(arguments.device)),
             model_spec=arguments.model,
             method=arguments.method,
-            preset=arguments.preset,
             options=options,
             embedder=minilm(),
+            show_prompt=(lambda text: tqdm.write(f"{text}\n", file=sys.stderr)) if arguments.show_prompt else None,
         )
+        budget = run.budget(team.share.of)
         if first:
             runner.begin_folder(run, benchmark, RunFolder(arguments.out))
         prepared.append((run, benchmark))
+        return budget
 
-    team.together(prepare)
+    budgets = [one for one in team.together(prepare) if one is not None]
     run, benchmark = prepared[0]
+    run = replace(run, budget_bytes=min(budgets, default=None))  # what each has free may differ; one is recorded
+    if first and run.budget_bytes and run.options.memory_bytes is None:
+        budget = f"{run.budget_bytes // MEBIBYTE:,} MiB"
+        print(f"memory: at most {budget} a session, chosen here; --memory-mib fixes it", file=sys.stderr)
     if first and benchmark.problems:
         print(f"problems in the questions: {len(benchmark.problems)}; `validate` lists them", file=sys.stderr)
     return run, benchmark
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    """The options of a run; InputError for flags that contradict each other, or that its method has no use for."""
+    flags = ("selector", "retrieval")
+    asked = {name: getattr(arguments, name) for name in flags if getattr(arguments, name) is not None}
+    memory_bytes = mebibytes(arguments.memory_mib)
+    if arguments.method != "memory" and (asked or arguments.as_in_paper or memory_bytes is not None):
+        raise InputError(
+            "--selector, --retrieval, --as-in-paper and --memory-mib are of the method memory, got the method "
+            f"{arguments.method}, which has no memory: leave them out"
+        )
+    if "selector" in asked:
+        plugin.load("streamchat.selectors", asked["selector"])
+    if arguments.as_in_paper:
+        for name, value in asked.items():
+            if value != AS_IN_PAPER[name]:
+                raise InputError(
+                    f"--as-in-paper means --{name} {AS_IN_PAPER[name]}, got {value}: leave one of them out"
+                )
+        asked = AS_IN_PAPER
+    return Options.preset(
+        arguments.preset,
+        seed=arguments.seed,
+        memory_bytes=memory_bytes,
+        context=arguments.context,
+        max_pictures=arguments.max_pictures,
+        **asked,
+    )
 
 
 def _judge(arguments: argparse.Namespace) -> int:
@@ -221,7 +279,8 @@ def _judge(arguments: argparse.Namespace) -> int:
 
     folder = RunFolder(arguments.run)
     folder.described()
-    judge = judges.build(arguments.judge)
+    prompt = None if arguments.prompt is None else judges.read_prompt(arguments.prompt)
+    judge = judges.build(arguments.judge, prompt)
     with tqdm(unit="answer", disable=not sys.stderr.isatty()) as bar:
         for done, total in judging.judge(folder, judge):
             bar.total = total

@@ -25,6 +25,8 @@ PARTIAL = ".partial"  # a file that a crash may leave behind
 IDENTITY = "identity"  # of run.json: what must be the same for a run to go on
 STARTS = "starts"  # of run.json: when and with what the run was begun and gone on with
 
+BUDGET = "memory_budget_bytes"  # of a start: what each session's memory could take; null of a method without one
+
 DESCRIBED = {IDENTITY: dict, "hash": str, "questions": int}
 IDENTIFIED = {"benchmark": str, "data": dict, "model": str, "model_name": str, "method": str, "preset": str}
 ROW = (

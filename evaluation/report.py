@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluation import metrics, plots, tables
+from evaluation.judges.base import OWN_PROMPT, PAPERS_MODEL
 from evaluation.judging import grades_of
 from evaluation.methods import label_of
 from evaluation.metrics import Figure, Graded
-from evaluation.records import STARTS, Row, RunFolder, make_folder
+from evaluation.records import BUDGET, STARTS, Row, RunFolder, make_folder
 from evaluation.tables import NONE, Cell, Number, Table, as_csv, markdown, page, table_html
+from streamchat.config import MEBIBYTE
 from streamchat.errors import InputError
 
 __all__ = ["Table", "as_csv", "inner_html", "load", "markdown", "page", "table_html", "write"]
 
 RPD = "RPD s (to the first token)"
-PUBLISHED = (  # of the paper (table 1): LongVA-7B on two 80 GB GPUs, judged by LLaMA-3-8B-Instruct
-    ("published: slow", "3.48", "64.7", "1.76", "15", "0.90"),
-    ("published: base", "3.42", "63.8", "1.79", "20", "0.89"),
-    ("published: fast", "3.28", "61.7", "1.81", "32", "0.85"),
+NOTE_ON_RUNS = (
+    "Past the end: questions timed after their video's end, which are asked there. Left out: problems in the file of "
+    "questions, which `validate` lists. Memory at most: of one session, as asked, or chosen for the machine, on which "
+    "scores then depend. The run.json of a run has the machine and versions of each start."
+)
+PUBLISHED = (  # of the paper (table 1), judged by LLaMA-3-8B-Instruct
+    ("published: slow, LongVA-7B on two 80 GB GPUs, their own prompt", "3.48", "64.7", "1.76", "15", "0.90"),
+    ("published: base, LongVA-7B on two 80 GB GPUs, their own prompt", "3.42", "63.8", "1.79", "20", "0.89"),
+    ("published: fast, LongVA-7B on two 80 GB GPUs, their own prompt", "3.28", "61.7", "1.81", "32", "0.85"),
+)
+OLD_CAVEAT = f"{PAPERS_MODEL} {OWN_PROMPT.origin}"  # of grades that were given before there was one
+NOTE_ON_PUBLISHED = (
+    " Rows called published are the paper's: judged with another prompt, and answered by another state of the model; "
+    "they are not to be compared digit for digit."
 )
 
 
@@ -70,15 +82,24 @@ def load(folders: Sequence[RunFolder]) -> list[Loaded]:
         described, rows = folder.described(), folder.rows()
         if not rows:
             raise InputError(f"{folder.path} has no answers yet: run it first")
-        identity = described["identity"]
-        method = label_of(identity["method"], identity.get("options", {}).get("max_pictures"))
-        label = f"{method}, {Path(identity['model']).name}, {identity['preset']}"
+        label = _label(described["identity"])
         loaded.append(([label, f"{label} ({folder.path.name})", f"{label} ({folder.path})"], folder, described, rows))
     labels = [name for names, *_ in loaded for name in set(names)]
     return [
         Loaded(next((name for name in names if labels.count(name) == 1), names[-1]), described, rows, grades_of(folder))
         for names, folder, described, rows in loaded
     ]
+
+
+def _label(identity: Mapping[str, Any]) -> str:
+    """What a run is called: method, model, preset, and what of the method is not the product's default."""
+    method = label_of(identity["method"], identity.get("options", {}).get("max_pictures"))
+    parts = [method, Path(identity["model"]).name, identity["preset"]]
+    if identity.get("as_in_paper"):
+        parts.append("as in the paper")
+    elif identity["method"] == "memory" and identity.get("options", {}).get("retrieval") == "tree":
+        parts.append("tree")
+    return ", ".join(parts)
 
 
 def judges_of(runs: Sequence[Loaded]) -> list[str]:
@@ -109,14 +130,14 @@ def tables_of(runs: Sequence[Loaded]) -> list[Table]:
 def _runs(runs: Sequence[Loaded]) -> Table:
     rows = []
     for run in runs:
-        identity, data, starts = run.identity, run.identity["data"], run.described.get(STARTS, [])
-        begun = {f"{start.get('streamchat')} {(start.get('commit') or '')[:12]}".strip() for start in starts}
+        identity, data = run.identity, run.identity["data"]
         options = identity.get("options", {})
         rows.append(
             [
                 run.label,
                 identity["benchmark"],
                 identity["model_name"],
+                *_memory_of(run),
                 str(identity.get("model_revision") or NONE)[:12],
                 run.described["hash"],
                 str(data.get("revision") or data.get("questions_sha256", NONE))[:12],
@@ -126,17 +147,30 @@ def _runs(runs: Sequence[Loaded]) -> Table:
                 str(run.described.get("problems", NONE)),
                 f"{options.get('max_pictures', NONE)}, {options.get('max_side', NONE)} px",
                 str(options.get("seed", NONE)),
-                ", ".join(sorted(begun)) or NONE,
+                _versions_of(run),
             ]
         )
-    columns = ["run", "benchmark", "model", "revision", "configuration", "data", "answered", "failed", "past the end"]
-    return Table(
-        title="Runs",
-        columns=[*columns, "left out", "pictures at most", "seed", "StreamChat"],
-        rows=rows,
-        note="Past the end: questions timed after their video's end, which are asked there. Left out: problems in the "
-        "file of questions, which `validate` lists. The run.json of a run has the machine and versions of each start.",
-    )
+    columns = ["run", "benchmark", "model", "selector, retrieval", "memory at most", "revision", "configuration"]
+    more = ["data", "answered", "failed", "past the end", "left out", "pictures at most", "seed", "StreamChat"]
+    return Table(title="Runs", columns=[*columns, *more], rows=rows, note=NOTE_ON_RUNS)
+
+
+def _memory_of(run: Loaded) -> list[str]:
+    """How a run selected and retrieved, and what its memory could take; nothing of a method without a memory."""
+    options, starts = run.identity.get("options", {}), run.described.get(STARTS, [])
+    if run.identity["method"] != "memory":
+        return [NONE, NONE]
+    budgets = sorted({start[BUDGET] // MEBIBYTE for start in starts if start.get(BUDGET)})
+    how = "" if options.get("memory_bytes") else ", chosen"
+    memory = f"{', '.join(map(str, budgets))} MiB{how}" if budgets else NONE
+    return [", ".join(options.get(name, NONE) for name in ("selector", "retrieval")), memory]
+
+
+def _versions_of(run: Loaded) -> str:
+    """The versions of StreamChat that a run was begun and gone on with."""
+    starts = run.described.get(STARTS, [])
+    begun = {f"{start.get('streamchat')} {(start.get('commit') or '')[:12]}".strip() for start in starts}
+    return ", ".join(sorted(begun)) or NONE
 
 
 def _scores(runs: Sequence[Loaded], judge: str) -> Table:
@@ -159,12 +193,11 @@ def _scores(runs: Sequence[Loaded], judge: str) -> Table:
                 str(fewer.questions),
             ]
         )
-    caveats = {row["caveat"] for run in runs for row in run.grades.get(judge, {}).values() if row.get("caveat")}
-    if not caveats and any(run.identity["benchmark"] == "streambench" for run in runs):
+    caveats = {row.get("caveat") or OLD_CAVEAT for run in runs for row in run.grades.get(judge, {}).values()}
+    warning = "".join(map(_warning, sorted(caveats)))
+    if all(map(_is_papers_model, caveats)) and any(run.identity["benchmark"] == "streambench" for run in runs):
         rows += [[name, score, accuracy, coherence, *[NONE] * 7] for name, score, accuracy, coherence, *_ in PUBLISHED]
-    warning = "".join(
-        f" The judge is {caveat}: its figures cannot be compared with published ones." for caveat in caveats
-    )
+        warning += NOTE_ON_PUBLISHED
     columns = ["run", "Sco.", "Acc. %", "Coh.", "graded + ungraded", "videos", "pictures (median)"]
     return Table(
         title=f"Scores, judged by {judge}",
@@ -173,6 +206,17 @@ def _scores(runs: Sequence[Loaded], judge: str) -> Table:
         note="In brackets: 95% intervals, from a bootstrap over videos, of which it takes "
         f"{metrics.FEWEST_VIDEOS}. * without repeated questions.{warning}",
     )
+
+
+def _is_papers_model(caveat: str) -> bool:
+    return caveat.startswith(PAPERS_MODEL)
+
+
+def _warning(caveat: str) -> str:
+    """How a judge's figures stand to the published ones."""
+    if _is_papers_model(caveat):
+        return f" The judge is {caveat}: its figures are near the published ones, and not equal to them in kind."
+    return f" The judge is {caveat}: its figures cannot be compared with published ones."
 
 
 def _by(runs: Sequence[Loaded], judge: str, title: str, key: Callable[[Row], str]) -> Table:

@@ -17,11 +17,11 @@ from typing import Any
 
 from evaluation import tracing
 from evaluation.methods import Baseline, SeenOnce, begin, check_method
-from evaluation.records import Row, RunError, RunFolder, Writer
+from evaluation.records import BUDGET, Row, RunError, RunFolder, Writer
 from evaluation.samples import Benchmark, Question, Sample
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder
-from streamchat.engine import StreamChat
+from streamchat.engine import StreamChat, memory_budget
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Model
 from streamchat.types import Frame
@@ -39,9 +39,20 @@ class Run:
     model: Model
     model_spec: str  # as it was asked for
     method: str
-    preset: str
     options: Options
     embedder: TextEmbedder
+    show_prompt: Callable[[str], None] | None = None  # is told what the model was given for each question
+    budget_bytes: int | None = None  # of each memory, as the processes of a start agreed; None: chosen at the start
+
+    def budget(self, processes: int) -> int | None:
+        """The bytes that the memory of a session may take, with so many at once; None for a method without one.
+
+        It is no part of the identity if the options leave it open, so that a run can go on elsewhere. Raises InputError
+        if the options ask for less than the model needs.
+        """
+        if self.method != "memory":
+            return None
+        return self.budget_bytes or memory_budget(self.model, self.options, processes)
 
     def identity(self, benchmark: Benchmark) -> dict[str, Any]:
         """What must be the same for a run to be the same."""
@@ -52,7 +63,8 @@ class Run:
             "model_revision": tracing.revision_of(self.model_spec),
             "model_name": self.model.name,
             "method": self.method,
-            "preset": self.preset,
+            "preset": self.options.preset_name,
+            "as_in_paper": self.method == "memory" and self.options.as_in_paper,
             "options": asdict(self.options),
         }
 
@@ -94,12 +106,13 @@ def answers(
     """
     check_method(run.method)
     share = share or Share()
+    run = replace(run, budget_bytes=run.budget(share.of))
     begin_folder(run, benchmark, folder)
     samples = [sample for number, sample in enumerate(benchmark.samples()) if number % share.of == share.rank]
     total = sum(len(sample.questions) for sample in samples)
     with folder.held(share.start), folder.writer(share.rank) as writer:
         if share.rank == 0:
-            folder.add_start(tracing.start(share.of))
+            folder.add_start({**tracing.start(share.of), BUDGET: run.budget_bytes})
         recorded = {row["id"]: row for row in folder.rows()}
         failed_before = {row["entry"] for row in recorded.values() if row["error"] is not None}
         done = {name: row for name, row in recorded.items() if row["error"] is None}
@@ -170,7 +183,8 @@ class _Player:
         Gives the rows, and about once a second the position in the stream; takes from `left` what was asked.
         """
         run = self._run
-        options = replace(run.options, seed=zlib.crc32(f"{run.options.seed} {sample.entry}".encode()))
+        seed = zlib.crc32(f"{run.options.seed} {sample.entry}".encode())
+        options = replace(run.options, seed=seed, memory_bytes=run.budget_bytes)
         model = SeenOnce(run.model) if self._benchmark.repeats_pictures else run.model
         session = begin(run.method, model, options, run.embedder)
         video = self._benchmark.open(sample, max_side=options.max_side)
@@ -209,7 +223,7 @@ class _Player:
             return recorded
         failure: Exception | None = None
         try:
-            row = _asked(session, sample, question, at_seconds, meter)
+            row = _asked(session, sample, question, at_seconds, meter, self._run.show_prompt)
         except Exception as error:  # this question only: the next one may be answered
             _log(sample, error)
             failure = error
@@ -269,11 +283,20 @@ class _Meter:
         self._since = time.perf_counter()
 
 
-def _asked(session: StreamChat | Baseline, sample: Sample, question: Question, at_seconds: float, meter: _Meter) -> Row:
+def _asked(
+    session: StreamChat | Baseline,
+    sample: Sample,
+    question: Question,
+    at_seconds: float,
+    meter: _Meter,
+    show_prompt: Callable[[str], None] | None,
+) -> Row:
     """The row of an answer; raises whatever the model raises."""
     stream = session.stream_answer(question.text, at_seconds)
     for _ in stream:
         pass
+    if show_prompt is not None:
+        show_prompt(stream.shown_prompt)
     answer = stream.answer
     return _row(
         sample,

@@ -52,6 +52,7 @@ class Settings:
     judge: str
     subset: int  # 0: all
     seed: int
+    memory_bytes: int | None = None  # that the app was started with
 
 
 class AppModel(Protocol):
@@ -67,8 +68,9 @@ class AppModel(Protocol):
 class EvaluationTab:
     """Layout and events of the tab; made inside a `gr.Blocks`. One evaluation runs at a time, whoever started it."""
 
-    def __init__(self, model: AppModel) -> None:
+    def __init__(self, model: AppModel, memory_bytes: int | None = None) -> None:
         self._model = model
+        self._memory_bytes = memory_bytes
         self._running = threading.Lock()
         self._stop = threading.Event()
         self._layout()
@@ -157,7 +159,7 @@ class EvaluationTab:
     def _run(self, *asked: Any) -> Iterator[Any]:
         """Everything from the data to the report; gives what the page shows."""
         names = ("benchmark", "root", "model", "preset", "methods", "judge", "subset", "seed")
-        settings = Settings(**dict(zip(names, asked, strict=True)))
+        settings = Settings(**dict(zip(names, asked, strict=True)), memory_bytes=self._memory_bytes)
         if "SPACE_ID" in os.environ:  # there visitors choose no model, no folder and no server, also not by hand
             judge = settings.judge if settings.judge in OWN_JUDGES else OWN_JUDGES[0]
             settings = replace(settings, model=self._model.spec, root=str(DATA), judge=judge)
@@ -304,8 +306,7 @@ def _planned(settings: Settings, method: str, model: Model, benchmark: Benchmark
         model=model,
         model_spec=settings.model,
         method=method,
-        preset=settings.preset,
-        options=Options.preset(settings.preset, seed=settings.seed),
+        options=Options.preset(settings.preset, seed=settings.seed, memory_bytes=settings.memory_bytes),
         embedder=minilm(),
     )
     return run, RunFolder(RUNS / f"{settings.benchmark}-{method}-{digest(run.identity(benchmark))[:8]}")

@@ -11,13 +11,16 @@ import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from streamchat import plugin, prompts
-from streamchat.config import PRESETS, Options
+from streamchat.config import MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
 from streamchat.errors import InputError, exit_code
+
+if TYPE_CHECKING:
+    from streamchat.engine import StreamChat
 
 EPILOG = """\
 examples:
@@ -70,13 +73,19 @@ def parser() -> argparse.ArgumentParser:
     )
     models.add_argument("--list-models", action="store_true", help="list models, what they need and their licences")
     models.add_argument("--download", default=None, metavar="NAME", help="fetch a model from the Hugging Face Hub")
+    _engine_arguments(arguments)
+    arguments.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return arguments
+
+
+def _engine_arguments(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
     selectors = ", ".join(plugin.names("streamchat.selectors"))
     arguments.add_argument(
         "--selector", default=Options().selector, help=f"{selectors} (default: {Options().selector})"
     )
     arguments.add_argument(
-        "--retrieval", default=Options().retrieval, help="search (default), or tree: the paper's walk down the memory"
+        "--retrieval", default=Options().retrieval, help=f"{', '.join(RETRIEVALS)} (default: {Options().retrieval})"
     )
     arguments.add_argument(
         "--context",
@@ -86,10 +95,10 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
     )
-    arguments.add_argument("--show-prompt", action="store_true", help="print what the model is given for each question")
+    arguments.add_argument(
+        "--memory-mib", type=int, default=None, metavar="N", help="most that the memory may take (default: chosen)"
+    )
     arguments.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
-    arguments.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,6 +159,7 @@ def _run(arguments: argparse.Namespace) -> int:
         retrieval=arguments.retrieval,
         context=arguments.context,
         max_pictures=arguments.max_pictures,
+        memory_bytes=mebibytes(arguments.memory_mib),
         seed=arguments.seed,
     )
     # What libraries print while they load must not get between the lines of the JSON.
@@ -180,6 +190,7 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
 
     video = open_video(arguments.video, max_side=options.max_side)
     chat = StreamChat(_model(arguments), options)
+    _report_budget(chat)
     answers: list[dict[str, Any]] = []
     waiting = list(asks)
     started = time.perf_counter()
@@ -209,8 +220,16 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
         "selector": options.selector,
         "answers": answers,
         **asdict(counts),
+        "memory_budget_bytes": chat.memory_budget_bytes,
         "frames_per_second": round(counts.frames_seen / taking_in, 1),
     }
+
+
+def _report_budget(chat: StreamChat) -> None:
+    """Print what the memory may take, unless it was asked for."""
+    if chat.options.memory_bytes is None:
+        budget = f"{chat.memory_budget_bytes // MEBIBYTE:,} MiB"
+        print(f"memory: at most {budget}, chosen for this machine and model; --memory-mib fixes it", file=sys.stderr)
 
 
 _BAR = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"

@@ -5,6 +5,7 @@ Its stages (`select`, `encode`, `remember`, `describe_next`, `stream_answer`) ar
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import zlib
@@ -13,10 +14,12 @@ from dataclasses import dataclass, replace
 
 from streamchat import plugin
 from streamchat.answering import AnswerStream
-from streamchat.config import Options
+from streamchat.checkpoints.machine import free_memory_bytes
+from streamchat.config import MEBIBYTE, Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
 from streamchat.images import letterboxed, picture
+from streamchat.memory.budget import SMALLEST_LEAVES, chosen_bytes
 from streamchat.memory.short_term import OnePerSecond
 from streamchat.memory.store import MemoryState, MemoryStore, Snapshot, make_leaf
 from streamchat.models.base import Model
@@ -27,8 +30,9 @@ from streamchat.selectors.novelty import shows_nothing_new
 from streamchat.standing import StandingQuestions
 from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Frame, Span
 
+log = logging.getLogger(__name__)
+
 SECONDS_AHEAD = 4  # that a reader may be ahead of the moment that is asked about
-SMALLEST_BUDGET_LEAVES = 8  # the budget must hold this many leaves' tokens, or folding could not keep it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,30 +62,51 @@ class ChatState:
     progress: Progress
 
 
+def memory_budget(model: Model, options: Options, sessions: int = 1) -> int:
+    """The bytes that the memory of a chat may take: as the options say, or chosen for this machine and the model.
+
+    So many `sessions` are to have room on the machine at once. Raises InputError if the model needs more than is asked.
+    """
+    leaf_bytes = options.clusters * model.tokens_per_frame * model.dim * model.number_bytes
+    if options.memory_bytes is None:
+        return chosen_bytes(free_memory_bytes(), sessions=sessions, leaf_bytes=leaf_bytes)
+    if options.memory_bytes < SMALLEST_LEAVES * leaf_bytes:
+        least_mib = math.ceil(SMALLEST_LEAVES * leaf_bytes / MEBIBYTE)
+        raise InputError(
+            f"option memory_bytes must be at least {SMALLEST_LEAVES * leaf_bytes} ({least_mib} MiB) for the model "
+            f"{model.name!r}, got {options.memory_bytes}"
+        )
+    return options.memory_bytes
+
+
 class StreamChat:
     """Chat with one stream: push its frames in order, ask at any time.
 
-    `embedder` defaults to all-MiniLM-L6-v2. Raises InputError if an option does not suit the model.
+    `embedder` defaults to all-MiniLM-L6-v2; `sessions` is how many chats share the machine's memory, if the options
+    leave its budget open. Raises InputError if an option does not suit the model.
     """
 
-    def __init__(self, model: Model, options: Options | None = None, embedder: TextEmbedder | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        options: Options | None = None,
+        embedder: TextEmbedder | None = None,
+        *,
+        sessions: int = 1,
+    ) -> None:
         self.model = model
         self.options = options or Options()
         self._embedder = embedder or minilm()
         self._selector: FrameSelector = plugin.load("streamchat.selectors", self.options.selector).build(self.options)
-        self.memory = MemoryStore(self.options)
+        self.memory_budget_bytes = memory_budget(model, self.options, sessions)
+        log.info("the memory of a stream may take %d MiB", self.memory_budget_bytes // MEBIBYTE)
+        self.memory = MemoryStore(self.options, self.memory_budget_bytes, keeps_pictures=model.captions_from_pictures)
         self.standing = StandingQuestions()
         self._progress = Progress()
         self._shown = OnePerSecond(self.options.present_frames + SECONDS_AHEAD)
         self._last_kept: Frame | None = None  # it may be on its way into the memory
         self._looked_at: Frame | None = None  # ahead of questions
         self._looked_back: frozenset[float] = frozenset()  # times of frames of the open chunk
-        leaf = self.options.clusters * model.tokens_per_frame * model.dim * model.number_bytes
-        if self.options.memory_bytes < SMALLEST_BUDGET_LEAVES * leaf:
-            raise InputError(
-                f"option memory_bytes must be at least {SMALLEST_BUDGET_LEAVES * leaf} for the model {model.name!r}, "
-                f"got {self.options.memory_bytes}"
-            )
 
     @property
     def newest(self) -> Frame | None:

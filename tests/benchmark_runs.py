@@ -39,7 +39,6 @@ def config(model: Model, method: str = "memory", **changes: Any) -> Run:
         model=model,
         model_spec="fake",
         method=method,
-        preset="base",
         options=Options(**changes),
         embedder=WordEmbedder(),
     )

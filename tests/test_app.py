@@ -191,6 +191,7 @@ def test_the_built_in_model_reads_what_is_on_the_screen(browser: Browser) -> Non
     [
         (["--model", "nope"], "unknown model 'nope': choose one of auto, embedded, fake"),
         (["--preset", "nope"], "unknown preset 'nope': choose one of slow, base, fast"),
+        (["--memory-mib", "0"], "--memory-mib must be 1 or more, got 0"),
         (["--port", "99999"], "--port must be from 1 to 65535"),
     ],
 )

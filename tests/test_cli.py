@@ -52,6 +52,17 @@ def test_the_same_command_gives_the_same_answers(capsys: pytest.CaptureFixture[s
     assert without_times(report(capsys, *arguments)) == without_times(report(capsys, *arguments))
 
 
+def test_the_budget_of_the_memory_is_reported_where_it_was_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(films.bikes()), "--model", "fake", "--json"]) == 0
+    captured = capsys.readouterr()
+    chosen = json.loads(captured.out)["memory_budget_bytes"] // 2**20
+    assert f"memory: at most {chosen:,} MiB, chosen for this machine and model; --memory-mib fixes it" in captured.err
+    assert main([str(films.bikes()), "--model", "fake", "--json", "--memory-mib", "96"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["memory_budget_bytes"] == 96 * 2**20
+    assert "memory: at most" not in captured.err
+
+
 def test_a_time_past_the_end_is_asked_at_the_end_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(films.bikes()), "--model", "fake", "--json", "--ask", "99", "What is shown?"]) == 0
     captured = capsys.readouterr()
@@ -92,6 +103,8 @@ def test_models_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]
         (["nothing.mp4", "--model", "fake"], "nothing.mp4"),
         (["{film}", "--model", "nope"], "unknown model 'nope': choose one of auto, embedded, fake"),
         (["{film}", "--preset", "nope"], "unknown preset 'nope': choose one of slow, base, fast"),
+        (["{film}", "--memory-mib", "0", "--model", "fake"], "--memory-mib must be 1 or more, got 0"),
+        (["{film}", "--retrieval", "nope", "--model", "fake"], "retrieval must be search or tree, got nope"),
         (["{film}", "--selector", "nope", "--model", "fake"], "unknown selector 'nope': choose one of"),
         (["{film}", "--model", "fake", "--ask", "3", "  "], "question is empty"),
         (["{film}", "--model", "fake", "--ask", "soon", "What?"], "'soon' is not a time"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import WordEmbedder, picture
 
-from streamchat import StreamChat, open_video, plugin
-from streamchat.config import PRESETS, Options
+from streamchat import StreamChat, engine, open_video, plugin
+from streamchat.config import AS_IN_PAPER, PRESETS, Options
 from streamchat.errors import InputError
 from streamchat.models.base import Model, messages_of, visuals_of
 from streamchat.models.fake import FakeModel
@@ -274,20 +275,31 @@ class TestOnRealFilms:
         assert sum(root.mass for root in snapshot.roots) + len(snapshot.open_chunk) == len(kept)
         assert all(later - earlier >= 1.0 for earlier, later in zip(kept, kept[5:], strict=False))
 
-    def test_a_small_budget_holds_on_a_real_film(self, embedder: WordEmbedder) -> None:
+    @pytest.mark.parametrize("from_pictures", [False, True])
+    def test_a_small_budget_holds_on_a_real_film(self, embedder: WordEmbedder, from_pictures: bool) -> None:
+        """A frame takes half a megabyte; all of the memory counts, also while nothing is captioned."""
+
         def memory(budget: int) -> StreamChat:
             options = Options(chunk_frames=2, group_nodes=3, clusters=2, memory_bytes=budget)
-            chat = StreamChat(FakeModel(), options, embedder)
-            for frame in open_video(films.bikes()):
-                chat.push(frame)
-                assert chat.memory.tree_nbytes <= budget
+            model = FakeModel()
+            model.captions_from_pictures = from_pictures
+            chat = StreamChat(model, options, embedder)
+            for number, frame in enumerate(open_video(films.bikes())):
+                if number < 125:
+                    chat.push(frame)
+                elif chat.select(frame).kept:
+                    chat.remember(chat.encode([(frame, False)]))
+                assert chat.memory.nbytes <= budget
             return chat
 
-        free, bound = memory(10**9), memory(100_000)
-        assert free.memory.tree_nbytes > 100_000
+        free, bound = memory(10**9), memory(4_000_000)
+        assert free.memory.nbytes > 4_000_000
         ends = [chat.memory.snapshot(99.0).roots[-1].span.end for chat in (free, bound)]
         assert ends[0] == ends[1]
         assert bound.memory.snapshot(99.0).roots[0].span.start == 0.0
+        while bound.describe_next():
+            assert bound.memory.nbytes <= 4_000_000
+        assert bound.ask("What is shown?").text
 
     def test_evidence_is_never_later_than_the_question(self, embedder: WordEmbedder) -> None:
         chat = StreamChat(FakeModel(), Options(chunk_frames=4), embedder)
@@ -295,6 +307,29 @@ class TestOnRealFilms:
             chat.push(frame)
         for at in (2.0, 3.25, 5.5, 9.9):
             assert all(moment.span.end <= at for moment in chat.ask("What is shown?", at).evidence)
+
+
+class TestBudget:
+    def test_it_is_chosen_for_machine_model_and_sessions(
+        self, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Wide(FakeModel):
+            tokens_per_frame, dim = 196, 8192  # a leaf of 30.6 MiB
+
+        monkeypatch.setattr(engine, "free_memory_bytes", lambda: 32 * 2**30)
+        assert StreamChat(FakeModel(), embedder=embedder).memory_budget_bytes == 2**29
+        assert StreamChat(Wide(), embedder=embedder).memory_budget_bytes == 2**33
+        assert StreamChat(Wide(), embedder=embedder, sessions=8).memory_budget_bytes == 2**30
+        chat = StreamChat(Wide(), Options(memory_bytes=300_000_000), embedder, sessions=8)
+        assert chat.memory_budget_bytes == 300_000_000, "what is asked for is taken as it is"
+
+    def test_only_a_model_that_captions_from_pictures_has_them_kept(self, embedder: WordEmbedder) -> None:
+        for keeps in (True, False):
+            model = FakeModel()
+            model.captions_from_pictures = keeps
+            chat = StreamChat(model, OPTIONS, embedder)
+            chat.remember(chat.encode([(frame, False) for frame in stream(5.0) if chat.select(frame).kept]))
+            assert bool(chat.memory.snapshot(99.0).waiting) == keeps
 
 
 class TestBadInput:
@@ -364,3 +399,12 @@ def test_the_presets_are_those_of_the_paper() -> None:
         assert (options.motion_threshold, options.chunk_frames) == (threshold, chunk)
         assert (options.group_nodes, options.clusters) == (group, clusters)
     assert Options() == Options.preset("base")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_as_in_the_paper_is_all_of_its_rules(preset: str) -> None:
+    paper = Options.preset(preset, **AS_IN_PAPER)
+    assert paper.as_in_paper
+    assert replace(paper, seed=7, memory_bytes=2**30).as_in_paper
+    changes = {"selector": "novelty", "retrieval": "search", "retrieval_paths": 3, "motion_threshold": 0.2}
+    assert not any(replace(paper, **{name: value}).as_in_paper for name, value in changes.items())

@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import benchmark_roots
 import pytest
 from benchmark_runs import bench, config, root, untimed
 
-from evaluation import runner
+from evaluation import report, runner
 from evaluation.__main__ import main
 from evaluation.benchmarks.streambench import StreamBench
 from evaluation.records import RunFolder, read_rows
+from evaluation.tables import markdown
+from streamchat.config import AS_IN_PAPER, Options
 from streamchat.models.base import Model
 
 __all__ = ["bench", "root"]
@@ -95,6 +98,26 @@ class TestCommandLine:
                 ["run", "streambench", "--root", "{root}", "--out", "{tmp}/r", "--method", "recent", "--frames", "0"],
                 "--frames must be 1 or more, got 0",
             ),
+            (
+                ["run", "needle", "--out", "{tmp}/r", "--as-in-paper", "--selector", "novelty"],
+                "--as-in-paper means --selector optical_flow, got novelty",
+            ),
+            (
+                ["run", "needle", "--out", "{tmp}/r", "--as-in-paper", "--retrieval", "search"],
+                "--as-in-paper means --retrieval tree, got search",
+            ),
+            (["run", "needle", "--out", "{tmp}/r", "--as-in-paper", "--method", "recent"], "got the method recent"),
+            (
+                ["run", "needle", "--out", "{tmp}/r", "--selector", "novelty", "--method", "blind"],
+                "got the method blind",
+            ),
+            (["run", "needle", "--out", "{tmp}/r", "--memory-mib", "64", "--method", "blind"], "which has no memory"),
+            (["run", "needle", "--out", "{tmp}/r", "--memory-mib", "0"], "--memory-mib must be 1 or more, got 0"),
+            (["run", "needle", "--out", "{tmp}/r", "--selector", "nope"], "unknown selector 'nope': choose one of"),
+            (
+                ["run", "needle", "--out", "{tmp}/r", "--retrieval", "nope"],
+                "retrieval must be search or tree, got nope",
+            ),
             (["judge", "{tmp}/r"], "is not the folder of a run"),
             (["report", "{tmp}/r", "--out", "{tmp}/o"], "is not the folder of a run"),
         ],
@@ -133,19 +156,55 @@ class TestCommandLine:
         rows = [row for row in RunFolder(tmp_path / "run").rows() if row["error"] is None]
         assert {len(row["given"]["pictures"]) for row in rows} == {frames}
 
+    def test_the_budget_of_the_memory_is_reported_where_it_was_chosen(
+        self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        common = ["run", "streambench", "--root", str(root), "--model", "fake", "--subset", "2"]
+        assert main([*common, "--memory-mib", "96", "--out", str(tmp_path / "asked")]) == 0
+        assert "memory: at most" not in capsys.readouterr().err
+        described = RunFolder(tmp_path / "asked").described()
+        assert described["identity"]["options"]["memory_bytes"] == 96 * 2**20
+        assert main([*common, "--out", str(tmp_path / "chosen")]) == 0
+        start = RunFolder(tmp_path / "chosen").described()["starts"][0]
+        chosen = f"{start['memory_budget_bytes'] // 2**20:,} MiB"
+        assert f"memory: at most {chosen} a session, chosen here" in capsys.readouterr().err
+
+    def test_a_run_says_how_it_selected_and_retrieved(self, root: Path, tmp_path: Path) -> None:
+        common = ["run", "streambench", "--root", str(root), "--model", "fake", "--subset", "2"]
+        flags = {
+            "paper": ["--as-in-paper", "--selector", "optical_flow", "--preset", "slow"],
+            "tree": ["--retrieval", "tree"],
+            "uniform": ["--selector", "uniform"],
+        }
+        for name, more in flags.items():
+            assert main([*common, *more, "--out", str(tmp_path / name)]) == 0
+        runs = {name: RunFolder(tmp_path / name).described()["identity"] for name in flags}
+        assert {name: run["as_in_paper"] for name, run in runs.items()} == {
+            "paper": True,
+            "tree": False,
+            "uniform": False,
+        }
+        wanted = Options.preset("slow", **AS_IN_PAPER)
+        assert runs["paper"]["options"] == asdict(wanted)
+        assert (wanted.selector, wanted.retrieval, wanted.retrieval_paths) == ("optical_flow", "tree", 1)
+        labels = [run.label for run in report.load([RunFolder(tmp_path / name) for name in flags])]
+        assert labels == ["memory, fake, slow, as in the paper", "memory, fake, base, tree", "memory, fake, base"]
+        table = markdown(report.tables_of(report.load([RunFolder(tmp_path / "uniform")])))
+        assert "uniform, search" in table
+
     def test_from_data_to_a_report(self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for method in ("memory", "recent"):
-            out = str(tmp_path / method)
-            run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", method, "--out", out]
+            folder = str(tmp_path / method)
+            run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", method, "--out", folder]
             assert main([*run, "--no-repeats"]) == 1  # one video is missing
-            assert main(["judge", out, "--judge", "exact"]) == 0
-            assert main(["judge", out, "--judge", "exact"]) == 0
+            assert main(["judge", folder, "--judge", "exact"]) == 0
+            assert main(["judge", folder, "--judge", "exact"]) == 0
         grades = next((tmp_path / "memory").glob("grades.*.ndjson"))
         assert len(read_rows(grades)) == 6
-        report = tmp_path / "report"
-        assert main(["report", str(tmp_path / "memory"), str(tmp_path / "recent"), "--out", str(report)]) == 0
-        text = (report / "report.md").read_text()
+        out = tmp_path / "report"
+        assert main(["report", str(tmp_path / "memory"), str(tmp_path / "recent"), "--out", str(out)]) == 0
+        text = (out / "report.md").read_text()
         assert "Scores, judged by exact" in text
         assert "Memory against the baselines" in text
         assert "gone.mp4" in text
-        assert (report / "report.html").read_text().count("<svg") == 2
+        assert (out / "report.html").read_text().count("<svg") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from openai_server import say, serving
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from evaluation import judges, judging
-from evaluation.judges.base import Grade, Item, Messages, PromptedJudge, parse
+from evaluation.__main__ import main
+from evaluation.judges import llama3
+from evaluation.judges.base import OWN_PROMPT, PAPERS_MODEL, Grade, Item, Messages, PromptedJudge, parse, read_prompt
 from evaluation.judges.exact import ExactJudge
 from evaluation.judges.semantic import SemanticJudge, token_f1
 from evaluation.records import ANSWERED, RunFolder
@@ -51,6 +54,9 @@ class TestReplies:
             (GOOD, Grade(correct=True, score=4)),
             ('```json\n{"correct": "No", "score": 0}\n```', Grade(correct=False, score=0)),
             (' {"score": 5, "correct": "YES"} ', Grade(correct=True, score=5)),
+            ('{"pred": "yes", "score": 4}', Grade(correct=True, score=4)),
+            ("{'pred': 'no', 'score': 0}", Grade(correct=False, score=0)),
+            ("```\n{'score': 5, 'pred': \"Yes\"}\n```", Grade(correct=True, score=5)),
         ],
     )
     def test_the_json_asked_for_is_a_grade(self, reply: str, grade: Grade) -> None:
@@ -75,6 +81,17 @@ class TestReplies:
             '{"correct": "yes", "score": true}',
             '{"correct": "yes", "score": NaN}',
             "{'correct': 'yes', 'score': 4}",
+            "{'pred': 'yes', 'score': '4'}",
+            "{'pred': 'yes', 'score': 4.8}",
+            "{'pred': 'yes', 'score': True}",
+            "{'pred': True, 'score': 4}",
+            "{'pred': 'yes', 'score': 4, 'reason': 'x'}",
+            "{'pred': 'yes', 'correct': 'yes', 'score': 4}",
+            "{'pred': 'yes'}",
+            "The answer: {'pred': 'yes', 'score': 4}",
+            "{'pred': 'yes', 'score': 2 + 2}",
+            "{'pred': " + "[" * 5000,
+            "dict(pred='yes', score=4)",
         ],
     )
     def test_anything_else_is_ungraded_with_a_reason(self, reply: str) -> None:
@@ -92,6 +109,94 @@ class TestReplies:
         grades = judge.grade([item(), item("x"), item("y")])
         assert [grade.score for grade in grades] == [4, None, 1]
         assert len(judge.asked) == 4
+
+
+RELEASED = """\
+Question: {question}
+Correct Answer: {reference}
+Predicted Answer: {answer}
+Reply as {'pred': 'yes', 'score': 4}, without {braces} of your own.
+"""
+
+
+class TestPrompts:
+    def written(self, folder: Path, text: str = RELEASED) -> Path:
+        (folder / "prompt.txt").write_text(text, encoding="utf-8")
+        return folder / "prompt.txt"
+
+    def test_the_three_parts_are_filled_in_once_and_other_braces_are_left_alone(self, tmp_path: Path) -> None:
+        prompt = read_prompt(self.written(tmp_path))
+        (message,) = prompt.messages(Item(question="What {answer}?", reference="{0}", answer="{question} é"))
+        assert message == {
+            "role": "user",
+            "content": RELEASED.replace("{question}", "What {answer}?", 1)
+            .replace("{reference}", "{0}")
+            .replace("Predicted Answer: {answer}", "Predicted Answer: {question} é"),
+        }
+
+    def test_our_own_asks_for_json(self) -> None:
+        system, user = OWN_PROMPT.messages(item("A cat."))
+        assert "You grade answers" in system["content"]
+        assert "Question: What is it?\nReference answer: A dog.\nAnswer to grade: A cat." in user["content"]
+        assert '{"correct": "yes" or "no", "score": ' in user["content"]
+
+    def test_its_name_is_that_of_its_text_alone(self, tmp_path: Path) -> None:
+        names = set()
+        for number, text in enumerate((RELEASED, RELEASED, RELEASED + " ")):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            names.add(read_prompt(self.written(folder, text)).name)
+        assert len(names) == 2
+        assert f"prompt {hashlib.sha256(RELEASED.encode()).hexdigest()[:12]}" in names
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b"", r"lacks \{question\} and \{reference\} and \{answer\}"),
+            (b"{question} {answer}", r"lacks \{reference\}: write"),
+            (b"{question} {reference} { answer }", r"lacks \{answer\}: write"),
+            (b"\xff\xfe{question}", "is not text in UTF-8"),
+            (b"{question} {reference} {answer}" + b" " * 2**16, "more than the 65536 bytes"),
+            (b"{question} {reference} {answer} " + "é".encode() * 2**15, "more than the 65536 bytes"),
+            (None, "cannot be read"),
+        ],
+    )
+    def test_a_file_that_is_no_prompt_is_refused(self, content: bytes | None, said: str, tmp_path: Path) -> None:
+        if content is not None:
+            (tmp_path / "prompt.txt").write_bytes(content)
+        with pytest.raises(InputError, match=said):
+            read_prompt(tmp_path / "prompt.txt")
+        with pytest.raises(InputError, match="cannot be read"):
+            read_prompt(tmp_path)
+
+    @pytest.mark.parametrize("name", ["exact", "semantic"])
+    def test_a_judge_that_asks_nobody_takes_none(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=f"the judge {name} asks nobody: --prompt is for llama3 and openai"):
+            judges.build(name, read_prompt(self.written(tmp_path)))
+
+    def test_a_server_is_asked_with_it_and_understood(self, tmp_path: Path) -> None:
+        prompt = read_prompt(self.written(tmp_path))
+        with serving(say("Yes, I think."), say("{'pred': 'yes', 'score': 3}")) as server:
+            judge = judges.build(f"openai:{server.url}#{openai_server.NAME}", prompt)
+            assert judge.grade([item()]) == [Grade(correct=True, score=3)]
+            own = judges.build(f"openai:{server.url}#{openai_server.NAME}")
+            first, again = (request.body["messages"] for request in server.requests)
+        assert [message["role"] for message in first] == ["user"]
+        assert "Correct Answer: A dog." in first[0]["content"]
+        assert "JSON" not in again[-1]["content"]
+        assert prompt.name in judge.name
+        assert judge.name != own.name
+
+    def test_grades_of_different_prompts_do_not_mix(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = TestJudging().run(tmp_path / "run")
+        with serving(say(GOOD)) as server:
+            for more in ([], ["--prompt", str(self.written(tmp_path))]):
+                judge = ["--judge", f"openai:{server.url}#{openai_server.NAME}", *more]
+                assert main(["judge", str(folder.path), *judge]) == 0
+        assert [len(grades) for grades in judging.grades_of(folder).values()] == [5, 5]
+        assert len(capsys.readouterr().out.splitlines()) == 2
+        assert main(["judge", str(folder.path), "--judge", "exact", "--prompt", str(tmp_path / "prompt.txt")]) == 2
+        assert "the judge exact asks nobody" in capsys.readouterr().err
 
 
 class TestStandIns:
@@ -154,7 +259,18 @@ class TestModels:
         assert judge.grade([item("A dog."), item("A much longer answer about a cat.")]) == alone
         assert all(grade.ungraded for grade in alone)  # random weights speak no JSON
         assert str(tmp_path) in judge.name
-        assert judge.caveat
+        assert judge.caveat == "another one than the paper's"
+
+    def test_the_papers_model_says_whose_prompt_it_was_asked_with(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(llama3, "local_folder", lambda spec: tiny_judge(tmp_path))
+        (tmp_path / "prompt.txt").write_text(RELEASED)
+        own, given = judges.build("llama3"), judges.build("llama3", read_prompt(tmp_path / "prompt.txt"))
+        assert own.caveat == f"{PAPERS_MODEL} a prompt of our own"
+        assert given.caveat == f"{PAPERS_MODEL} a prompt from a file"
+        assert "(prompt version 1)" in own.name
+        assert f"({given.prompt.name})" in given.name  # type: ignore[attr-defined]
 
     def test_the_papers_judge_that_is_not_here_says_what_to_do(self) -> None:
         with pytest.raises(StreamChatError, match="--download meta-llama/Meta-Llama-3-8B-Instruct") as raised:

@@ -9,13 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import encoded
+from conftest import encoded, picture
 
 from streamchat.config import Options
+from streamchat.memory.budget import LEAST_BYTES, MOST_BYTES, SMALLEST_LEAVES, chosen_bytes
 from streamchat.memory.long_term import LongTermTree, every_node, nodes_by_level, subtree_nbytes
 from streamchat.memory.short_term import draw
 from streamchat.memory.store import MemoryStore
-from streamchat.types import Caption, MemoryNode, Picture, Span
+from streamchat.types import Caption, EncodedFrame, Frame, MemoryNode, Picture, Span
 
 
 def leaf(start: float, end: float, value: float = 0.0, centroids: int = 3) -> MemoryNode:
@@ -348,6 +349,99 @@ class TestStore:
                 store.set_caption(node, caption(f"at {node.span.start}"))
             sizes.append(store.nbytes)
         assert max(sizes[1500:]) <= 1.05 * max(sizes[:1500])
+
+
+class TestBudget:
+    GIB = 2**30
+    WIDE = 32 * 2**20  # of a leaf, as of Qwen3-VL-8B
+
+    @pytest.mark.parametrize(
+        ("free", "sessions", "leaf_bytes", "chosen"),
+        [
+            (24 * GIB, 1, WIDE, 4 * GIB),
+            (23 * GIB, 1, WIDE, 4 * GIB),  # it does not change with every gigabyte
+            (24 * GIB, 8, WIDE, GIB // 2),
+            (2048 * GIB, 1, WIDE, MOST_BYTES),
+            (2048 * GIB, 1, 240, GIB // 2),  # ten thousand small leaves are enough
+            (GIB, 8, WIDE, SMALLEST_LEAVES * WIDE),
+            (GIB, 8, 240, LEAST_BYTES),
+            (0, 1, 240, LEAST_BYTES),
+        ],
+    )
+    def test_it_suits_machine_sessions_and_model(self, free: int, sessions: int, leaf_bytes: int, chosen: int) -> None:
+        assert chosen_bytes(free, sessions=sessions, leaf_bytes=leaf_bytes) == chosen
+
+    def frame(self, number: int) -> EncodedFrame:
+        shown = Frame(picture(number % 256), number * 0.4, number)
+        return EncodedFrame(shown, torch.full((64, 64), float(number % 7)), cut=number % 60 == 0)
+
+    @pytest.mark.parametrize("keeps_pictures", [False, True])
+    @pytest.mark.parametrize("captioned_every", [1, 7, 1000])
+    def test_the_smallest_that_a_model_allows_holds_all_of_the_memory(
+        self, captioned_every: int, keeps_pictures: bool
+    ) -> None:
+        budget = SMALLEST_LEAVES * Options().clusters * 64 * 64 * 4
+        store = MemoryStore(Options(group_nodes=3), budget, keeps_pictures=keeps_pictures)
+        for number in range(400):
+            store.remember(self.frame(number))
+            assert store.nbytes <= budget
+            while number % captioned_every == 0 and (node := store.next_uncaptioned()) is not None:
+                store.set_caption(node, caption(f"at {node.span.start}"))
+                assert store.nbytes <= budget
+        snapshot = store.snapshot(999)
+        assert_tiled(snapshot.roots, 0.0, snapshot.open_chunk[0].pts_seconds)
+        assert len(store.nodes_by_level()) > 1
+
+    def test_the_tree_has_what_the_frames_leave(self) -> None:
+        """Two memories that differ in the size of their pictures alone, which take up to half of the budget."""
+        sizes = []
+        for height in (24, 300):
+            store = MemoryStore(Options(chunk_frames=4, group_nodes=3), 2_000_000)
+            for number in range(600):
+                frame = self.frame(number)
+                shown = Frame(picture(number % 256, height), frame.pts_seconds, number)
+                store.remember(replace(frame, frame=shown))
+                while (node := store.next_uncaptioned()) is not None:
+                    store.set_caption(node, caption())
+            assert store.nbytes <= 2_000_000
+            sizes.append(store.tree_nbytes)
+        assert 1_000_000 < sizes[1] < sizes[0]
+
+    def test_a_chunk_ends_early_when_its_frames_fill_half_of_the_budget(self) -> None:
+        store = MemoryStore(Options(chunk_seconds=99.0), 40_000)
+        for second in range(30):
+            store.remember(encoded(float(second), second))
+            assert store.nbytes <= 40_000
+        assert {root.mass for root in store.snapshot(99).roots} == {8}, "2,352 bytes a frame"
+
+    def test_what_is_oldest_gives_way_first_and_the_newest_clips_keep_their_pictures(self) -> None:
+        store = MemoryStore(replace(TestStore.options, short_term_frames=40), 80_000)
+        for second in range(80):
+            store.remember(encoded(float(second), second))
+        snapshot = store.snapshot(99)
+        waiting, short_term = snapshot.waiting, snapshot.short_term
+        assert 2 <= len(waiting) < 19, "of nineteen leaves"
+        assert waiting[-1].span == Span(72, 76)
+        assert abs(waiting[0].span.start - short_term[0].pts_seconds) <= 4, "both reach as far back"
+        node = store.next_uncaptioned()
+        assert node is not None
+        assert len(store.clip_of(node).keyframes) == 1
+
+    def test_a_model_that_captions_from_tokens_has_no_pending_clips(self) -> None:
+        store, pictured = (MemoryStore(TestStore.options, keeps_pictures=keeps) for keeps in (False, True))
+        for second in range(20):
+            for one in (store, pictured):
+                one.remember(encoded(float(second), second))
+        assert pictured.snapshot(99).waiting
+        assert not store.snapshot(99).waiting
+        assert store.nbytes < pictured.nbytes
+        node, same = store.next_uncaptioned(), pictured.next_uncaptioned()
+        assert node is not None
+        assert same is not None
+        torch.testing.assert_close(store.clip_of(node).tokens, pictured.clip_of(same).tokens)
+        again = MemoryStore(TestStore.options, keeps_pictures=False)
+        again.restore(pictured.state())
+        assert not again.snapshot(99).waiting
 
 
 class TestStateOfAStore:

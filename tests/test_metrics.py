@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from evaluation import metrics, plots, report
+from evaluation.judges.base import PAPERS_MODEL
 from evaluation.metrics import Figure, Graded
 from evaluation.records import RunFolder, answer_digest
 from evaluation.tables import Number, Table, as_csv, markdown, page
@@ -210,9 +211,16 @@ def test_distances_are_sorted_from_the_shortest() -> None:
     assert sorted(set(names), key=plots.natural) == names
 
 
-def written(folder: Path, rows: list[dict[str, Any]]) -> RunFolder:
+def written(folder: Path, rows: list[dict[str, Any]], benchmark: str = "x") -> RunFolder:
     run = RunFolder(folder)
-    identity = {"benchmark": "x", "data": {}, "model": "m", "model_name": "m", "method": "memory", "preset": "base"}
+    identity = {
+        "benchmark": benchmark,
+        "data": {},
+        "model": "m",
+        "model_name": "m",
+        "method": "memory",
+        "preset": "base",
+    }
     run.begin({**identity, "model_revision": "0123456789abcdef"}, {"questions": 9, "problems": 2})
     with run.writer(0) as writer:
         for one in rows:
@@ -262,6 +270,20 @@ def test_a_report_names_the_number_of_frames_where_it_is_not_the_usual_one(tmp_p
             writer.write(row(0, 0))
         labels.append(report.load([run])[0].label)
     assert labels == ["recent-4, m, base", "recent, m, base", "memory, m, base"]
+
+
+@pytest.mark.parametrize("caveat", ["", f"{PAPERS_MODEL} a prompt of our own", "another one than the paper's"])
+def test_published_rows_stand_beside_the_papers_model_alone_and_say_what_they_are(tmp_path: Path, caveat: str) -> None:
+    """Grades that were given before there was a caveat are of the paper's model, with our own prompt."""
+    (run,) = report.load([written(tmp_path / "run", [row(0, 0)], benchmark="streambench")])
+    grade = {"judge": "j", "caveat": caveat, "correct": True, "score": 5, "ungraded": None}
+    run.grades["j"] = {one["id"]: {**grade, "answer_digest": answer_digest(one)} for one in run.rows}
+    scores = markdown([table for table in report.tables_of([run]) if table.title.startswith("Scores")])
+    near = caveat != "another one than the paper's"
+    assert ("published: base, LongVA-7B on two 80 GB GPUs, their own prompt | 3.42 | 63.8" in scores) == near
+    assert ("not to be compared digit for digit" in scores) == near
+    assert ("with a prompt of our own: its figures are near the published ones, and not equal" in scores) == near
+    assert ("cannot be compared with published ones" in scores) != near
 
 
 def test_a_report_whose_place_is_a_file_is_refused(tmp_path: Path) -> None:

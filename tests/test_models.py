@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import WordEmbedder, picture
@@ -55,6 +57,12 @@ class TestEveryModel:
         caption = model.caption(clip(model))
         assert caption.text
         assert model.summarize([caption, caption]).text
+
+    def test_one_that_captions_from_tokens_needs_no_pictures_of_a_clip(self, model: Model) -> None:
+        whole = clip(model)
+        black = tuple(Frame(picture(0, 120, 160), frame.pts_seconds, frame.index) for frame in whole.keyframes[:1])
+        if not model.captions_from_pictures:
+            assert model.caption(replace(whole, keyframes=black)).text == model.caption(whole).text
 
     def test_a_question_gets_text_with_nothing_but_the_newest_frame(self, model: Model) -> None:
         pieces = list(model.answer(context()))

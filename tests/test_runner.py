@@ -14,12 +14,14 @@ import pytest
 from benchmark_runs import bench, config, play, root, untimed
 from conftest import WordEmbedder
 
-from evaluation import runner
+from evaluation import report, runner
 from evaluation.benchmarks.streambench import StreamBench
 from evaluation.methods import METHODS, Blind, Recent, Uniform
 from evaluation.records import ANSWERED, ROW, RunFolder, Writer, read_rows
 from evaluation.runner import Run, Share
 from evaluation.samples import Choice
+from evaluation.tables import markdown
+from streamchat import engine
 from streamchat.config import Options
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Model
@@ -100,6 +102,52 @@ class TestRun:
         assert {"torch", "numpy", "datasets", "accelerate"} <= set(starts[0]["versions"])
         assert starts[0]["streamchat"]
         assert starts[0]["machine"]["cores"] >= 1
+
+    def test_each_start_says_what_the_memory_could_take_and_a_run_goes_on_elsewhere(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        for gibibytes in (2, 1):
+            monkeypatch.setattr(engine, "free_memory_bytes", lambda gibibytes=gibibytes: gibibytes * 2**30)
+            play(config(fake_model), bench, folder)
+        described = folder.described()
+        assert described["identity"]["options"]["memory_bytes"] is None
+        assert [start["memory_budget_bytes"] for start in described["starts"]] == [2**29, 2**28]
+        assert "256, 512 MiB, chosen" in markdown(report.tables_of(report.load([folder])))
+
+    def test_all_sessions_of_a_start_have_the_same_budget_whatever_is_free_by_then(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        free, begin, budgets = iter(range(4 * 2**30, 0, -(2**30))), runner.begin, []
+
+        def noted(name: str, model: Model, options: Options, embedder: Any) -> Any:
+            session = begin(name, model, options, embedder)
+            budgets.append(session.memory_budget_bytes)  # type: ignore[union-attr]
+            return session
+
+        monkeypatch.setattr(engine, "free_memory_bytes", lambda: next(free))
+        monkeypatch.setattr(runner, "begin", noted)
+        folder = RunFolder(tmp_path / "run")
+        play(config(fake_model), bench, folder)
+        assert budgets == [folder.described()["starts"][0]["memory_budget_bytes"]] * 3
+
+    @pytest.mark.parametrize(("method", "budget"), [("memory", 2**26), ("blind", None)])
+    def test_a_budget_that_was_asked_for_is_the_runs_own(
+        self, method: str, budget: int | None, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        play(config(fake_model, method, memory_bytes=2**26), bench, folder)
+        assert folder.described()["starts"][0]["memory_budget_bytes"] == budget
+        assert ("| 64 MiB |" in markdown(report.tables_of(report.load([folder])))) == (method == "memory")
+        with pytest.raises(InputError, match="differs in options"):
+            play(config(fake_model, method), bench, folder)
+
+    def test_a_budget_too_small_for_the_model_is_refused_before_anything_is_asked(
+        self, bench: StreamBench, fake_model: Model, tmp_path: Path
+    ) -> None:
+        with pytest.raises(InputError, match="memory_bytes must be at least"):
+            play(config(fake_model, memory_bytes=100), bench, RunFolder(tmp_path / "run"))
+        assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("calls", [3, 9, 14])
     def test_an_interrupted_run_equals_an_unbroken_one_and_asks_nothing_twice(

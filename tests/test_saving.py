@@ -19,6 +19,7 @@ import torch
 from conftest import WordEmbedder, encoded, picture
 
 import streamchat
+from streamchat import engine
 from streamchat.config import Options
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError, StreamChatError
@@ -37,9 +38,10 @@ Session = dict[str, Any]
 
 
 class Coarse(FakeModel):
-    """A fake whose tokens are as `encoded` makes them."""
+    """A fake whose tokens are as `encoded` makes them, and who captions from pictures, as the built-in model does."""
 
     tokens_per_frame, dim = 2, 3
+    captions_from_pictures = True
 
 
 def watched(seconds: int, options: Options = OPTIONS, model: Model | None = None) -> StreamChat:
@@ -111,13 +113,25 @@ class TestRoundTrips:
                 into.remember([encoded(float(second), second)])
                 if second % 2:
                     into.describe_next()
-                assert into.memory.tree_nbytes <= budget
+                assert into.memory.nbytes <= budget
             return into
 
         whole = remember(chat(), range(200))
         again = remember(reopened(remember(chat(), range(cut))), range(cut, 200))
         assert outline(again) == outline(whole)
         assert again.memory.tree_nbytes == whole.memory.tree_nbytes
+
+    def test_a_budget_that_was_chosen_is_chosen_anew_where_it_is_opened(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        chat = watched(60)
+        file = io.BytesIO()
+        save_session(chat, file)
+        monkeypatch.setattr(engine, "free_memory_bytes", lambda: 2**30)
+        again = load_session(file, FakeModel(), WordEmbedder(), sessions=2)[0]
+        assert (again.options, again.memory_budget_bytes) == (chat.options, 2**27)
+        small = load_session(file, FakeModel(), WordEmbedder(), most_memory_bytes=40_000)[0]
+        assert small.memory_budget_bytes == small.options.memory_bytes == 40_000
+        assert small.memory.nbytes <= 40_000 < chat.memory.nbytes
+        assert small.memory.snapshot(99.0).roots[0].span.start == 0.0
 
     def test_later_frames_can_be_pushed_and_earlier_ones_cannot(self) -> None:
         again = reopened(watched(20))
@@ -136,6 +150,7 @@ class TestRoundTrips:
             chat.remember([encoded(float(second), second)])
         again = reopened(chat)
         waiting = again.memory.snapshot(99.0).waiting
+        assert waiting
         assert [[one.pts_seconds for one in clip.keyframes] for clip in waiting] == [
             [one.pts_seconds for one in clip.keyframes] for clip in chat.memory.snapshot(99.0).waiting
         ]

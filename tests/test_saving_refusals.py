@@ -20,7 +20,7 @@ from conftest import WordEmbedder, encoded, picture
 from safetensors.torch import load, save
 from test_saving import OPTIONS, Coarse, Session
 
-from streamchat import saving
+from streamchat import engine, saving
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.images import jpeg
@@ -353,9 +353,19 @@ class TestRefusals:
             entries[archive.PICTURE.format(one["picture"])] = black
         assert "its frames take" in refusal(written(tmp_path / "large.streamchat", entries))
 
-    def test_a_larger_budget_than_is_allowed(self, good: Path) -> None:
-        said = refusal(good, most_memory_bytes=2**20)
+    def test_a_larger_budget_than_is_allowed(self, good: Path, tmp_path: Path) -> None:
+        bad = edited(good, tmp_path, put("options", "memory_bytes", value=2**29))
+        said = refusal(bad, most_memory_bytes=2**20)
         assert "536870912 bytes, and here 1048576 are allowed: start with" in said
+        assert "--memory-mib 512" in said
+
+    def test_a_larger_budget_than_this_machine_would_choose(
+        self, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine, "free_memory_bytes", lambda: 2**30)
+        bad = edited(good, tmp_path, put("options", "memory_bytes", value=2**29))
+        assert f"and here {2**28} are allowed" in refusal(bad)
+        assert f"and here {2**27} are allowed" in refusal(bad, sessions=2)
 
     def test_another_model(self, good: Path) -> None:
         class Other(Coarse):

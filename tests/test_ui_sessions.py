@@ -8,14 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import films
+import gradio as gr
 import pytest
 from conftest import picture
 
+from streamchat import engine
 from streamchat.config import Options
 from streamchat.errors import InputError
 from streamchat.ui import components, examples
 from streamchat.ui.sessions import Visit, Visitors, _history
+from streamchat.ui.settings import SettingsPanel
 from streamchat.ui.shared_model import SharedModel
+from streamchat.ui.view import gauges
 from streamchat.video import open_video
 
 WAIT_SECONDS = 60.0
@@ -191,6 +195,26 @@ def test_what_is_chosen_is_for_the_next_session_of_that_visitor(visitors: Visito
     visitors.open("two", films.bikes())
     assert visitors.watching("one", None).session.engine.options.memory_bytes == 2**24
     assert visitors.watching("two", None).session.engine.options.memory_bytes == Options().memory_bytes
+
+
+def test_the_memory_leaves_room_for_all_the_sessions_that_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "free_memory_bytes", lambda: 2**32)
+    for most, budget in ((2, 2**29), (4, 2**28), (8, 2**27)):
+        visitors = Visitors(SharedModel("fake"), Options(), most)
+        visitors.open("one", films.bikes())
+        visit = visitors.watching("one", None)
+        assert visit.session.engine.memory_budget_bytes == budget
+        assert (f"budget {budget // 2**20} MiB") in str(gauges(visit, visit.session.stats()))
+        visitors.close_all()
+
+
+@pytest.mark.parametrize(("box", "asked"), [(None, None), (64, 2**26)])
+def test_an_empty_box_for_the_budget_leaves_it_to_the_machine(box: float | None, asked: int | None) -> None:
+    visitors = Visitors(SharedModel("fake"), Options(memory_bytes=2**24))
+    with gr.Blocks():
+        panel = SettingsPanel(visitors, "base", gr.HTML())
+    panel._choose("slow", "novelty", 0.13, box, SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
+    assert visitors.options_of("one") == Options.preset("slow", memory_bytes=asked)
 
 
 def test_standing_questions_hold_for_the_sessions_to_come(visitors: Visitors) -> None:

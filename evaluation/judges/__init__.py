@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from evaluation.judges.base import Grade, Judge
+from evaluation.judges.base import Grade, Judge, Prompt, read_prompt
 from streamchat import plugin
 
-__all__ = ["Grade", "Judge", "build", "names"]
+__all__ = ["Grade", "Judge", "Prompt", "build", "names", "read_prompt"]
 
 
 def names() -> tuple[str, ...]:
@@ -13,8 +13,11 @@ def names() -> tuple[str, ...]:
     return plugin.names(__name__)
 
 
-def build(spec: str) -> Judge:
-    """A judge by its name; InputError, with the choices, for an unknown one."""
+def build(spec: str, prompt: Prompt | None = None) -> Judge:
+    """A judge by its name, with its own prompt or another.
+
+    Raises InputError, with the choices, for an unknown one, and for a prompt that it has no use for.
+    """
     name, _, argument = spec.partition(":")
-    judge: Judge = plugin.load(__name__, name).build(argument)
+    judge: Judge = plugin.load(__name__, name).build(argument, prompt)
     return judge

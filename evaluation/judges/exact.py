@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from evaluation.judges.base import HIGHEST, STAND_IN, Grade, Item
-from streamchat.errors import InputError
+from evaluation.judges.base import HIGHEST, STAND_IN, Grade, Item, Prompt, takes_nothing
 
 
 class ExactJudge:
@@ -38,8 +37,7 @@ def _words(text: str) -> str:
     return " ".join(["", *re.findall(r"[^\W_]+", text.lower()), ""])
 
 
-def build(argument: str = "") -> ExactJudge:
-    """The judge; InputError for an argument, as it takes none."""
-    if argument:
-        raise InputError(f"the judge exact takes nothing behind its name, got {argument!r}")
+def build(argument: str = "", prompt: Prompt | None = None) -> ExactJudge:
+    """The judge; InputError for an argument or a prompt, as it takes none."""
+    takes_nothing("exact", argument, prompt)
     return ExactJudge()

@@ -1,4 +1,7 @@
-"""The paper's judge, LLaMA-3-8B-Instruct, or another instruction-tuned language model of `transformers`; greedy."""
+"""The paper's judge, LLaMA-3-8B-Instruct, or another instruction-tuned language model of `transformers`; greedy.
+
+The prompt is our own, unless another is given: the figures are near the published ones, and not equal in kind.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import torch
 
-from evaluation.judges.base import ANOTHER, PROMPT_VERSION, Messages, PromptedJudge
+from evaluation.judges.base import ANOTHER, OWN_PROMPT, PAPERS_MODEL, Messages, Prompt, PromptedJudge
 from streamchat.checkpoints.machine import devices_of
 from streamchat.checkpoints.stored import local_folder
 from streamchat.errors import InputError, StreamChatError
@@ -23,7 +26,7 @@ class Llama3Judge(PromptedJudge):
 
     batch = 8
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, prompt: Prompt = OWN_PROMPT) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         folder = _folder(spec)
@@ -39,9 +42,10 @@ class Llama3Judge(PromptedJudge):
             raise StreamChatError(f"the judge {spec} has no chat template: take an instruction-tuned model")
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
-        self.caveat = "" if spec == REPO else ANOTHER
+        self.prompt = prompt
+        self.caveat = f"{PAPERS_MODEL} {prompt.origin}" if spec == REPO else ANOTHER
         which = str(folder.resolve()) if Path(spec).expanduser().is_dir() else f"{spec} at {folder.name[:12]}"
-        self.name = f"{which} (prompt version {PROMPT_VERSION})"
+        self.name = f"{which} ({prompt.name})"
 
     def reply(self, conversations: Sequence[Messages]) -> list[str]:
         """What the model says to each conversation, greedily."""
@@ -81,9 +85,9 @@ def _folder(spec: str) -> Path:
         ) from None
 
 
-def build(argument: str = "") -> Llama3Judge:
+def build(argument: str = "", prompt: Prompt | None = None) -> Llama3Judge:
     """The judge; behind the colon may stand the folder or the name on the Hub of another model.
 
     Raises StreamChatError, with what to do, if the model is not on this machine (the paper's is gated).
     """
-    return Llama3Judge(argument or REPO)
+    return Llama3Judge(argument or REPO, prompt or OWN_PROMPT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.judges.base import PROMPT_VERSION, Messages, PromptedJudge
+from evaluation.judges.base import OWN_PROMPT, Messages, Prompt, PromptedJudge
 from streamchat.models.openai import Server, parse_address
 
 REPLY_TOKENS = 64
@@ -15,11 +15,12 @@ class OpenAIJudge(PromptedJudge):
 
     batch = 1
 
-    def __init__(self, argument: str) -> None:
+    def __init__(self, argument: str, prompt: Prompt = OWN_PROMPT) -> None:
         url, name = parse_address(argument)
         self._server = Server(url)
         self._model = self._server.choose(name).name
-        self.name = f"{self._model} at {self._server.host} (prompt version {PROMPT_VERSION})"
+        self.prompt = prompt
+        self.name = f"{self._model} at {self._server.host} ({prompt.name})"
 
     def reply(self, conversations: Sequence[Messages]) -> list[str]:
         """What the model says to each conversation; StreamChatError if the server fails."""
@@ -27,6 +28,6 @@ class OpenAIJudge(PromptedJudge):
         return ["".join(self._server.stream(self._model, messages, **settings)) for messages in conversations]
 
 
-def build(argument: str = "") -> OpenAIJudge:
+def build(argument: str = "", prompt: Prompt | None = None) -> OpenAIJudge:
     """The judge; InputError for what is not URL#NAME, StreamChatError if the server does not answer."""
-    return OpenAIJudge(argument)
+    return OpenAIJudge(argument, prompt or OWN_PROMPT)

@@ -9,9 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from evaluation.judges.base import HIGHEST, STAND_IN, Grade, Item
+from evaluation.judges.base import HIGHEST, STAND_IN, Grade, Item, Prompt, takes_nothing
 from streamchat.embedding import TextEmbedder, minilm
-from streamchat.errors import InputError
 
 CORRECT_FROM = 0.6  # likeness from which an answer counts as correct
 VERSION = "1"
@@ -45,8 +44,7 @@ def token_f1(reference: str, answer: str) -> float:
     return 2 * common / (one.total() + other.total()) if common else 0.0
 
 
-def build(argument: str = "") -> SemanticJudge:
-    """The judge; InputError for an argument, as it takes none."""
-    if argument:
-        raise InputError(f"the judge semantic takes nothing behind its name, got {argument!r}")
+def build(argument: str = "", prompt: Prompt | None = None) -> SemanticJudge:
+    """The judge; InputError for an argument or a prompt, as it takes none."""
+    takes_nothing("semantic", argument, prompt)
     return SemanticJudge(minilm())

@@ -36,6 +36,8 @@ FILMS = (
 )
 MORE = ("", ", quietly", " while time passes", ", and nothing else happens", ", as before")
 REAL_TOKEN_BYTES = 4096 * 2  # in memory: of a model of 7 billion weights, in half precision
+REAL_BUDGET_BYTES = 512 * 2**20  # of its tree
+FRAMES_BYTES = 16 * 2**20  # about, of the newest frames, which count in the budget
 PICTURE_BYTES = 5_000  # about, of the small JPEGs here
 CAPTIONS_BYTES = 2 * 2**20  # about, of two hours of captions with their vectors
 PICTURES_OF_A_TEXT = 4  # pictures of a film in a row of which the same is said
@@ -66,8 +68,9 @@ class Settings:
         if self.pictures is not None:
             return replace(options, max_pictures=self.pictures)
         # As many pictures of the past are held as for a real model, whose tokens are wider by hundreds of times.
-        held = options.memory_bytes // (self.tokens * REAL_TOKEN_BYTES)
-        return replace(options, memory_bytes=CAPTIONS_BYTES + held * (self.tokens * TOKEN_BYTES + PICTURE_BYTES))
+        held = REAL_BUDGET_BYTES // (self.tokens * REAL_TOKEN_BYTES)
+        tree = CAPTIONS_BYTES + held * (self.tokens * TOKEN_BYTES + PICTURE_BYTES)
+        return replace(options, memory_bytes=tree + FRAMES_BYTES)
 
     @property
     def recent_frames(self) -> int:
@@ -127,7 +130,6 @@ def measure(
                 model=model,
                 model_spec=settings.model_spec,
                 method=method,
-                preset=PRESET,
                 options=with_frames(settings.options, method, settings.frames if method == "recent" else None),
                 embedder=embedder,
             )

@@ -12,6 +12,7 @@ from streamchat.embedding import WIDTH
 from streamchat.memory.store import MemoryStore
 from streamchat.types import Caption, EncodedFrame, Frame
 
+BUDGET_BYTES = 512 * 2**20  # the same on every machine
 FRAMES_A_LEAF = 2
 STEP_SECONDS = 1.0
 SHOWN = (432, 768)  # height, width of the newest frames, as the reader gives them
@@ -27,7 +28,7 @@ def grown(nodes: int, *, tokens: tuple[int, int] = (1, WIDTH)) -> MemoryStore:
     """
     random = np.random.default_rng(nodes)
     options = Options()
-    store = MemoryStore(options)
+    store = MemoryStore(options, BUDGET_BYTES)
     index = 0
     while sum(store.nodes_by_level()) < nodes:
         for _ in range(max(1, (nodes - sum(store.nodes_by_level())) // 2)):  # counted seldom

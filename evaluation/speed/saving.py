@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from evaluation.speed.growing import grown
+from evaluation.speed.growing import BUDGET_BYTES, grown
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median
+from streamchat.config import Options
 from streamchat.embedding import WIDTH, minilm
 from streamchat.engine import StreamChat
 from streamchat.memory.store import MemoryStore
@@ -54,10 +55,10 @@ def _points(figures: dict[str, float], what: str) -> list[tuple[float, float]]:
 
 
 def _chat_of(store: MemoryStore) -> StreamChat:
-    chat = StreamChat(OneToken(), embedder=minilm())
+    chat = StreamChat(OneToken(), Options(memory_bytes=BUDGET_BYTES), minilm())
     chat.memory = store
     return chat
 
 
 def _load(file: Path) -> None:
-    load_session(file, OneToken(), minilm())
+    load_session(file, OneToken(), minilm(), most_memory_bytes=BUDGET_BYTES)

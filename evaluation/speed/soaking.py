@@ -26,7 +26,7 @@ from streamchat.types import Caption, Clip, EncodedFrame, Frame, MemoryNode
 HOUR_SECONDS = 3600
 STEP_SECONDS = 1  # between kept frames
 SCENE_FRAMES = 40  # from cut to cut
-BUDGET_BYTES = 32 * 2**20  # of the tree: filled within some six hours
+BUDGET_BYTES = 32 * 2**20  # of the memory: filled within some six hours
 SHOWN = (72, 128)  # height, width of a picture
 PICTURES = 32  # shown in turn
 YOUNG_SECONDS = 600  # the other stream, with which the old one is compared at the end

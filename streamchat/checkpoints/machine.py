@@ -51,3 +51,8 @@ def this_machine(device: str | None = None) -> Machine:
     described = {str(one): torch.cuda.get_device_properties(one) for one in gpus}
     name, smallest = min(described.items(), key=lambda item: item[1].total_memory)
     return Machine(device=name, title=smallest.name, memory_bytes=smallest.total_memory)
+
+
+def free_memory_bytes() -> int:
+    """Memory that this machine can give to programs now, without swapping."""
+    return psutil.virtual_memory().available

@@ -76,6 +76,11 @@ class LongTermTree:
                 self._index(node, node.caption)
         self._make_room(0)
 
+    def limit(self, budget_bytes: int) -> None:
+        """Set the budget; what is over it is folded at once."""
+        self._budget_bytes = budget_bytes
+        self._make_room(0)
+
     def add(self, leaf: MemoryNode) -> None:
         """Append a leaf whose span begins where the last root ends, and fold every group that is full by it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,12 +15,14 @@ import torch
 from streamchat.clustering import kmeans, medoids
 from streamchat.config import Options
 from streamchat.images import jpeg, picture
+from streamchat.memory.budget import LEAST_BYTES
 from streamchat.memory.dialogue import DialogueMemory, Remembered
 from streamchat.memory.long_term import LongTermTree, nodes_by_level
 from streamchat.memory.text_index import TextView
 from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Picture, Span
 
 WAITING_CLIPS = 64  # leaves that keep their pictures until they are captioned; an older one is captioned from less
+FRAMES_SHARE = 2  # half of the budget is the most that frames and pending clips may take
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,10 +65,16 @@ class MemoryState:
 
 
 class MemoryStore:
-    """Takes encoded frames in time order, and makes leaves of them. Thread-safe."""
+    """Takes encoded frames in time order, and makes leaves of them. Thread-safe.
 
-    def __init__(self, options: Options) -> None:
+    All of it stays within `budget_bytes`, by default what the options say, or the least that is ever chosen. Unless it
+    `keeps_pictures`, a leaf is captioned from its tokens, and there are no pending clips.
+    """
+
+    def __init__(self, options: Options, budget_bytes: int | None = None, *, keeps_pictures: bool = True) -> None:
         self._options = options
+        self._budget_bytes = budget_bytes or options.memory_bytes or LEAST_BYTES
+        self._keeps_pictures = keeps_pictures
         self._lock = threading.Lock()
         # Frames are kept a little longer than their chunk is open, so that the memory as of a moment just past, when
         # the reader is ahead of the player, has no hole before it.
@@ -75,7 +83,7 @@ class MemoryStore:
         self._tree = LongTermTree(
             group_nodes=options.group_nodes,
             clusters=options.clusters,
-            budget_bytes=options.memory_bytes,
+            budget_bytes=self._budget_bytes,
             seed=options.seed,
         )
         self._clips: deque[Clip] = deque(maxlen=WAITING_CLIPS)
@@ -105,15 +113,37 @@ class MemoryStore:
         with self._lock:  # once, so that every state of the memory has an open chunk that begins where the tree ends
             if closed is not None:
                 self._tree.add(closed[0])
-                self._clips.append(closed[1])
+                if self._keeps_pictures:
+                    self._clips.append(closed[1])
                 self._open = []
             self._kept.append(frame)
             self._open.append(frame)
+            self._share_budget()
 
     def _ends_before(self, frame: EncodedFrame) -> bool:
         lasted = frame.pts_seconds - self._open[0].pts_seconds
-        full = len(self._open) >= self._options.chunk_frames
+        full = len(self._open) >= self._options.chunk_frames or self._would_crowd(frame)
         return full or frame.cut or lasted >= self._options.chunk_seconds
+
+    def _would_crowd(self, frame: EncodedFrame) -> bool:
+        """Whether the open chunk, with another frame, would take more than frames and clips may."""
+        return _frames_nbytes([*self._open, frame], ()) > self._budget_bytes // FRAMES_SHARE
+
+    def _share_budget(self) -> None:
+        """Hold the whole memory within its budget, with the lock held: the tree has what frames and clips leave of it.
+
+        These may take half of it. Beyond that the oldest of them go, but for the open chunk: a leaf is then captioned
+        from less, and short-term memory reaches less far back.
+        """
+        while (taken := _frames_nbytes(self._kept, self._clips)) > self._budget_bytes // FRAMES_SHARE:
+            closed = len(self._kept) > len(self._open)
+            if self._clips and not (closed and self._kept[0].pts_seconds <= self._clips[0].span.start):
+                self._clips.popleft()
+            elif closed:
+                self._kept.popleft()
+            else:
+                break
+        self._tree.limit(self._budget_bytes - taken)
 
     def snapshot(self, until_seconds: float) -> Snapshot:
         """The memory as of a moment of the stream; the lock is held only to copy references."""
@@ -171,7 +201,9 @@ class MemoryStore:
             self.dialogue.restore(state.dialogue)
             self._kept.extend(state.kept)
             self._open = list(state.kept[len(state.kept) - state.open_frames :])
-            self._clips.extend(state.clips)
+            if self._keeps_pictures:
+                self._clips.extend(state.clips)
+            self._share_budget()
 
     def hole_before(self, until_seconds: float) -> Span | None:
         """The stretch before a past moment of which nothing can be shown any more; None if there is none.
@@ -224,6 +256,7 @@ class MemoryStore:
             self._tree.set_caption(node, caption)
             while self._clips and self._clips[0].span.end <= node.span.end:
                 self._clips.popleft()
+            self._share_budget()
 
     def nodes_by_level(self) -> tuple[int, ...]:
         """How many nodes of the tree there are at each level, leaves first."""
@@ -237,18 +270,23 @@ class MemoryStore:
 
     @property
     def tree_nbytes(self) -> int:
-        """Bytes of the long-term tree, which are held within `Options.memory_bytes`."""
+        """Bytes of the long-term tree."""
         with self._lock:
             return self._tree.nbytes
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tree, of the frames kept, and of the pictures that wait to be captioned."""
+        """Bytes of the whole memory, which are held within its budget; without the dialogue, which is small."""
         with self._lock:
-            frames = {id(frame.frame): frame.frame for frame in self._kept}
-            frames |= {id(frame): frame for clip in self._clips for frame in clip.keyframes}
-            tokens = sum(frame.tokens.numel() * frame.tokens.element_size() for frame in self._kept)
-            return self._tree.nbytes + tokens + sum(frame.data.nbytes for frame in frames.values())
+            return self._tree.nbytes + _frames_nbytes(self._kept, self._clips)
+
+
+def _frames_nbytes(kept: Collection[EncodedFrame], clips: Collection[Clip]) -> int:
+    """Bytes of kept frames and of pending clips; a frame that both have counts once."""
+    frames = {id(encoded.frame): encoded.frame for encoded in kept}
+    frames |= {id(frame): frame for clip in clips for frame in clip.keyframes}
+    tokens = sum(encoded.tokens.nbytes for encoded in kept) + sum(clip.tokens.nbytes for clip in clips)
+    return tokens + sum(frame.data.nbytes for frame in frames.values())
 
 
 def make_leaf(frames: Sequence[EncodedFrame], span: Span, *, clusters: int, seed: int) -> tuple[MemoryNode, Clip]:

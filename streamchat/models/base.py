@@ -36,6 +36,7 @@ class Model(Protocol):
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
     answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
+    captions_from_pictures: bool  # else from a clip's tokens: then no pictures are kept of pending clips
 
     @property
     def prompt(self) -> PromptReader | None:
@@ -99,6 +100,7 @@ class ChatModel(ABC):
     dim: int
     number_bytes: int = 4
     answers_from_tokens = True
+    captions_from_pictures = False
     max_context: int  # tokens that the language model can take, answer included
     max_pictures: int | None = None  # in one prompt; None: as many as there is room for
 
@@ -150,8 +152,10 @@ class ChatModel(ABC):
         return [replace(visual, tokens=next(fresh)[None]) if visual.tokens is None else visual for visual in visuals]
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
-        """What a clip is described from: its centroids, as one visual."""
-        return [Visual(tokens=clip.tokens, span=clip.span, size=clip.keyframes[0].data.shape[:2])]
+        """What a clip is described from: its centroids, as one visual, or each of its keyframes, without tokens."""
+        if not self.captions_from_pictures:
+            return [Visual(tokens=clip.tokens, span=clip.span, size=clip.keyframes[0].data.shape[:2])]
+        return [Visual(span=Span(frame.pts_seconds, frame.pts_seconds), frame=frame) for frame in clip.keyframes]
 
     def caption(self, clip: Clip) -> Caption:
         """Describe a clip."""

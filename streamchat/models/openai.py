@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from streamchat.gate import Gate, Priority
 from streamchat.models.base import CAPTION_TOKENS, ChatModel, Message, parts_of
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.picturing import PictureEncoder
-from streamchat.types import Clip, Frame, Span, Visual
+from streamchat.types import Clip, Frame, Visual
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ MOST_LISTED = 20  # names of models in an error
 
 class OpenAIModel(ChatModel):
     """A model on a server: its replies are streamed, with one picture for each visual that has a keyframe."""
+
+    captions_from_pictures = True
 
     def __init__(self, server: Server, model: _Served, pictures: PictureEncoder) -> None:
         super().__init__()
@@ -89,8 +92,7 @@ class OpenAIModel(ChatModel):
         most = (self.max_context - 2 * CAPTION_TOKENS) // self._picture_tokens
         count = min(len(clip.keyframes), most if self.max_pictures is None else min(most, self.max_pictures))
         places = np.linspace(0, len(clip.keyframes) - 1, max(0, count)).round().astype(int)
-        frames = [clip.keyframes[place] for place in places]
-        return [Visual(span=Span(frame.pts_seconds, frame.pts_seconds), frame=frame) for frame in frames]
+        return super().visuals_of_clip(replace(clip, keyframes=tuple(clip.keyframes[place] for place in places)))
 
     def stream(
         self,

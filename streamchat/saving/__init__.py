@@ -7,8 +7,9 @@ executable, and everything in it is checked before it is used.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -16,9 +17,9 @@ from typing import Any, BinaryIO
 from pydantic import ValidationError
 
 from streamchat import __version__
-from streamchat.config import Options
+from streamchat.config import MEBIBYTE, Options
 from streamchat.embedding import TextEmbedder, minilm
-from streamchat.engine import StreamChat
+from streamchat.engine import StreamChat, memory_budget
 from streamchat.errors import InputError, StreamChatError
 from streamchat.memory.store import MemoryState
 from streamchat.models.base import Model
@@ -30,9 +31,7 @@ from streamchat.saving.packing import Packer, Unpacker
 __all__ = ["SUFFIX", "load_session", "save_session"]
 
 SUFFIX = ".streamchat"
-# What a session may take beside its tree: the newest frames with their tokens, and the pictures that wait for captions.
-ALLOWANCE_BYTES = 2 * 2**30
-MEMORY_BYTES = Options().memory_bytes
+ALLOWANCE_BYTES = 2 * 2**30  # that a session may take beside its memory, and its frames once they are decoded
 MOST_REASON = 500  # characters of what was found, which may quote the file
 REMEDY = "the file is damaged, or no session of StreamChat: save the session again, or open another file"
 
@@ -60,7 +59,7 @@ def save_session(chat: StreamChat, file: Path | BinaryIO, *, extra: Mapping[str,
         )
         contents = Contents(session.model_dump_json().encode(), packer.tensors(), packer.pictures())
         form.parsed(contents.session)  # what is saved can be loaded
-        archive.check_size(contents, chat.options.memory_bytes + ALLOWANCE_BYTES)
+        archive.check_size(contents, chat.memory_budget_bytes + ALLOWANCE_BYTES)
     except ValidationError as error:
         raise InputError(f"cannot save the session to {name}: {form.said(error)}") from error
     except (ValueError, TypeError, RecursionError) as error:
@@ -78,32 +77,29 @@ def load_session(
     model: Model,
     embedder: TextEmbedder | None = None,
     *,
-    most_memory_bytes: int = MEMORY_BYTES,
+    most_memory_bytes: int | None = None,
+    sessions: int = 1,
 ) -> tuple[StreamChat, dict[str, Any]]:
     """A chat as it was saved, with its own options, and the `extra` that was saved with it.
 
     It goes on from there: it answers about what was before, takes frames later than its newest, captions what had no
     caption yet. Only the selector begins anew, so that the first frame after loading is always kept. `model` must be
-    the one that it was saved with, and `most_memory_bytes` is the largest memory budget that it may ask for.
+    the one that it was saved with. `most_memory_bytes` is the largest memory budget that it may ask for, and what it
+    has if it asks for none; by default what is chosen here for one of so many `sessions` at once.
 
-    Raises InputError, which says what was found and what to do, for a file that is no whole session, and for one that
-    does not suit the model or the budget.
+    Raises InputError, with what to do, for a file that is no whole session or does not suit the model or the budget.
     """
     name = _name_of(file)
-    most_bytes = most_memory_bytes + ALLOWANCE_BYTES
+    here = memory_budget(model, Options(memory_bytes=most_memory_bytes), sessions)
+    most_bytes = here + ALLOWANCE_BYTES
     try:
         contents = archive.read(file, most_bytes)
         session = form.parsed(contents.session)
-        _check_suits(session, model, most_memory_bytes)
+        _check_suits(session, model, here)
         embedder = embedder or minilm()
-        chat = StreamChat(model, Options(**session.options.model_dump()), embedder)
-        unpacker = Unpacker(
-            session,
-            contents.tensors,
-            contents.pictures,
-            text_width=embedder.embed(["width"]).shape[1],
-            most_bytes=most_bytes,
-        )
+        chat = StreamChat(model, _options(session, most_memory_bytes), embedder, sessions=sessions)
+        width = embedder.embed(["width"]).shape[1]
+        unpacker = Unpacker(session, contents.tensors, contents.pictures, text_width=width, most_bytes=most_bytes)
         chat.restore(unpacker.unpack())
     except UnsuitableError as error:
         raise InputError(f"cannot open the session {name}: {error}") from error
@@ -112,6 +108,12 @@ def load_session(
     except OSError as error:
         raise InputError(f"cannot read the session {name}: {error.strerror or error}; check the path") from error
     return chat, session.extra
+
+
+def _options(session: form.SessionForm, memory_bytes: int | None) -> Options:
+    """The options of a session, which has this budget if it asked for none."""
+    saved = Options(**session.options.model_dump())
+    return replace(saved, memory_bytes=memory_bytes) if saved.memory_bytes is None else saved
 
 
 def _name_of(file: Path | BinaryIO) -> str:
@@ -136,8 +138,8 @@ def _check_suits(session: form.SessionForm, model: Model, most_memory_bytes: int
             "the built-in one, else --model with its folder or name, on the same kind of device"
         )
     memory_bytes = session.options.memory_bytes
-    if memory_bytes > most_memory_bytes:
+    if memory_bytes is not None and memory_bytes > most_memory_bytes:
         raise UnsuitableError(
             f"its memory may grow to {memory_bytes} bytes, and here {most_memory_bytes} are allowed: start with an "
-            f"option memory_bytes of at least {memory_bytes}"
+            f"option memory_bytes of at least {memory_bytes}, or with --memory-mib {math.ceil(memory_bytes / MEBIBYTE)}"
         )

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from streamchat.saving.form import UnsuitableError
+
 SESSION, TENSORS = "session.json", "tensors.safetensors"
 PICTURE = "pictures/{}.jpg"
 PICTURE_NAME = re.compile(r"pictures/(0|[1-9][0-9]{0,8})\.jpg")
@@ -71,14 +73,18 @@ def _opened_to_write(file: Path | BinaryIO) -> Iterator[BinaryIO]:
 def read(file: Path | BinaryIO, most_bytes: int) -> Contents:
     """Read a session's file of at most `most_bytes`.
 
-    Raises ValueError, which says what was found, for anything that `write` does not make; OSError if it cannot be read.
+    Raises UnsuitableError for a larger one, ValueError, which says what was found, for anything that `write` does not
+    make, and OSError if it cannot be read.
     """
     if isinstance(file, Path):
         with file.open("rb") as source:
             return read(source, most_bytes)
     file_bytes = file.seek(0, os.SEEK_END)
     if file_bytes > most_bytes:
-        raise ValueError(f"it has {file_bytes} bytes, and a session here has at most {most_bytes}")
+        raise UnsuitableError(
+            f"it has {file_bytes} bytes, and a session here has at most {most_bytes}: give its memory more room, with "
+            "the option memory_bytes or --memory-mib"
+        )
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()

@@ -6,7 +6,7 @@ Tensors, pictures and frames are named by their numbers; nodes by their ids, so 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import torch
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
@@ -45,9 +45,10 @@ _MOST = {
     "max_pictures": 10_000,
     "max_new_tokens": 100_000,
 }
+_types = get_type_hints(Options)
 _option_fields: dict[str, Any] = {
     option.name: (
-        type(option.default),
+        _types[option.name],
         Field(option.default)
         if isinstance(option.default, str)
         else Field(option.default, ge=0, le=_MOST.get(option.name, _MOST_ANY)),

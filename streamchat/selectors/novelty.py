@@ -7,7 +7,8 @@ a person far off fills.
 
 Seen on films: strong noise gives 5, flicker of a twentieth 7, a line of text on black 40, a person of a ninth of the
 picture's height 20 and of a fifth 40 to 65, a moving camera 100 to 200. A globe that turns in half a minute passes 20
-every two seconds.
+every two seconds. The presets' thresholds lie between: `slow` is just above noise and flicker, `fast` just below a line
+of text.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ CELLS = (64, 36)  # width, height
 TILES = (16, 9)  # width, height
 TILES_THAT_COUNT = 2  # the novelty is the mean over so many
 FLICKER = 8.0  # grey levels by which the whole picture may brighten or darken unnoticed
-THRESHOLD = 20.0  # grey levels
+THRESHOLDS = {"slow": 10.0, "base": 20.0, "fast": 35.0}  # grey levels, by preset
 STEEPNESS = 2  # of the rise towards the ceiling: novelty grows while the camera moves, and would take a second's
 # frames in its first tenths
 
 
 def build(options: Options) -> NoveltySelector:
-    """The selector; its threshold is fixed, `options.motion_threshold` is in the unit of optical flow."""
+    """The selector with its preset's own threshold: `options.motion_threshold` is in the unit of optical flow."""
     return NoveltySelector(options)
 
 
@@ -37,6 +38,7 @@ class NoveltySelector:
     """Keeps a frame that shows something new since the last kept one, within the shared guards."""
 
     def __init__(self, options: Options) -> None:
+        self._threshold = THRESHOLDS[options.preset_name]
         self._guards = Guards(options, steepness=STEEPNESS)
         self._kept: np.ndarray | None = None  # float32 [36, 64, 3], the cells of the last kept frame
 
@@ -47,7 +49,8 @@ class NoveltySelector:
     def select(self, frame: Frame) -> Selection:
         """Decide about the next frame; `motion` is its novelty in grey levels, 0 for the first frame."""
         cells = cells_of(frame.data)
-        selection = self._guards.decide(frame, 0.0 if self._kept is None else novelty(self._kept, cells), THRESHOLD)
+        found = 0.0 if self._kept is None else novelty(self._kept, cells)
+        selection = self._guards.decide(frame, found, self._threshold)
         if selection.kept:
             self._kept = cells
         return selection
@@ -59,8 +62,8 @@ def cells_of(picture: np.ndarray) -> np.ndarray:
 
 
 def shows_nothing_new(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether a picture shows nothing that another does not show; both are uint8 [H, W, 3]."""
-    return novelty(cells_of(before), cells_of(after)) <= THRESHOLD
+    """Whether a picture shows nothing that another does not show, whatever the preset; both are uint8 [H, W, 3]."""
+    return novelty(cells_of(before), cells_of(after)) <= THRESHOLDS["base"]
 
 
 def novelty(before: np.ndarray, after: np.ndarray) -> float:

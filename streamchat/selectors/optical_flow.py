@@ -32,7 +32,7 @@ TO_GREY = (1 / (255 * 3 * CLIP_STD))[None]  # [1, 3]: the mean of the normalised
 
 
 def build(options: Options) -> OpticalFlowSelector:
-    """The selector with the threshold `options.motion_threshold`."""
+    """The selector with the threshold `options.motion_threshold`, of which each preset has the paper's."""
     return OpticalFlowSelector(options)
 
 

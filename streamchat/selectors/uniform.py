@@ -6,9 +6,11 @@ from streamchat.config import Options
 from streamchat.selectors.base import TIME_TOLERANCE_SECONDS, CutDetector, Selection, TokenBucket
 from streamchat.types import Frame
 
+HEARTBEATS = {"slow": 0.5, "base": 1.0, "fast": 2.0}  # between two kept frames, by preset
+
 
 def build(options: Options) -> UniformSelector:
-    """The selector with an interval of `options.heartbeat_seconds`."""
+    """The selector with an interval of `options.heartbeat_seconds`, of half or of twice as long, by its preset."""
     return UniformSelector(options)
 
 
@@ -20,7 +22,7 @@ class UniformSelector:
     """
 
     def __init__(self, options: Options) -> None:
-        self._interval_seconds = options.heartbeat_seconds
+        self._interval_seconds = options.heartbeat_seconds * HEARTBEATS[options.preset_name]
         self._bucket = TokenBucket(options.max_kept_per_second)
         self._cuts = CutDetector()
         self._cut_waits = False

@@ -200,7 +200,7 @@ class Visitors:
                 session = LiveSession(before.session.engine, video, before.session.history)
                 conversation = before.conversation
             else:
-                session, conversation = LiveSession(StreamChat(self.model.get(), options), video), Conversation()
+                session, conversation = LiveSession(self._begun(options), video), Conversation()
             newest = session.engine.newest
             return Visit(
                 session=session,
@@ -224,13 +224,17 @@ class Visitors:
                 engine, history = before.session.engine, before.session.history
                 conversation = before.conversation
             else:
-                engine, history = StreamChat(self.model.get(), options), History()
+                engine, history = self._begun(options), History()
                 conversation = Conversation()
             began = 0.0 if engine.newest is None else engine.newest.pts_seconds + PAUSE_SECONDS
             session = LiveSession(engine, camera, history)
             return Visit(session=session, title=CAMERA, camera=camera, conversation=conversation, camera_began=began)
 
         self._replace(visitor, begin)
+
+    def _begun(self, options: Options) -> StreamChat:
+        """A new chat, whose memory leaves room for all the sessions that there may be."""
+        return StreamChat(self.model.get(), options, sessions=self._most)
 
     def _still_suits(self, visit: Visit, visitor: str) -> bool:
         """Whether nothing that needs a new session was chosen since a visit began."""
@@ -242,9 +246,8 @@ class Visitors:
         """Take up a saved session in place of what was before; raises InputError if the file is not one."""
 
         def begin(_: Visit | None) -> Visit:
-            engine, extra = load_session(
-                file, self.model.get(), most_memory_bytes=self.options_of(visitor).memory_bytes
-            )
+            most = self.options_of(visitor).memory_bytes
+            engine, extra = load_session(file, self.model.get(), most_memory_bytes=most, sessions=self._most)
             visit = Visit(
                 session=LiveSession(engine, PushSource(), _history(extra.get("kept"))),
                 title=str(extra.get("title", ""))[:TITLE_CHARACTERS],

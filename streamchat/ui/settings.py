@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from streamchat import plugin
-from streamchat.config import PRESETS, Options
+from streamchat.config import MEBIBYTE, PRESETS, Options
 from streamchat.errors import InputError, StreamChatError
 from streamchat.ui import components
 from streamchat.ui.chat import warn
@@ -18,8 +18,7 @@ from streamchat.ui.shared_model import on_a_space
 
 log = logging.getLogger(__name__)
 
-MEGABYTE = 2**20
-BUDGETS = (16, 65536)  # MB, least and most that the side bar offers
+BUDGETS = (16, 65536)  # MiB, least and most that the side bar offers
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 AT_ONCE = '<p class="sc-hint">Used from your next question on.</p>'
 NEXT = '<p class="sc-hint">Used from the next film on, and when the camera is started again: both then begin anew.</p>'
@@ -59,9 +58,9 @@ class SettingsPanel:
             info="of optical_flow; a higher one keeps fewer frames",
         )
         budget = gr.Number(
-            options.memory_bytes // MEGABYTE,
-            label="Budget in MB",
-            info=f"of the long-term memory, {BUDGETS[0]} to {BUDGETS[1]}",
+            None if options.memory_bytes is None else options.memory_bytes // MEBIBYTE,
+            label="Budget in MiB",
+            info=f"of the memory, {BUDGETS[0]} to {BUDGETS[1]}; empty: chosen for this machine and model",
             precision=0,
             minimum=BUDGETS[0],
             maximum=BUDGETS[1],
@@ -108,14 +107,12 @@ class SettingsPanel:
     def _choose(self, preset: str, selector: str, threshold: float, budget: float | None, request: gr.Request) -> None:
         """What the next session begins with."""
         visitor = str(request.session_hash)
-        if budget is None:  # the box is being written in
-            return
         now = self._visitors.options_of(visitor)
         options = Options.preset(
             preset,
             selector=selector,
             motion_threshold=float(threshold),
-            memory_bytes=int(budget) * MEGABYTE,
+            memory_bytes=None if budget is None else int(budget) * MEBIBYTE,
             temperature=now.temperature,
             seed=now.seed,
         )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from streamchat import prompts
+from streamchat.config import MEBIBYTE
 from streamchat.images import jpeg
 from streamchat.memory.store import Snapshot
 from streamchat.pipeline import Stats
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from streamchat.ui.sessions import Visit
 
 PREVIEW_SIDE = 640  # pixels
-MEGABYTE = 2**20
 SHORTEST_AXIS_SECONDS = 10.0  # of a stream whose end is not known
 Row = list[float | int | None]
 
@@ -128,14 +128,14 @@ def gauges(visit: Visit, stats: Stats) -> list[tuple[str, str]]:
     position = duration if stats.finished and duration else stats.position_seconds
     share = stats.frames_kept / stats.frames_seen if stats.frames_seen else 0.0
     levels = " + ".join(str(count) for count in stats.nodes_by_level)
-    budget = visit.session.engine.options.memory_bytes / MEGABYTE
+    budget = visit.session.engine.memory_budget_bytes / MEBIBYTE
     timing = visit.last_timing
     return [
         (f"{prompts.clock(position)}{end}", f"{stats.frames_per_second:.0f} frames a second"),
         (f"{stats.frames_kept:,} of {stats.frames_seen:,}", f"{share:.0%}"),
         (f"{stats.frames_waiting}", f"{stats.frames_dropped} dropped" if visit.camera else ""),
         (f"{sum(stats.nodes_by_level):,}", f"leaves first: {levels}" if levels else ""),
-        (f"{stats.memory_bytes / MEGABYTE:.1f} MB", f"budget {budget:,.0f} MB"),
+        (f"{stats.memory_bytes / MEBIBYTE:.1f} MiB", f"budget {budget:,.0f} MiB"),
         ("in the making", f"{stats.captions_waiting} to go") if stats.captions_waiting else ("up to date", ""),
         ("–", "")
         if timing is None

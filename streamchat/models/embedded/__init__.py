@@ -43,6 +43,7 @@ class EmbeddedModel:
     number_bytes = 4
     answers_from_tokens = False
     prompt = None
+    captions_from_pictures = True
 
     def __init__(self, seer: Seer, embedder: TextEmbedder) -> None:
         self._seer = seer
