@@ -9,6 +9,7 @@ import logging
 import math
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,10 +29,12 @@ from streamchat.retrieval.gather import gather
 from streamchat.selectors.base import FrameSelector, Selection
 from streamchat.selectors.novelty import shows_nothing_new
 from streamchat.standing import StandingQuestions
-from streamchat.types import Answer, Caption, Context, DialogueTurn, EncodedFrame, Frame, Span
+from streamchat.types import Answer, Caption, Clip, Context, DialogueTurn, EncodedFrame, Frame, Span
 
 log = logging.getLogger(__name__)
 
+UNCHECKED_CLIPS = 16  # that wait for a model that fails to check them; the oldest goes first
+SECONDS_AHEAD = 4  # that a reader may be ahead of the moment that is asked about
 SECONDS_AHEAD = 4  # that a reader may be ahead of the moment that is asked about
 
 
@@ -106,6 +109,8 @@ class StreamChat:
         self._shown = OnePerSecond(self.options.present_frames + SECONDS_AHEAD)
         self._last_kept: Frame | None = None  # it may be on its way into the memory
         self._looked_at: Frame | None = None  # ahead of questions
+        self._postponed: set[int] = set()  # ids of nodes whose captioning failed
+        self._unchecked: deque[tuple[Clip, Caption, bytes | None]] = deque(maxlen=UNCHECKED_CLIPS)
         self._looked_back: frozenset[float] = frozenset()  # times of frames of the open chunk
 
     @property
@@ -136,7 +141,7 @@ class StreamChat:
         if selection.kept:
             self.remember(self.encode([(frame, selection.cut)]))
             while self.describe_next():
-                pass
+                self.check_alerts()
         return selection.kept
 
     def in_one_size(self, frame: Frame) -> Frame:
@@ -180,19 +185,40 @@ class StreamChat:
             self.memory.remember(frame)
 
     def describe_next(self) -> bool:
-        """Caption the next node of the tree that has none; False if there is none."""
-        node = self.memory.next_uncaptioned()
+        """Caption the next node of the tree that has none; False if there is none.
+
+        A node whose captioning fails, with whatever the model raises, is tried again after all others.
+        """
+        node = self.memory.next_uncaptioned(self._postponed)
+        if node is None and self._postponed:
+            self._postponed.clear()
+            node = self.memory.next_uncaptioned()
         if node is None:
             return False
         captions = [child.caption for child in node.children if child.caption is not None]
         clip = None if captions else self.memory.clip_of(node)
-        caption = self.model.caption(clip) if clip is not None else self.model.summarize(captions)
-        if caption.embedding is None:
-            caption = Caption(caption.text, caption.observations, self._embedder.embed([caption.text])[0])
+        try:
+            caption = self.model.caption(clip) if clip is not None else self.model.summarize(captions)
+            if caption.embedding is None:
+                caption = replace(caption, embedding=self._embedder.embed([caption.text])[0])
+        except Exception:
+            self._postponed.add(node.id)
+            raise
         self.memory.set_caption(node, caption)
         if clip is not None:
-            self.standing.check(self.model, clip, caption, node.keyframe)
+            self._unchecked.append((clip, caption, node.keyframe))
         return True
+
+    def check_alerts(self) -> bool:
+        """Check what was captioned against the standing questions; False if nothing was to be checked.
+
+        What fails is checked again with the next call.
+        """
+        checked = bool(self._unchecked)
+        while self._unchecked:
+            self.standing.check(self.model, *self._unchecked[0])
+            self._unchecked.popleft()
+        return checked
 
     def look_ahead(self) -> bool:
         """Let the model look at the newest kept frame ahead of any question; False if it has."""

@@ -14,17 +14,20 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from streamchat.answering import AnswerStream
+from streamchat.backoff import Troubles
 from streamchat.camera import PushSource
 from streamchat.channel import Channel
 from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
 from streamchat.history import History
 from streamchat.memory.store import Snapshot
-from streamchat.types import Frame
+from streamchat.types import EncodedFrame, Frame
 from streamchat.video import VideoFile
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ CEILING_STEP_SECONDS = 1.0  # between two changes of how many frames are kept
 CAPTION_NICENESS = 10
 PAUSED_SECONDS = 1.0  # a stream of which nothing was kept for so long leaves time to look at what was passed over
 ENCODE_BATCH = 8  # frames encoded at once when several wait
+MOST_ENCODE_TRIES = 6  # with growing pauses, some 15 s in all
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # a frame that was read stands for the screen if it is no older than this
 SCREEN_STEP_SECONDS, SCREEN_SECONDS = 0.2, 3.0  # frames kept for what was just on the screen: the reader is ahead
@@ -59,6 +63,7 @@ class Stats:
     memory_bytes: int
     captions_waiting: int  # nodes of the tree without a caption
     kept_ceiling: int  # frames kept in any second at most; lower than the options say while the model is behind
+    degraded: str | None  # what fails at the moment and is tried again, in words
     finished: bool  # the whole film was taken in and remembered
 
 
@@ -81,6 +86,8 @@ class LiveSession:
         self._remembered = 0  # frames; tells the summarizing thread that there may be work
         self._formed = False
         self._error: Exception | None = None
+        self._troubles = Troubles()
+        self._given_up = 0  # frames that could not be encoded
         self._times: deque[float] = deque(maxlen=RATE_FRAMES)
         self._ceiling = engine.options.max_kept_per_second
         self._ceiling_set = -math.inf  # when, on the monotonic clock
@@ -221,6 +228,7 @@ class LiveSession:
             memory_bytes=counts.memory_bytes,
             captions_waiting=self._engine.memory.uncaptioned,
             kept_ceiling=self._ceiling,
+            degraded=self._troubles.reason,
             finished=finished,
         )
 
@@ -251,10 +259,10 @@ class LiveSession:
 
     @property
     def _dropped(self) -> int:
-        return self._source.dropped if isinstance(self._source, PushSource) else 0
+        return self._given_up + (self._source.dropped if isinstance(self._source, PushSource) else 0)
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Run a thread's work; its error is kept for the session to show, and stops the taking in."""
+        """Run a thread's work; an error of the source is kept for the session to show, and ends the stream."""
         try:
             work()
         except Exception as error:
@@ -327,19 +335,65 @@ class LiveSession:
         """
         at_full_speed = isinstance(self._source, VideoFile) and self._limit_seconds == math.inf
         noting = not self._engine.model.answers_from_tokens
-        return at_full_speed and noting and self._engine.memory.uncaptioned > MOST_CAPTIONS_WAITING
+        lag = self._engine.memory.uncaptioned > MOST_CAPTIONS_WAITING
+        return at_full_speed and noting and lag and self._troubles.reason is None
 
     def _form(self) -> None:
         """Encode what was kept, in batches, and put it into the memory."""
         while kept := self._kept.take(ENCODE_BATCH):
             self._let_questions_go_first()
-            self._engine.remember(self._engine.encode(kept))
+            self._remember(kept)
             with self._changed:
                 self._remembered += len(kept)
                 self._changed.notify_all()
         with self._changed:
             self._formed = True
             self._changed.notify_all()
+
+    def _remember(self, kept: Sequence[tuple[Frame, bool]]) -> None:
+        """Encode and remember frames; those that fail again and again are given up, and the stream goes on."""
+        for _ in range(MOST_ENCODE_TRIES):
+            if self._tried("Encoding", lambda frames=kept: self._engine.remember(self._encoded(frames))):  # type: ignore[misc]
+                return
+            newest = self._engine.memory.newest_kept
+            kept = [one for one in kept if newest is None or one[0].pts_seconds > newest.pts_seconds]
+            if self._stopping or not kept:
+                return
+        self._given_up += len(kept)
+
+    def _encoded(self, kept: Sequence[tuple[Frame, bool]]) -> list[EncodedFrame]:
+        """Encoded frames; in halves if the memory runs out."""
+        try:
+            return self._engine.encode(kept)
+        except (MemoryError, torch.OutOfMemoryError):
+            if len(kept) == 1:
+                raise
+            half = len(kept) // 2
+            return [*self._encoded(kept[:half]), *self._encoded(kept[half:])]
+
+    def _tried(self, work: str, do: Callable[[], object]) -> bool:
+        """Do something; if it fails, say so, wait for longer than the last time, and return False."""
+        try:
+            do()
+        except Exception as error:
+            pause = self._troubles.failed(work, error)
+            self._tell()
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping, pause)
+            return False
+        self._troubles.worked(work)
+        return True
+
+    def _described_one(self) -> bool:
+        """One look ahead, or one caption and what is to be checked with it; False if there is nothing to do."""
+        more: list[bool] = []
+        if self._engine.look_ahead():
+            return True
+        if not self._tried("Captioning", lambda: more.append(self._engine.describe_next())):
+            return True
+        if not self._tried("Checking alerts", lambda: more.append(self._engine.check_alerts())):
+            return True
+        return any(more)
 
     def _summarize(self) -> None:
         """Caption what became a node, for as long as the stream runs and until all is captioned."""
@@ -356,12 +410,12 @@ class LiveSession:
                 self._tell()
                 continue
             rest = PAUSED_SECONDS
-            while not self._stopping and (self._engine.look_ahead() or self._engine.describe_next()):
+            while not self._stopping and self._described_one():
                 self._tell()
             if self._stopping or last:
                 break
         if not self._stopping and self._error is None:
-            self._engine.check_rest()
+            self._tried("Checking alerts", self._engine.check_rest)
             while not self._stopping and self._engine.look_back():
                 pass
 

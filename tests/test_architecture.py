@@ -16,6 +16,7 @@ FLOORS = {
     "streamchat.questions": 0,
     "streamchat.channel": 0,
     "streamchat.gate": 0,
+    "streamchat.backoff": 0,
     "streamchat.plugin": 0,
     "streamchat.images": 0,
     "streamchat.video": 1,

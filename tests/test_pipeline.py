@@ -16,7 +16,6 @@ from streamchat import pipeline
 from streamchat.camera import PushSource
 from streamchat.config import Options
 from streamchat.engine import StreamChat
-from streamchat.errors import InputError
 from streamchat.models.base import visuals_of
 from streamchat.models.fake import FakeModel
 from streamchat.pipeline import LiveSession, Stats
@@ -192,64 +191,6 @@ def test_a_question_is_answered_while_a_caption_is_being_made(film: VideoFile) -
     assert session.stats().captions_waiting
     go_on.set()
     session.close()
-
-
-class TestErrors:
-    def failed(self, session: LiveSession) -> Exception | None:
-        session.start()
-        session.play_until(math.inf)
-        assert not session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
-        return session.error
-
-    def test_of_reading_surface_and_what_was_seen_can_be_asked_about(self) -> None:
-        source = PushSource()
-        session = session_of(source)
-        session.start()
-        source.push(picture(100, 48, 64), 0.0)
-        assert session.wait_until(lambda stats: stats.frames_seen == 1, WAIT_SECONDS)
-        source.close(OSError("the camera is gone"))
-        assert not session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
-        assert "the camera is gone" in str(session.error)
-        assert "".join(session.ask("What is shown?"))
-        session.close()
-
-    def test_of_encoding_surface(self, film: VideoFile) -> None:
-        class Broken(FakeModel):
-            def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
-                raise MemoryError("no room to encode")
-
-        session = session_of(film, Broken())
-        assert "no room to encode" in str(self.failed(session))
-        session.close()
-
-    def test_of_captioning_surface(self, film: VideoFile) -> None:
-        class Broken(FakeModel):
-            def caption(self, clip: Clip) -> Caption:
-                raise RuntimeError("no words")
-
-        session = session_of(film, Broken())
-        assert "no words" in str(self.failed(session))
-        session.close()
-
-    def test_of_answering_reach_the_one_who_asked_and_the_session_goes_on(self, film: VideoFile) -> None:
-        class Broken(FakeModel):
-            def answer(self, context: Context) -> Iterator[str | Evidence]:
-                raise RuntimeError("no answer")
-
-        session = session_of(film, Broken())
-        session.start()
-        session.play_until(math.inf)
-        with pytest.raises(RuntimeError, match="no answer"):
-            list(session.ask("What is shown?"))
-        assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
-        session.close()
-
-    def test_a_camera_without_a_frame_cannot_be_asked(self) -> None:
-        session = session_of(PushSource())
-        session.start()
-        with pytest.raises(InputError, match="no frame yet"):
-            session.ask("What is shown?")
-        session.close()
 
 
 class TestClosing:

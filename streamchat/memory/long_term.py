@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -96,14 +96,23 @@ class LongTermTree:
                 break
             self._fold_group()
 
-    def next_uncaptioned(self) -> MemoryNode | None:
-        """The node to caption next, children before their parent; one of which nothing is left is passed over."""
+    def next_uncaptioned(self, postponed: Collection[int] = ()) -> MemoryNode | None:
+        """The node to caption next, children before their parent, but for those with postponed ids.
+
+        One of which nothing is left is passed over.
+        """
         while self._uncaptioned:
-            node = self._find(self._uncaptioned[0])
-            if node is not None and node.caption is None and _can_be_captioned(node):
-                return node
+            node = self._to_caption(self._uncaptioned[0])
+            if node is not None:
+                break
             self._uncaptioned.popleft()
-        return None
+        waiting = (self._to_caption(key) for key in self._uncaptioned if key.id not in postponed)
+        return next((node for node in waiting if node is not None), None)
+
+    def _to_caption(self, key: _Key) -> MemoryNode | None:
+        """The node of a key, if it can be captioned and is not."""
+        node = self._find(key)
+        return node if node is not None and node.caption is None and _can_be_captioned(node) else None
 
     @property
     def uncaptioned(self) -> int:
@@ -113,8 +122,11 @@ class LongTermTree:
     def set_caption(self, node: MemoryNode, caption: Caption) -> None:
         """Give a node its caption; nothing happens if it was folded away in the meantime."""
         self._make_room(replace(node, tokens=None, weights=(), pictures=(), caption=caption).nbytes)
-        if self._rewrite(_Key(node.id, node.span.start), lambda found: replace(found, caption=caption)):
+        key = _Key(node.id, node.span.start)
+        if self._rewrite(key, lambda found: replace(found, caption=caption)):
             self._index(node, caption)
+        if key in self._uncaptioned:  # mostly its first
+            self._uncaptioned.remove(key)
 
     def _index(self, node: MemoryNode, caption: Caption) -> None:
         """Let a node be found by its caption."""

@@ -228,10 +228,10 @@ class MemoryStore:
         with self._lock:
             return (self._tree.roots[0].span.start if self._tree.roots else shown), shown
 
-    def next_uncaptioned(self) -> MemoryNode | None:
-        """The node to caption next; None if all have a caption."""
+    def next_uncaptioned(self, postponed: Collection[int] = ()) -> MemoryNode | None:
+        """The node to caption next, but for those with postponed ids; None if all others have a caption."""
         with self._lock:
-            return self._tree.next_uncaptioned()
+            return self._tree.next_uncaptioned(postponed)
 
     @property
     def uncaptioned(self) -> int:

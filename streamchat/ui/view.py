@@ -148,6 +148,8 @@ def status(visit: Visit, stats: Stats) -> dict[str, str] | None:
     error = visit.session.error
     if error is not None:
         return {"kind": "error", "text": f"Taking in stopped: {error}"}
+    if stats.degraded is not None:
+        return {"kind": "error", "text": f"Degraded, and tried again: {stats.degraded}"}
     if visit.is_loaded:
         film = visit.title or "the film"
         text = f"This session was loaded. Ask about what it saw, or open {film} again to watch on where it ended."
