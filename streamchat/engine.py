@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 UNCHECKED_CLIPS = 16  # that wait for a model that fails to check them; the oldest goes first
 SECONDS_AHEAD = 4  # that a reader may be ahead of the moment that is asked about
-SECONDS_AHEAD = 4  # that a reader may be ahead of the moment that is asked about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
