@@ -37,6 +37,13 @@ def parser() -> argparse.ArgumentParser:
         "Hugging Face Hub, or openai:URL#NAME",
     )
     arguments.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1 for a copy each")
+    arguments.add_argument(
+        "--concurrency",
+        type=int,
+        default=None,
+        metavar="N",
+        help="requests that a model server gets at once (default: 8)",
+    )
     arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
     arguments.add_argument(
         "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
@@ -102,9 +109,15 @@ def check(arguments: argparse.Namespace) -> None:
         raise InputError(f"--port must be from 1 to 65535, got {arguments.port}")
     if arguments.most_visitors < 1:
         raise InputError(f"--most-visitors must be 1 or more, got {arguments.most_visitors}")
-    from streamchat.models import check_model_name
+    from streamchat.models import REMOTE, check_model_name
 
     check_model_name(arguments.model)
+    remote = arguments.model.startswith(f"{REMOTE}:")
+    if arguments.concurrency is not None and not (remote and arguments.concurrency >= 1):
+        raise InputError(
+            f"--concurrency is 1 or more, of a model server ({REMOTE}:URL#NAME), got {arguments.concurrency} with the "
+            f"model {arguments.model!r}"
+        )
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -118,7 +131,9 @@ def serve(arguments: argparse.Namespace) -> int:
     from streamchat.ui.shared_model import SharedModel
     from streamchat.ui.theme import HEAD, css, theme
 
-    visitors = Visitors(SharedModel(arguments.model, arguments.device), options, arguments.most_visitors)
+    visitors = Visitors(
+        SharedModel(arguments.model, arguments.device, arguments.concurrency), options, arguments.most_visitors
+    )
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

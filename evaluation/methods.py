@@ -252,7 +252,7 @@ class SeenOnce:
         self.caption, self.summarize = model.caption, model.summarize
         self.answer, self.notice, self.look_ahead = model.answer, model.notice, model.look_ahead
         self.answers_from_tokens, self.prompt = model.answers_from_tokens, model.prompt
-        self.captions_from_pictures = model.captions_from_pictures
+        self.captions_from_pictures, self.concurrency = model.captions_from_pictures, model.concurrency
         self._seen: dict[int, tuple[weakref.ref[np.ndarray], torch.Tensor]] = {}
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:

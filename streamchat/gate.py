@@ -17,11 +17,17 @@ class Priority(IntEnum):
 
 
 class Gate:
-    """A turn that one caller holds at a time; those who wait get it by priority, then in order of arrival."""
+    """A turn that as many callers hold at a time as there is capacity; who waits gets it by priority, then arrival.
 
-    def __init__(self) -> None:
+    Of several turns captions hold half at most, so that a question that comes finds one free.
+    """
+
+    def __init__(self, capacity: int = 1) -> None:
+        if capacity < 1:
+            raise ValueError(f"a gate has a capacity of 1 or more, got {capacity}")
+        self._capacity = capacity
         self._changed = threading.Condition()
-        self._held = False
+        self._held = dict.fromkeys(Priority, 0)
         self._arrivals = 0
         self._waiting: list[tuple[Priority, int]] = []
         self._kept_for = Priority.CAPTION  # until then, only those at least this important may enter
@@ -36,19 +42,21 @@ class Gate:
                 while not self._may_enter(ticket, now := time.monotonic()):
                     left = self._kept_until - now  # the same moment: else the time might end unnoticed between the two
                     self._changed.wait(left if left > 0 else None)
-                self._held = True
+                self._held[priority] += 1
             finally:  # an interrupted wait must not leave a ticket that blocks everyone
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
     def _may_enter(self, ticket: tuple[Priority, int], now: float) -> bool:
-        if self._held or min(self._waiting) != ticket:
+        if sum(self._held.values()) >= self._capacity or min(self._waiting) != ticket:
+            return False
+        if ticket[0] is Priority.CAPTION and self._held[Priority.CAPTION] >= max(1, self._capacity // 2):
             return False
         return ticket[0] <= self._kept_for or now >= self._kept_until
 
     def _leave(self, priority: Priority, keep_seconds: float) -> None:
         with self._changed:
-            self._held = False
+            self._held[priority] -= 1
             self._kept_for, self._kept_until = priority, time.monotonic() + keep_seconds
             self._changed.notify_all()
 

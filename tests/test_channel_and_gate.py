@@ -116,6 +116,42 @@ def test_an_offer_is_kept_when_nobody_with_priority_waits() -> None:
     assert entered.is_set()
 
 
+def test_as_many_hold_the_turn_as_there_is_capacity() -> None:
+    gate = Gate(3)
+    together = threading.Barrier(3)
+
+    def question() -> None:
+        with gate.turn(Priority.QUESTION):
+            together.wait(10)
+
+    threads = [run(question) for _ in range(3)]
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    with pytest.raises(ValueError, match="capacity of 1 or more"):
+        Gate(0)
+
+
+def test_captions_leave_turns_for_a_question() -> None:
+    gate = Gate(4)
+    holding, release = threading.Semaphore(0), threading.Event()
+
+    def caption() -> None:
+        with gate.turn(Priority.CAPTION):
+            holding.release()
+            release.wait(10)
+
+    threads = [run(caption) for _ in range(4)]
+    assert all(holding.acquire(timeout=10) for _ in range(2))
+    assert not holding.acquire(timeout=0.1), "captions hold half of the turns"
+    with gate.turn(Priority.QUESTION), gate.turn(Priority.QUESTION):
+        pass
+    release.set()
+    for thread in threads:
+        thread.join(10)
+    assert all(holding.acquire(timeout=10) for _ in range(2)), "the others followed"
+
+
 def test_a_kept_turn_lets_questions_in_and_captions_only_when_it_is_let_go() -> None:
     gate = Gate()
     order: list[str] = []

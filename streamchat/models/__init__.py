@@ -14,7 +14,7 @@ from streamchat.models.base import Model
 
 __all__ = ["Model", "check_model_name", "load_best", "load_model", "load_random_model", "model_names"]
 
-AUTO = "auto"
+AUTO, REMOTE = "auto", "openai"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -29,18 +29,24 @@ def check_model_name(spec: str) -> None:
         _parse(spec)
 
 
-def load_model(spec: str, *, device: str | None = None) -> Model:
+def load_model(spec: str, *, device: str | None = None, concurrency: int | None = None) -> Model:
     """Load a model by its name.
 
     "auto" (the best that is on this machine and suits it), "embedded" (real weights, CPU, no download), "fake" (for
     tests), "openai:URL#NAME" (a server), or a vision-language model: the folder of a checkpoint, or its name on the
     Hugging Face Hub ("Qwen/Qwen3-VL-4B-Instruct"), which must have been downloaded. `device` is such as "cpu" or
-    "cuda:0"; by default the first GPU, if there is one. Raises InputError for a name that is none of these.
+    "cuda:0"; by default the first GPU, if there is one. `concurrency` is how many requests a server gets at once, 8 by
+    default. Raises InputError for a name that is none of these.
     """
-    if spec == AUTO:
+    backend, argument = (AUTO, "") if spec == AUTO else _parse(spec)
+    settings = {} if concurrency is None else {"concurrency": concurrency}
+    if concurrency is not None and backend != REMOTE:
+        raise InputError(f"a concurrency is for a model server ({REMOTE}:URL#NAME), got it with {spec!r}: leave it out")
+    if concurrency is not None and concurrency < 1:
+        raise InputError(f"the concurrency must be 1 or more, got {concurrency}")
+    if backend == AUTO:
         return load_best(device)[0]
-    backend, argument = _parse(spec)
-    model: Model = plugin.load(__name__, backend).build(argument, device)
+    model: Model = plugin.load(__name__, backend).build(argument, device, **settings)
     return model
 
 

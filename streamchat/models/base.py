@@ -36,6 +36,7 @@ class Model(Protocol):
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
     answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
+    concurrency: int  # requests that it works on at once: 1 for a local model
     captions_from_pictures: bool  # else from a clip's tokens: then no pictures are kept of pending clips
 
     @property
@@ -101,6 +102,7 @@ class ChatModel(ABC):
     number_bytes: int = 4
     answers_from_tokens = True
     captions_from_pictures = False
+    concurrency = 1
     max_context: int  # tokens that the language model can take, answer included
     max_pictures: int | None = None  # in one prompt; None: as many as there is room for
 

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -25,13 +25,14 @@ from streamchat.gate import Gate, Priority
 from streamchat.models.base import CAPTION_TOKENS, ChatModel, Message, parts_of
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.picturing import PictureEncoder
-from streamchat.types import Clip, Frame, Visual
+from streamchat.types import Clip, Context, Evidence, Frame, Visual
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0  # between two pieces of an answer, and before the first
 PROBE_SECONDS = 10.0  # for the list of models, so that a wrong address is soon found
+CONCURRENCY = 8  # requests that a server gets at once, unless it is said otherwise
 RETRIES = 2  # before an answer begins, after pauses that grow
 
 MAX_CONTEXT = 16384  # tokens, of a server that does not tell: some twenty pictures; most models take more
@@ -58,9 +59,10 @@ class OpenAIModel(ChatModel):
 
     captions_from_pictures = True
 
-    def __init__(self, server: Server, model: _Served, pictures: PictureEncoder) -> None:
+    def __init__(self, server: Server, model: _Served, pictures: PictureEncoder, concurrency: int) -> None:
         super().__init__()
-        self.gates = {priority: Gate() for priority in Priority}  # a server answers several at the same time
+        self.concurrency = concurrency
+        self.gates = dict.fromkeys(Priority, Gate(concurrency))
         self.name = f"{model.name} at {server.host}"
         self.tokens_per_frame, self.dim = pictures.tokens_per_frame, pictures.dim
         self.max_context = model.max_context
@@ -76,6 +78,15 @@ class OpenAIModel(ChatModel):
     def count_tokens(self, text: str) -> int:
         """About how many tokens a text takes, rather too many: every five letters are one, every other mark one."""
         return len(PIECE_OF_TEXT.findall(text))
+
+    def answer(self, context: Context) -> Iterator[str | Evidence]:
+        """As `ChatModel.answer`, with one of the server's turns held from the request to the last piece."""
+        with self.gates[Priority.QUESTION].turn(Priority.QUESTION):
+            yield from super().answer(context)
+
+    def _next_piece(self, pieces: Generator[str, None, None]) -> str | None:
+        """The next piece of an answer, whose turn is held already."""
+        return next(pieces, None)
 
     def picture_tokens(self, visual: Visual) -> int:
         """About how many tokens a picture takes, rather too many; 0 for a visual without one."""
@@ -289,7 +300,7 @@ class Server:
         return line if len(line) <= LONGEST_REPORT else line[:LONGEST_REPORT] + "…"
 
 
-def build(argument: str = "", device: str | None = None) -> OpenAIModel:
+def build(argument: str = "", device: str | None = None, *, concurrency: int = CONCURRENCY) -> OpenAIModel:
     """Connect to the model of `load_model("openai:URL#NAME")`; without #NAME, to the only one that the server has.
 
     The key, if the server wants one, is taken from the environment variable OPENAI_API_KEY. Raises InputError for what
@@ -303,7 +314,7 @@ def build(argument: str = "", device: str | None = None) -> OpenAIModel:
     url, name = parse_address(argument)
     server = Server(url)
     model = server.choose(name)
-    return OpenAIModel(server, model, PictureEncoder(Classifier(), minilm()))
+    return OpenAIModel(server, model, PictureEncoder(Classifier(), minilm()), concurrency)
 
 
 def parse_address(argument: str) -> tuple[str, str]:

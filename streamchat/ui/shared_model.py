@@ -24,9 +24,10 @@ class SharedModel:
     `spec` "auto" takes the best one that is on this machine; a better one can be fetched with `upgrade`.
     """
 
-    def __init__(self, spec: str, device: str | None = None) -> None:
+    def __init__(self, spec: str, device: str | None = None, concurrency: int | None = None) -> None:
         self.spec = spec
         self._device = device
+        self._concurrency = concurrency
         self._loading = threading.Lock()
         self._upgrading = threading.Lock()
         self._model: Model | None = None
@@ -83,6 +84,6 @@ class SharedModel:
 
     def _load(self) -> Model:
         if self.spec != AUTO:
-            return load_model(self.spec, device=self._device)
+            return load_model(self.spec, device=self._device, concurrency=self._concurrency)
         model, self._choice = load_best(self._device)
         return model

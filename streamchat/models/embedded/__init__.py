@@ -44,6 +44,7 @@ class EmbeddedModel:
     answers_from_tokens = False
     prompt = None
     captions_from_pictures = True
+    concurrency = 1
 
     def __init__(self, seer: Seer, embedder: TextEmbedder) -> None:
         self._seer = seer
