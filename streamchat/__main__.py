@@ -95,6 +95,7 @@ def _engine_arguments(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument(
         "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
     )
+    arguments.add_argument("--show-prompt", action="store_true", help="print what the model is given for each question")
     arguments.add_argument(
         "--memory-mib", type=int, default=None, metavar="N", help="most that the memory may take (default: chosen)"
     )
