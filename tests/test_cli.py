@@ -89,6 +89,30 @@ def test_standard_output_carries_the_json_alone_and_text_streams_without_it() ->
     assert "[0:02] What is shown?" in done.stdout
 
 
+def test_the_prompt_is_shown_beside_the_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    command = [str(films.bikes()), "--model", "fake", "--json", "--max-pictures", "6", "--ask", "5", "What is shown?"]
+    assert main([*command, "--show-prompt"]) == 0
+    shown = capsys.readouterr()
+    (answer,) = json.loads(shown.out)["answers"]
+    assert shown.err.count("<picture>") == len(answer["given"]["pictures"]) == 6
+    assert "What is shown?" in shown.err
+    assert "given: " in shown.err
+    assert answer["given"]["captions"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--retrieval", "nope", "option retrieval must be search or tree, got nope"),
+        ("--context", "nope", "option context must be full or two-step, got nope"),
+        ("--max-pictures", "0", "option max_pictures must be 1 or more, got 0"),
+    ],
+)
+def test_what_cannot_be_given_is_refused(flag: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(films.bikes()), "--model", "fake", flag, value]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_models_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list-models"]) == 0
     listed = capsys.readouterr().out

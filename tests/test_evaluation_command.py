@@ -156,6 +156,11 @@ class TestCommandLine:
         rows = [row for row in RunFolder(tmp_path / "run").rows() if row["error"] is None]
         assert {len(row["given"]["pictures"]) for row in rows} == {frames}
 
+    def test_prompts_are_shown_if_wanted(self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        run = ["run", "streambench", "--root", str(root), "--model", "fake", "--subset", "2"]
+        assert main([*run, "--show-prompt", "--out", str(tmp_path / "run")]) == 0
+        assert capsys.readouterr().err.count("given: ") == 2
+
     def test_the_budget_of_the_memory_is_reported_where_it_was_chosen(
         self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
