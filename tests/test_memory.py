@@ -425,7 +425,8 @@ class TestBudget:
         assert abs(waiting[0].span.start - short_term[0].pts_seconds) <= 4, "both reach as far back"
         node = store.next_uncaptioned()
         assert node is not None
-        assert len(store.clip_of(node).keyframes) == 1
+        shown = [frame.pts_seconds for frame in store.clip_of(node).keyframes]
+        assert shown == sorted(one.pts_seconds for one in node.pictures), "the node's own small pictures are left"
 
     def test_a_model_that_captions_from_tokens_has_no_pending_clips(self) -> None:
         store, pictured = (MemoryStore(TestStore.options, keeps_pictures=keeps) for keeps in (False, True))
