@@ -19,7 +19,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("streamchat", "evaluation")
-INFO = "streamchat-0.1.0.dist-info"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+INFO = f"streamchat-{PROJECT['version']}.dist-info"
 
 
 def requirements(file: str) -> dict[str, Requirement]:
@@ -111,8 +112,7 @@ def test_what_requirements_pin_is_within_the_ranges_of_the_package(metadata: Mes
 
 
 def test_the_extra_for_tests_takes_what_requirements_pin() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = requirements("requirements-dev.txt")
-    for name, wanted in by_name(project["optional-dependencies"]["test"]).items():
+    for name, wanted in by_name(PROJECT["optional-dependencies"]["test"]).items():
         (pin,) = pins[name].specifier
         assert wanted.specifier.contains(pin.version), f"{pins[name]} is not within {wanted}"
