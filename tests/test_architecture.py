@@ -29,6 +29,7 @@ FLOORS = {
     "streamchat.models": 2,
     "streamchat.memory": 2,
     "streamchat.retrieval": 3,
+    "streamchat.progress": 3,
     "streamchat.answering": 4,
     "streamchat.standing": 4,
     "streamchat.engine": 5,

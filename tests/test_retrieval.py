@@ -297,6 +297,17 @@ class TestTimes:
         assert int(best.span.start) in starts
         assert best.found
 
+    @pytest.mark.parametrize(
+        "question", ["How many people are there?", "What is next to thing40?", "Does thing40 have its own box?"]
+    )
+    def test_a_question_that_stands_alone_is_no_follow_up(self, question: str) -> None:
+        store = remembered([f"thing{number}" for number in range(60)])
+        alone = gathered(store, question, 120.0)
+        store.dialogue.add(DialogueTurn("Where was thing7?", "On it.", 110.0, WordEmbedder().embed(["thing7"])[0]))
+        after = gathered(store, question, 120.0)
+        assert [one.span for one in after.captions if one.found] == [one.span for one in alone.captions if one.found]
+        assert after.stretch is None
+
     def test_only_what_shares_time_with_the_stretch_is_cited(self) -> None:
         context = gathered(self.store, "what was there at 0:33?", 60.0)
         *cited, now = retrieved_evidence(context)

@@ -21,13 +21,15 @@ MOST_IN_STRETCH = 8  # nodes of a stretch that a question names
 BESIDE_SECONDS = 30.0  # that "before" and "after" an event reach from it
 LEAST_EVENT = 0.35  # cosine of an event with the caption of a leaf that can be it
 FOLLOW_UP_WORDS = 8  # at most, of a question that can only be understood with the one before
-FOLLOW_UP = re.compile(
+FOLLOW_UP = re.compile(  # it begins like one, or a pronoun stands where its subject is named
     r"^(and|so|then|but|what about|how about)\b"
-    r"|\b(it|its|they|them|their|that|those|he|him|his|she|hers|her|ones?|then|next|afterwards)\b|\bthere\W*$",
+    r"|^\w+( \w+){0,3}? (it|they|them|that|those|he|him|she|her|this|ones?)\b"
+    r"|\b(then|afterwards|next(?! to\b))\b",
     re.IGNORECASE,
 )
-AFTER_THAT = re.compile(r"\b(after (that|this|it)|next|afterwards|and then)\b", re.IGNORECASE)
+AFTER_THAT = re.compile(r"\b(after (that|this|it)|next(?! to\b)|afterwards|and then)\b", re.IGNORECASE)
 BEFORE_THAT = re.compile(r"\bbefore (that|this|it)\b", re.IGNORECASE)
+AT_THAT_TIME = re.compile(r"\bthen\b|\bat (that|the same) (time|moment)\b", re.IGNORECASE)
 SUMMARY = re.compile(
     r"\bso far\b|\bsummar|\boverall\b|\brecap\b|\bwhole (video|film|movie|stream|clip|recording)\b"
     r"|\b(video|film|movie|stream|clip|recording) about\b|^what (has )?happened\W*$",
@@ -118,7 +120,12 @@ def _beside_event(snapshot: Snapshot, question: str, embed: Embed) -> Stretch | 
 
 
 def _of_last_turn(snapshot: Snapshot, question: str, last: DialogueTurn, embed: Embed) -> Stretch | None:
-    """What a follow-up speaks of: the time of the question before it, or of what that was about, or beside that."""
+    """What a follow-up speaks of: the time of the question before it, or of what that was about, or beside that.
+
+    None if it speaks of no time.
+    """
+    if not any(pattern.search(question) for pattern in (AFTER_THAT, BEFORE_THAT, AT_THAT_TIME)):
+        return None
     named = stretch_of(last.question, last.asked_at_seconds) or _beside_event(snapshot, last.question, embed)
     if named is None:
         hits = _by_caption(snapshot, last.question, embed([last.question])[0], most=MOST_IN_STRETCH)
