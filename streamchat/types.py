@@ -209,7 +209,7 @@ class Context:
     captions: tuple[RetrievedCaption, ...] = ()
     recalled: tuple[Visual, ...] = ()  # pictures from the tree
     recent: tuple[Visual, ...] = ()  # the open chunk, and the draw from short-term memory
-    visited: tuple[int, ...] = ()  # ids of the tree's nodes that were found for the question
+    visited: tuple[int, ...] = ()  # ids of the tree's nodes that the question is taken to be about, best first
     turns: tuple[DialogueTurn, ...] = ()  # related turns of the dialogue
     last_turn: DialogueTurn | None = None  # the one just before, for "and after that?"
     may_ask_for_memory: bool = False  # only the present is here, and the model may say that it is not enough

@@ -41,7 +41,7 @@ def test_an_answer_says_how_it_came_to_be_and_its_moments_have_pictures(page: Pa
     ask(page, "What is shown?")
     answered(page, 1)
     footnote = page.inner_text(".sc-footnote")
-    assert re.search(r"s to the first word, .* pictures \(\d+ visual tokens\) · \d+ memory nodes?", footnote)
+    assert re.search(r"s to the first word, .* in all · (from \d+ captions? · )?\d+ pictures? · \d+ tokens", footnote)
     picture = page.locator(".sc-chip img").first
     expect(picture).to_have_attribute("src", re.compile("^data:image/jpeg;base64,"))
     page.wait_for_function("document.querySelector('.sc-chip img').naturalWidth > 100")

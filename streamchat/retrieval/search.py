@@ -55,9 +55,12 @@ class Found:
     stretch: Stretch | None = None  # that the question names
     is_summary: bool = False  # the question is about all of the stream
 
-    def likely(self) -> frozenset[int]:
-        """The ids of the nodes that the question is taken to be about, if it names no stretch."""
-        return frozenset(hit.node.id for hit in (self.hits if self.is_summary else self.hits[:MOST_LIKELY]))
+    def is_about(self, node: MemoryNode) -> bool:
+        """Whether the question is taken to be about a node: of the stretch that it names, or one of the best found."""
+        if self.stretch is not None:
+            return shares_time(node.span, self.stretch.span)
+        likely = self.hits if self.is_summary else self.hits[:MOST_LIKELY]
+        return any(hit.node.id == node.id for hit in likely)
 
 
 def search(snapshot: Snapshot, question: str, embedding: np.ndarray, embed: Embed) -> Found:

@@ -140,9 +140,10 @@ def made_of(answer: Answer) -> str:
     parts = [
         f"at {prompts.clock(answer.asked_at_seconds)}",
         f"{answer.timing.first_token_seconds:.2f} s to the first word, {answer.timing.total_seconds:.2f} s in all",
-        f"from {_share(len(given.captions), given.captions_left_out, 'caption')}",
-        _share(len(given.pictures), given.pictures_left_out, "picture"),
     ]
+    if given.captions or given.captions_left_out:
+        parts.append(f"from {_share(len(given.captions), given.captions_left_out, 'caption')}")
+    parts.append(_share(len(given.pictures), given.pictures_left_out, "picture"))
     if given.turns:
         parts.append(_count(given.turns, "earlier round"))
     if given.prompt_tokens is not None:
