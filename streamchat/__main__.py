@@ -29,6 +29,7 @@ examples:
 
 The film is taken in as fast as possible; each question is asked when the stream reaches its time, and its answer uses
 nothing later. The same command gives the same answers. Exit codes: 0 done, 1 failed on the way, 2 bad input.
+The app is another command: `streamchat app` once StreamChat is installed, `python app.py` in a checkout.
 """
 
 

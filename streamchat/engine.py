@@ -22,8 +22,9 @@ from streamchat.errors import InputError
 from streamchat.images import letterboxed, picture
 from streamchat.memory.budget import SMALLEST_LEAVES, chosen_bytes
 from streamchat.memory.short_term import OnePerSecond
-from streamchat.memory.store import MemoryState, MemoryStore, Snapshot, make_leaf
+from streamchat.memory.store import MemoryStore, Snapshot, make_leaf
 from streamchat.models.base import Model
+from streamchat.progress import ChatState, Progress, as_remembered, check_progress
 from streamchat.questions import check_question
 from streamchat.retrieval.gather import gather
 from streamchat.selectors.base import FrameSelector, Selection
@@ -45,23 +46,6 @@ class Counts:
     frames_kept: int
     nodes_by_level: tuple[int, ...]  # of the tree, leaves first
     memory_bytes: int  # of the whole memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Progress:
-    """How far a stream was taken in; replaced as a whole, so that another thread never sees half of a step."""
-
-    newest: Frame | None = None  # kept or not
-    frames_seen: int = 0
-    frames_kept: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ChatState:
-    """All of a chat at one moment of its stream: what a saved session is made of."""
-
-    memory: MemoryState
-    progress: Progress
 
 
 def memory_budget(model: Model, options: Options, sessions: int = 1) -> int:
@@ -347,7 +331,7 @@ class StreamChat:
         memory = self.memory.state()
         progress = self._progress
         if progress.frames_kept != memory.frames:
-            progress = _as_remembered(memory, progress)
+            progress = as_remembered(memory, progress)
         return ChatState(memory=memory, progress=progress)
 
     def restore(self, state: ChatState) -> None:
@@ -357,7 +341,7 @@ class StreamChat:
         """
         if self._progress.newest is not None or self.memory.state().kept:
             raise ValueError("this chat has begun: restore a new one")
-        _check_progress(state)
+        check_progress(state)
         self.memory.restore(state.memory)
         self._progress = state.progress
 
@@ -387,30 +371,6 @@ class StreamChat:
     def _seed_of(self, question: str, at_seconds: float) -> int:
         """A seed of this question's own, so that an answer does not hang on what was asked before."""
         return zlib.crc32(f"{self.options.seed} {at_seconds:.3f} {question}".encode())
-
-
-def _as_remembered(memory: MemoryState, progress: Progress) -> Progress:
-    """How far the stream was taken in when the newest frame of the memory came."""
-    if not memory.kept:
-        return Progress()
-    newest = memory.kept[-1].frame
-    since = 0 if progress.newest is None else max(0, progress.newest.index - newest.index)
-    seen = max(memory.frames, progress.frames_seen - since)
-    return Progress(newest=newest, frames_seen=seen, frames_kept=memory.frames)
-
-
-def _check_progress(state: ChatState) -> None:
-    """Raise ValueError unless the counts and the newest frame of a state go with its memory."""
-    progress, kept = state.progress, state.memory.kept
-    if not state.memory.frames == progress.frames_kept <= progress.frames_seen:
-        raise ValueError(
-            f"{progress.frames_kept} of {progress.frames_seen} frames are said to be kept, and the memory stands for "
-            f"{state.memory.frames}"
-        )
-    if (progress.newest is None) != (progress.frames_seen == 0):
-        raise ValueError(f"{progress.frames_seen} frames were seen, but the newest is not as it must be")
-    if kept and progress.newest is not None and progress.newest.pts_seconds < kept[-1].pts_seconds:
-        raise ValueError("the newest frame is older than one that was kept")
 
 
 def _with_all_frames(context: Context, snapshot: Snapshot) -> Context:

@@ -24,10 +24,11 @@ TURN = "[asked at {time}] Question: {question}\nAnswer: {answer}"
 ROUNDS = "({rounds} rounds up to this moment, in short)"
 ROUND = "[{time}] {question} – {answer}"
 CAPTIONS = "What the video showed at the times that the question may be about, as noted then:"
-OTHER_CAPTIONS = "What the rest of it showed, in time order:"
+OTHER_CAPTIONS = "What it showed at other times, in time order:"
 CAPTION_LINE = "[{spans}] {text}"
 SUMMARY_LINE = "[{spans}, in short] {text}"
 STRETCH = "The question speaks of {span}."
+MOMENT = "The question speaks of about {moment} ({span})."
 PICTURES = "Pictures from the video, in time order:"
 QUESTION = "It is now {time} in the stream. Answer this question directly and briefly: {question}"
 MEMORY = "MEMORY"  # what a model says that needs more than the present
@@ -56,6 +57,13 @@ def moment(span: Span) -> str:
 def numbered(texts: Sequence[str]) -> str:
     """Texts one below the other, numbered from 1."""
     return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1))
+
+
+def stretch_line(span: Span, moment_seconds: float | None) -> str:
+    """The time that a question speaks of."""
+    if moment_seconds is None:
+        return STRETCH.format(span=moment(span))
+    return MOMENT.format(moment=clock(moment_seconds), span=moment(span))
 
 
 def label(span: Span) -> str:

@@ -188,7 +188,7 @@ class RetrievedCaption:
     level: int  # 0 is a leaf
     relevance: float  # cosine of the question with the caption
     keyframe: bytes | None = None
-    found: bool = True  # for this question; else it is there for the whole timeline's sake
+    found: bool = True  # the question is taken to be about it; else it is there for what else was to be seen
     rank: int = 0  # its place in the order of worth, 0 the best
 
 
@@ -201,6 +201,7 @@ class Context:
     asked_at_seconds: float
     newest: Frame  # what is on the screen
     stretch: Span | None = None  # of the stream that the question names
+    moment_seconds: float | None = None  # in it, that was meant most of all
     open_clip: Clip | None = None  # what was kept since the last leaf was made, not captioned yet
     waiting: tuple[Clip, ...] = ()  # of the newest leaves that are to be captioned
     untold: int = 0  # older leaves that no caption speaks of yet: nothing of them is here

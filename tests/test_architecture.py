@@ -29,6 +29,7 @@ FLOORS = {
     "streamchat.models": 2,
     "streamchat.memory": 2,
     "streamchat.retrieval": 3,
+    "streamchat.progress": 3,
     "streamchat.answering": 4,
     "streamchat.standing": 4,
     "streamchat.engine": 5,
@@ -37,7 +38,8 @@ FLOORS = {
     "streamchat.ui": 7,
     "streamchat.__main__": 7,
     "evaluation": 7,
-    "app": 8,
+    "evaluation.app": 8,
+    "app": 9,
 }
 FILES = sorted([*ROOT.glob("streamchat/**/*.py"), *ROOT.glob("evaluation/**/*.py"), ROOT / "app.py"])
 

@@ -179,7 +179,9 @@ class TestCompose:
 
     def test_what_is_most_likely_asked_about_stands_apart(self) -> None:
         everything = found(np.random.default_rng(13))
-        distinct = [replace(one, caption=Caption(f"words of {one.rank}")) for one in everything.captions]
+        distinct = [
+            replace(one, caption=Caption(f"words of {one.rank}"), found=one.rank < 8) for one in everything.captions
+        ]
         context, _ = compose(replace(everything, captions=tuple(distinct)), Sized(144, 32768), Options())
         head = messages_of(context)[1]["content"][0]["text"]
         likely, others = head.split(prompts.OTHER_CAPTIONS)
@@ -192,6 +194,11 @@ class TestCompose:
         asked = replace(found(np.random.default_rng(14)), stretch=Span(125, 160))
         context, _ = compose(asked, Sized(144, 32768), Options())
         assert "The question speaks of 2:05–2:40." in messages_of(context)[1]["content"][-1]["text"]
+
+    def test_the_moment_that_was_meant_is_told(self) -> None:
+        asked = replace(found(np.random.default_rng(14)), stretch=Span(107, 197), moment_seconds=152.0)
+        context, _ = compose(asked, Sized(144, 32768), Options())
+        assert "speaks of about 2:32 (1:47–3:17)." in messages_of(context)[1]["content"][-1]["text"]
 
     @pytest.mark.parametrize("name", ["captions", "recalled", "recent"])
     def test_a_share_of_nothing_switches_a_part_off(self, name: str) -> None:

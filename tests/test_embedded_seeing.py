@@ -304,7 +304,7 @@ class TestWeights:
             weights.packaged("no_such_package", "model.bin", "0" * 64)
 
     def test_other_weights_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(weights, "ASSETS", tmp_path)
+        monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
         (tmp_path / weights.NANODET[0]).write_bytes(b"something else")
         with pytest.raises(StreamChatError, match="are not the expected ones"):
             weights.asset(*weights.NANODET)

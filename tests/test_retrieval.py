@@ -14,7 +14,7 @@ from streamchat.config import Options
 from streamchat.memory.long_term import every_node
 from streamchat.memory.store import MemoryStore
 from streamchat.memory.text_index import TextIndex
-from streamchat.models.base import visuals_of
+from streamchat.models.base import retrieved_evidence, visuals_of
 from streamchat.retrieval.gather import gather
 from streamchat.retrieval.tree import walk
 from streamchat.types import Caption, Context, DialogueTurn, EncodedFrame, Frame, MemoryNode, Span
@@ -277,6 +277,57 @@ class TestTimes:
         store.dialogue.add(DialogueTurn("Where is the dog?", "On grass.", 20.0, WordEmbedder().embed(["dog"])[0]))
         context = gathered(store, "And what is under it?", 24.0)
         assert best_caption(context) == "a dog on grass"
+
+    @pytest.mark.parametrize(
+        ("before", "question", "starts"),
+        [
+            ("What was shown at 0:20?", "And what came after that?", range(22, 53)),
+            ("What was shown at 0:20?", "And before that?", range(21)),
+            ("What was shown at 0:20?", "How many people were there then?", range(18, 22)),
+            ("Where was thing7?", "What came next?", range(16, 47)),
+        ],
+    )
+    def test_a_follow_up_speaks_of_the_time_of_the_question_before_it(
+        self, before: str, question: str, starts: range
+    ) -> None:
+        store = remembered([f"thing{number}" for number in range(60)])
+        store.dialogue.add(DialogueTurn(before, "Something.", 110.0, WordEmbedder().embed([before])[0]))
+        context = gathered(store, question, 120.0)
+        best = min(context.captions, key=lambda one: one.rank)
+        assert int(best.span.start) in starts
+        assert best.found
+
+    @pytest.mark.parametrize(
+        "question", ["How many people are there?", "What is next to thing40?", "Does thing40 have its own box?"]
+    )
+    def test_a_question_that_stands_alone_is_no_follow_up(self, question: str) -> None:
+        store = remembered([f"thing{number}" for number in range(60)])
+        alone = gathered(store, question, 120.0)
+        store.dialogue.add(DialogueTurn("Where was thing7?", "On it.", 110.0, WordEmbedder().embed(["thing7"])[0]))
+        after = gathered(store, question, 120.0)
+        assert [one.span for one in after.captions if one.found] == [one.span for one in alone.captions if one.found]
+        assert after.stretch is None
+
+    def test_only_what_shares_time_with_the_stretch_is_cited(self) -> None:
+        context = gathered(self.store, "what was there at 0:33?", 60.0)
+        *cited, now = retrieved_evidence(context)
+        assert [moment.span for moment in cited] == [Span(32, 34)]
+        assert now.span.end == 60.0
+
+    def test_a_stretch_that_no_leaf_covers_yet_means_the_newest_one(self) -> None:
+        store = remembered([f"thing{number}" for number in range(30)])
+        best = min(gathered(store, "what is happening right now?", 75.0).captions, key=lambda one: one.rank)
+        assert best.span == Span(58, 60)
+
+    @pytest.mark.parametrize("question", ["What happened so far?", "Summarize the video.", "What is the video about?"])
+    def test_a_question_about_all_of_it_gets_all_of_it(self, question: str) -> None:
+        context = gathered(remembered([f"thing{number}" for number in range(30)]), question, 60.0)
+        found = [one for one in context.captions if one.found]
+        assert found[0].span.start == 0
+        assert max(one.span.end for one in found) == 60
+        pictures = sorted(sorted(context.recalled, key=lambda visual: visual.rank)[:4], key=lambda visual: visual.span)
+        assert pictures[0].span.start < 20
+        assert pictures[-1].span.start > 40
 
     def test_before_and_after_an_event_are_searched_beside_it(self) -> None:
         store = remembered(["a garden", "a wall", "a bus came", "a tram", "a lamp"] + ["a road"] * 10)

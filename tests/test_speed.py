@@ -17,7 +17,7 @@ from films import film as write_film
 from films import numbered
 
 from evaluation.__main__ import main
-from evaluation.speed import clustering, films, growing, plain, report, retrieving, selecting, soaking
+from evaluation.speed import clustering, films, growing, models, plain, report, retrieving, selecting, soaking
 from evaluation.speed.measuring import Settings, interleaved, ratio
 from streamchat.embedding import WIDTH
 from streamchat.retrieval.search import MOST_HITS
@@ -179,6 +179,13 @@ def test_a_question_embeds_one_text_however_old_the_stream_is() -> None:
         soak.ask(0)
         made.append(len(embedder.texts) - before)
     assert made == [2, 2], "the question, and the round that is remembered"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the models would be measured, which takes minutes")
+def test_models_of_full_size_are_measured_on_a_gpu_only(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert models.measure(Settings(folder=tmp_path, say=said.append)).figures == {}
+    assert "no GPU here" in said[0]
 
 
 # The command

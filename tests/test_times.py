@@ -51,6 +51,9 @@ CASES = [  # what is asked, a moment that must be in the stretch, and how long t
     ("What was it that fell down just now?", 598, 20),
     ("What was shown at the end?", 599, 20),
     ("What is he doing right now?", 599, 20),
+    ("How many people are there now?", 599, 20),
+    ("What is on the screen?", 599, 20),
+    ("What do you see?", 599, 20),
     ("What happened recently?", 590, 60),
     ("What was the last scene?", 590, 60),
 ]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from streamchat.errors import InputError
 
-PARTS = ("decoding", "selecting", "clustering", "retrieving", "answering", "soaking", "saving")
+PARTS = ("decoding", "selecting", "clustering", "retrieving", "answering", "soaking", "saving", "models")
 SOAK_HOURS = 24
 OUT = Path("runs/speed")
 
@@ -62,11 +62,12 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float | str]:
     from evaluation.speed.measuring import Part, Settings, median
     from streamchat.embedding import limit_torch_threads
     from streamchat.models import check_model_name
-    from streamchat.video import open_video
 
     make_folder(arguments.out)
     check_model_name(arguments.model)
     if arguments.video is not None:
+        from streamchat.video import open_video
+
         open_video(arguments.video)  # a bad file is said now
     limit_torch_threads()
     names = PARTS if arguments.only is None else (arguments.only,)

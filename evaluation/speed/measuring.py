@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+FULL_SIZE = ("qwen3-vl-8b", "llava-onevision-7b", "longva-7b")  # models that are measured with random weights
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

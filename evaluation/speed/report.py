@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from evaluation import tracing
 from evaluation.plots import COLOURS, HEIGHT, WIDTH, svg
 from evaluation.report import Table, markdown, table_html
-from evaluation.speed.measuring import Series
+from evaluation.speed.measuring import FULL_SIZE, Series
 from streamchat.embedding import compute_threads
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "av", "decord", "onnxruntime", "transformers")
@@ -98,6 +98,14 @@ LINES = (
     Line("save_ms_10000", "save to a file, 10,000 nodes, ms", 0),
     Line("load_ms_10000", "load from a file, 10,000 nodes, ms", 0),
 )
+MODELS = (
+    Line("seconds_to_make", "random weights made, s", 1),
+    Line("frames_per_second", "encoded, 8 frames of 768 x 432 at once: frames a second", 0),
+    Line("first_token_seconds", "first token, 20 frames in the prompt, s", 3),
+    Line("tokens_per_second", "answer after it: pieces a second", 1),
+    Line("caption_seconds", "a caption of 96 tokens from 5 frames, s", 2),
+    Line("peak_gib", "memory of the GPU at most, GiB", 1),
+)  # of each model in turn
 WIDE = 10  # times the least value, from which on a logarithmic axis tells more
 COMPARED = {">=": operator.ge, "<=": operator.le}
 
@@ -146,7 +154,12 @@ def write(
 
 
 def _tables(figures: Mapping[str, float | str], measured: Mapping[str, Sequence[float]]) -> list[Table]:
-    known = [line for line in LINES if line.key in figures]
+    of_models = [
+        line._replace(key=f"{name}_{line.key}", said=f"{name}, random weights, on a GPU: {line.said}")
+        for name in FULL_SIZE
+        for line in MODELS
+    ]
+    known = [line for line in (*LINES, *of_models) if line.key in figures]
     rows = [
         [
             line.said,

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 Message = dict[str, Any]  # {"role": ..., "content": text, or a list of {"type": "text"|"image", ...} parts}
 CAPTION_TOKENS = 96  # length of a caption or summary at most
 MOST_TRIES = 5  # of a prompt that a server finds too large
-LIKELY_LINES = 8  # of captions that were found, the best, which stand first in a prompt
 MOST_CITED = 3  # retrieved moments that an answer cites
+LEAST_CITED = 0.6  # of the best one's relevance, that another must have to be cited beside it
 YES = re.compile(r"\W*yes\b[\s,.:;–—-]*(.*)", re.IGNORECASE | re.DOTALL)
 LISTENING_SECONDS = 0.25  # an answer whose listener takes no longer than this for a piece is not held up by captions
 
@@ -254,10 +254,9 @@ def messages_of(context: Context) -> list[Message]:
     if context.turns:
         head += [prompts.DIALOGUE, *map(prompts.turn_lines, context.turns)]
     lines = same_captions(context.captions)
-    likely = sorted((line for line in lines if any(one.found for one in line)), key=_best_rank)[:LIKELY_LINES]
     for heading, chosen in (
-        (prompts.CAPTIONS, [line for line in lines if line in likely]),
-        (prompts.OTHER_CAPTIONS, [line for line in lines if line not in likely]),
+        (prompts.CAPTIONS, [line for line in lines if any(one.found for one in line)]),
+        (prompts.OTHER_CAPTIONS, [line for line in lines if not any(one.found for one in line)]),
     ):
         if chosen:
             head += [heading, *map(prompts.caption_line, chosen)]
@@ -273,7 +272,7 @@ def messages_of(context: Context) -> list[Message]:
     asked = prompts.QUESTION_OR_MEMORY if context.may_ask_for_memory else prompts.QUESTION
     question = asked.format(time=prompts.clock(context.asked_at_seconds), question=context.question)
     if context.stretch is not None:
-        question = f"{question}\n{prompts.STRETCH.format(span=prompts.moment(context.stretch))}"
+        question = f"{question}\n{prompts.stretch_line(context.stretch, context.moment_seconds)}"
     parts.append({"type": "text", "text": f"\n{question}"})
     return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": parts}]
 
@@ -284,10 +283,6 @@ def same_captions(captions: Sequence[RetrievedCaption]) -> list[list[RetrievedCa
     for one in captions:
         groups.setdefault((one.caption.text, one.level == 0), []).append(one)
     return list(groups.values())
-
-
-def _best_rank(captions: Sequence[RetrievedCaption]) -> int:
-    return min(one.rank for one in captions)
 
 
 def prompt_text(context: Context) -> str:
@@ -307,7 +302,10 @@ def retrieved_evidence(context: Context) -> tuple[Evidence, ...]:
     """
     found = [one for one in context.captions if one.found]
     deepest = [one for one in found if not any(_inside(other.span, one.span) for other in found)]
-    best = sorted(sorted(deepest, key=lambda one: one.rank)[:MOST_CITED], key=lambda one: one.span)
+    ranked = sorted(deepest, key=lambda one: one.rank)
+    least = LEAST_CITED * max((one.relevance for one in ranked), default=0.0)
+    cited = [one for one in ranked if context.stretch is not None or one.relevance >= least]
+    best = sorted(cited[:MOST_CITED], key=lambda one: one.span)
     moments = [Evidence(span=one.span, caption=one.caption.text, keyframe=one.keyframe) for one in best]
     now = context.present[-1] if context.present else None
     if now is not None:

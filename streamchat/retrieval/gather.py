@@ -14,7 +14,7 @@ import torch
 from streamchat.config import Options
 from streamchat.memory.short_term import draw, last_seconds
 from streamchat.memory.store import Snapshot, cluster
-from streamchat.retrieval.search import Embed, Found, Hit, search
+from streamchat.retrieval.search import Embed, Found, Hit, search, shares_time
 from streamchat.retrieval.times import Stretch
 from streamchat.retrieval.tree import UNKNOWN, relevance, walk
 from streamchat.types import (
@@ -69,6 +69,7 @@ def gather(
         question_embedding=embedding,
         asked_at_seconds=snapshot.until_seconds,
         stretch=None if found.stretch is None else found.stretch.span,
+        moment_seconds=found.stretch.middle_seconds if found.stretch and found.stretch.is_moment else None,
         newest=newest,
         open_clip=open_clip,
         waiting=waiting,
@@ -195,7 +196,7 @@ def _captions(roots: Sequence[MemoryNode], found: Found, question: np.ndarray) -
     above = [node for hit in best for node in reversed(hit.ancestors)]
     asked_for = [*(hit.node for hit in best), *above, *(hit.node for hit in others)]
     overview = sorted(roots, key=lambda node: (node.mass, node.span.start), reverse=True)
-    captions = {hit.node.id: hit.relevance for hit in found.hits}
+    captions, likely = {hit.node.id: hit.relevance for hit in found.hits}, found.likely()
     ranked = [node for node in _interleaved(asked_for, overview) if node.caption is not None]
     return tuple(
         sorted(
@@ -206,7 +207,7 @@ def _captions(roots: Sequence[MemoryNode], found: Found, question: np.ndarray) -
                     level=node.level,
                     relevance=captions.get(node.id, relevance(node, question)),
                     keyframe=node.keyframe,
-                    found=node.id in captions,
+                    found=node.id in likely if found.stretch is None else shares_time(node.span, found.stretch.span),
                     rank=rank,
                 )
                 for rank, node in enumerate(ranked)

@@ -13,15 +13,26 @@ from streamchat.memory.long_term import path_to
 from streamchat.memory.store import Snapshot
 from streamchat.retrieval.times import Stretch, event_of, stretch_of
 from streamchat.retrieval.tree import relevance
-from streamchat.types import MemoryNode, Span
+from streamchat.types import DialogueTurn, MemoryNode, Span, merged_span
 
 MOST_HITS = 64  # nodes found for a question
+MOST_LIKELY = 6  # of these, that a question without a time is taken to be about
 MOST_IN_STRETCH = 8  # nodes of a stretch that a question names
 BESIDE_SECONDS = 30.0  # that "before" and "after" an event reach from it
 LEAST_EVENT = 0.35  # cosine of an event with the caption of a leaf that can be it
 FOLLOW_UP_WORDS = 8  # at most, of a question that can only be understood with the one before
-FOLLOW_UP = re.compile(
-    r"^(and|so|then|but|what about|how about)\b|\b(it|its|they|them|their|that|those|he|him|his|she|hers|her|ones?)\b",
+FOLLOW_UP = re.compile(  # it begins like one, or a pronoun stands where its subject is named
+    r"^(and|so|then|but|what about|how about)\b"
+    r"|^\w+( \w+){0,3}? (it|they|them|that|those|he|him|she|her|this|ones?)\b"
+    r"|\b(then|afterwards|next(?! to\b))\b",
+    re.IGNORECASE,
+)
+AFTER_THAT = re.compile(r"\b(after (that|this|it)|next(?! to\b)|afterwards|and then)\b", re.IGNORECASE)
+BEFORE_THAT = re.compile(r"\bbefore (that|this|it)\b", re.IGNORECASE)
+AT_THAT_TIME = re.compile(r"\bthen\b|\bat (that|the same) (time|moment)\b", re.IGNORECASE)
+SUMMARY = re.compile(
+    r"\bso far\b|\bsummar|\boverall\b|\brecap\b|\bwhole (video|film|movie|stream|clip|recording)\b"
+    r"|\b(video|film|movie|stream|clip|recording) about\b|^what (has )?happened\W*$",
     re.IGNORECASE,
 )
 
@@ -42,6 +53,11 @@ class Found:
 
     hits: tuple[Hit, ...]
     stretch: Stretch | None = None  # that the question names
+    is_summary: bool = False  # the question is about all of the stream
+
+    def likely(self) -> frozenset[int]:
+        """The ids of the nodes that the question is taken to be about, if it names no stretch."""
+        return frozenset(hit.node.id for hit in (self.hits if self.is_summary else self.hits[:MOST_LIKELY]))
 
 
 def search(snapshot: Snapshot, question: str, embedding: np.ndarray, embed: Embed) -> Found:
@@ -52,11 +68,18 @@ def search(snapshot: Snapshot, question: str, embedding: np.ndarray, embed: Embe
     follow by meaning and words, over the captions of all levels.
     """
     asked, last = question, snapshot.last_turn()
-    if last is not None and len(question.split()) <= FOLLOW_UP_WORDS and FOLLOW_UP.search(question):
+    if last is not None and (len(question.split()) > FOLLOW_UP_WORDS or not FOLLOW_UP.search(question)):
+        last = None
+    if last is not None:
         question = f"{last.question} {question}"
         embedding = embed([question])[0]
     general = _by_caption(snapshot, question, embedding)
     stretch = stretch_of(asked, snapshot.until_seconds) or _beside_event(snapshot, asked, embed)
+    if stretch is None and last is not None:
+        stretch = _of_last_turn(snapshot, asked, last, embed)
+    if stretch is None and SUMMARY.search(asked):
+        roots = [Hit(root, relevance(root, embedding)) for root in snapshot.roots]
+        return Found((*roots, *general), is_summary=True)
     if stretch is None:
         return Found(tuple(general))
     inside = _in_stretch(snapshot, question, embedding, stretch)
@@ -96,6 +119,29 @@ def _beside_event(snapshot: Snapshot, question: str, embed: Embed) -> Stretch | 
     return Stretch(Span(end, max(end, min(snapshot.until_seconds, end + BESIDE_SECONDS))), end, is_moment=True)
 
 
+def _of_last_turn(snapshot: Snapshot, question: str, last: DialogueTurn, embed: Embed) -> Stretch | None:
+    """What a follow-up speaks of: the time of the question before it, or of what that was about, or beside that.
+
+    None if it speaks of no time.
+    """
+    if not any(pattern.search(question) for pattern in (AFTER_THAT, BEFORE_THAT, AT_THAT_TIME)):
+        return None
+    named = stretch_of(last.question, last.asked_at_seconds) or _beside_event(snapshot, last.question, embed)
+    if named is None:
+        hits = _by_caption(snapshot, last.question, embed([last.question])[0], most=MOST_IN_STRETCH)
+        leaf = next((hit.node for hit in hits if hit.node.level == 0), None)
+        named = None if leaf is None else Stretch(leaf.span, leaf.span.start, is_moment=True)
+    if named is None:
+        return None
+    now, nodes = snapshot.until_seconds, [path[-1].span for path in _deepest_in(snapshot.roots, named.span, ())]
+    start, end = merged_span([named.span, *nodes])
+    if AFTER_THAT.search(question):
+        return Stretch(Span(min(end, now), min(end + BESIDE_SECONDS, now)), min(end, now), is_moment=True)
+    if BEFORE_THAT.search(question):
+        return Stretch(Span(max(0.0, start - BESIDE_SECONDS), start), start, is_moment=True)
+    return named if end <= now else None
+
+
 def _in_stretch(snapshot: Snapshot, question: str, embedding: np.ndarray, stretch: Stretch) -> list[Hit]:
     """The nodes of a stretch: about a moment those nearest to it, in a stretch of its own right those asked for."""
     if not stretch.is_moment:
@@ -103,22 +149,32 @@ def _in_stretch(snapshot: Snapshot, question: str, embedding: np.ndarray, stretc
         inside = [hit for hit in asked_for if _is_inside(hit.node.span, stretch.span)]
         if len(inside) >= MOST_IN_STRETCH:
             return inside[:MOST_IN_STRETCH]
-    paths = _deepest_in(snapshot.roots, stretch.span, ())
+    paths = _deepest_in(snapshot.roots, stretch.span, ()) or _newest(snapshot.roots)
     nearest = sorted(paths, key=lambda path: _distance(path[-1].span, stretch.middle_seconds))[:MOST_IN_STRETCH]
     return [Hit(path[-1], relevance(path[-1], embedding), path[:-1]) for path in nearest]
+
+
+def _newest(roots: Sequence[MemoryNode]) -> list[tuple[MemoryNode, ...]]:
+    """The path to the newest leaf, for a stretch that no leaf covers yet."""
+    path: list[MemoryNode] = []
+    nodes = roots
+    while nodes:
+        path.append(nodes[-1])
+        nodes = path[-1].children
+    return [tuple(path)] if path else []
 
 
 def _deepest_in(nodes: Sequence[MemoryNode], span: Span, above: tuple[MemoryNode, ...]) -> list[tuple[MemoryNode, ...]]:
     """The paths to the deepest nodes that share time with a span, in time order."""
     found: list[tuple[MemoryNode, ...]] = []
     for node in nodes:
-        if _shares_time(node.span, span):
+        if shares_time(node.span, span):
             path = (*above, node)
             found += _deepest_in(node.children, span, path) if node.children else [path]
     return found
 
 
-def _shares_time(one: Span, other: Span) -> bool:
+def shares_time(one: Span, other: Span) -> bool:
     """Whether two spans have more than an end in common, or a moment lies in the other."""
     if one.start == one.end or other.start == other.end:
         return one.start <= other.end and other.start <= one.end

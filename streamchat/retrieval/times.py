@@ -195,6 +195,11 @@ _AT_THE_START = (
     rf"(?! (?:line|button|menu|screen|until|till|to|up)\b)(?! of (?!the {_VIDEO}))"
 )
 _INTO = rf"({_DURATION}) (?:into|in(?= the {_VIDEO}|[?.!,]|$)|(?:after|from) the (?:start|beginning))"
+_NOW = (
+    r"\bright now\b|\bcurrently\b|\bat (?:the|this) moment\b|(?<!until )(?<!till )\bnow\W*$"
+    r"|^(?!.*\b(?:was|were|did|had|has|have|so far)\b)"
+    r".*\b(?:on (?:the |this )?screen|(?:do|can) you see|is happening)\W*$"
+)
 _PATTERNS: tuple[tuple[str, Callable[[re.Match[str], float], Meaning | None]], ...] = (
     (rf"({_CLOCK}) ?(?:-|–|to|until|till) ?(\d{{1,2}}:\d{{2}}(?::\d{{2}})?)", _between),
     (rf"\b(?:between|from) ({_TIME}|{_NUMBER}) (?:and|to|until|till) ({_TIME})", _between),
@@ -212,7 +217,7 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match[str], float], Meaning | None]], .
     (r"\bat first\b|\binitially\b|\bfirst (?:thing|scene|shot)\b", _beginning),
     (rf"\b{_VIDEO} (?:starts?|begins?|opens?)\b", _beginning),
     (rf"\bin the middle of the {_VIDEO}|\bhalfway\b", _middle),
-    (r"\bright now\b|\bcurrently\b|\bat (?:the|this) moment\b", _within(NOW_SECONDS)),
+    (_NOW, _within(NOW_SECONDS)),
     (r"\bjust now\b|\ba (?:moment|second) ago\b|\bmoments ago\b|\bat the (?:very )?end\b", _within(JUST_NOW_SECONDS)),
     (r"\brecently\b|\ba (?:little |short )?while ago\b|\blast (?:thing|scene|shot)\b", _within(RECENT_SECONDS)),
 )

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from streamchat.engine import ChatState, Progress
 from streamchat.images import jpeg, jpeg_size, picture
 from streamchat.memory.dialogue import Remembered, middle_of
 from streamchat.memory.long_term import every_node
 from streamchat.memory.store import MemoryState
+from streamchat.progress import ChatState, Progress
 from streamchat.saving import form
 from streamchat.saving.form import SessionForm
 from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Observation, Picture, Span

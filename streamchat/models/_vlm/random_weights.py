@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedToke
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models._vlm.loading import Checkpoint
 
-ARCHITECTURES = Path(__file__).resolve().parents[3] / "assets" / "architectures"
+ARCHITECTURES = Path(__file__).resolve().parent / "architectures"
 NOTICE = "[random weights: these words mean nothing] "
 CONTROL = ("<unk>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<image>", "<video>")
 PICTURE = {"qwen3_vl": "<|vision_start|><image><|vision_end|>"}  # other families write just the image token

@@ -8,8 +8,8 @@ from pathlib import Path
 from streamchat.embedding import check_sha256
 from streamchat.errors import StreamChatError
 
-ASSETS = Path(__file__).resolve().parents[3] / "assets" / "models"
-FETCH = "get the folder assets/models/ of the repository again"
+PRETRAINED = Path(__file__).resolve().parent / "pretrained"
+FETCH = "get StreamChat again: this file is a part of it"
 INSTALL = "run `pip install -r requirements.txt`"
 REINSTALL = "run `pip install --force-reinstall -r requirements.txt`"
 
@@ -33,8 +33,8 @@ TEXT_READER = (
 
 
 def asset(name: str, sha256: str) -> Path:
-    """A checked file of assets/models/; StreamChatError if it is missing or another one."""
-    path = ASSETS / name
+    """A checked file of `pretrained/`; StreamChatError if it is missing or another one."""
+    path = PRETRAINED / name
     check_sha256(path, sha256, FETCH)
     return path
 

@@ -1,0 +1,176 @@
+"""The app, and the command `streamchat` of an installed package.
+
+It lies here because it puts the tabs of both packages together, and `streamchat` may not import `evaluation`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from streamchat.config import PRESETS, Options, mebibytes
+from streamchat.errors import InputError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from streamchat.ui.sessions import Visitors
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine unasked
+# Uploads in a folder of this process, or an app that ends would take those of another with it.
+UPLOADS = Path(tempfile.gettempdir()) / f"streamchat-uploads-{os.getpid()}"
+os.environ.setdefault("GRADIO_TEMP_DIR", str(UPLOADS))
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """The arguments of the app; `prog` is how it was called."""
+    arguments = argparse.ArgumentParser(prog=prog, description="Chat with a video while it plays.")
+    arguments.add_argument(
+        "--model",
+        default="auto",
+        help="auto (default: the best that is on this machine), embedded, a checkpoint's folder, a name on the "
+        "Hugging Face Hub, or openai:URL#NAME",
+    )
+    arguments.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1 for a copy each")
+    arguments.add_argument(
+        "--concurrency",
+        type=int,
+        default=None,
+        metavar="N",
+        help="requests that a model server gets at once (default: 8)",
+    )
+    arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
+    arguments.add_argument(
+        "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
+    )
+    arguments.add_argument(
+        "--most-visitors",
+        type=int,
+        default=8,
+        metavar="N",
+        help="sessions at once; who comes next is told so (default: 8)",
+    )
+    arguments.add_argument(
+        "--memory-mib",
+        type=int,
+        default=None,
+        metavar="N",
+        help="most that the memory of one session may take (default: chosen for machine, model and --most-visitors)",
+    )
+    arguments.add_argument("--host", default=None, help="address to listen at (default: 127.0.0.1)")
+    arguments.add_argument("--port", type=int, default=None, help="port to listen at (default: 7860)")
+    arguments.add_argument("--mcp", action="store_true", help="serve the calls of the API as MCP tools as well")
+    return arguments
+
+
+def build(visitors: Visitors, preset: str) -> gr.Blocks:
+    """The page."""
+    import gradio as gr
+
+    from evaluation.tab import EvaluationTab
+    from streamchat.ui.api import Api
+    from streamchat.ui.settings import SettingsPanel
+    from streamchat.ui.tab import WatchTab
+    from streamchat.ui.theme import TITLE
+
+    with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 86400)) as blocks:
+        gr.HTML(
+            f"<h1>{TITLE}</h1><p>Chat with a video while it plays. Answers cite their moments.</p>", elem_id="sc-head"
+        )
+        with gr.Tabs():
+            with gr.Tab("Watch"):
+                watch = WatchTab(visitors)
+            with gr.Tab("Benchmark"):
+                EvaluationTab(visitors.model, visitors.options.memory_bytes)
+        SettingsPanel(visitors, preset, watch.model)
+        Api(visitors)
+        blocks.unload(visitors.leave)
+    return blocks
+
+
+def command() -> int:
+    """The command `streamchat`: `streamchat app ...` is the app, anything else `python -m streamchat`."""
+    if sys.argv[1:2] == ["app"]:
+        run(sys.argv[2:], "streamchat app")
+    from streamchat.__main__ import main
+
+    return main()
+
+
+def run(argv: Sequence[str], prog: str = "python app.py") -> NoReturn:
+    """Serve the app until it is told to end, and end the process with the exit code."""
+    try:
+        code = serve(parser(prog).parse_args(argv))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a model that is still being loaded can neither be stopped nor left behind by an ordinary exit
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raise InputError for what cannot be served."""
+    if arguments.port is not None and not 1 <= arguments.port <= 65535:
+        raise InputError(f"--port must be from 1 to 65535, got {arguments.port}")
+    if arguments.most_visitors < 1:
+        raise InputError(f"--most-visitors must be 1 or more, got {arguments.most_visitors}")
+    from streamchat.models import REMOTE, check_model_name
+
+    check_model_name(arguments.model)
+    remote = arguments.model.startswith(f"{REMOTE}:")
+    if arguments.concurrency is not None and not (remote and arguments.concurrency >= 1):
+        raise InputError(
+            f"--concurrency is 1 or more, of a model server ({REMOTE}:URL#NAME), got {arguments.concurrency} with the "
+            f"model {arguments.model!r}"
+        )
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Check the arguments, then serve; raises InputError for a bad one."""
+    check(arguments)
+    options = Options.preset(
+        arguments.preset, max_pictures=arguments.max_pictures, memory_bytes=mebibytes(arguments.memory_mib)
+    )
+    from streamchat.ui.examples import data_folder
+    from streamchat.ui.sessions import Visitors
+    from streamchat.ui.shared_model import SharedModel
+    from streamchat.ui.theme import HEAD, css, theme
+
+    visitors = Visitors(
+        SharedModel(arguments.model, arguments.device, arguments.concurrency), options, arguments.most_visitors
+    )
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    page = build(visitors, arguments.preset)
+    try:
+        _, address, _ = page.launch(
+            server_name=arguments.host,
+            server_port=arguments.port,
+            theme=theme(),
+            css=css(),
+            head=HEAD,
+            allowed_paths=[str(data_folder())],
+            run_history=False,
+            mcp_server=arguments.mcp,
+            footer_links=[],
+            prevent_thread_lock=True,
+            quiet=True,
+        )
+    except OSError as error:  # such as a port that is taken
+        raise InputError(f"cannot listen on port {arguments.port}: {error}; choose another with --port") from None
+    print(f"StreamChat is at {address} (Ctrl-C ends it)", flush=True)
+    ending.wait()
+    visitors.close_all()
+    page.close(verbose=False)
+    shutil.rmtree(UPLOADS, ignore_errors=True)
+    return 0
