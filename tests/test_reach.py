@@ -18,7 +18,7 @@ from evaluation.__main__ import main
 from evaluation.benchmarks.needle import Layout, card, clip
 from evaluation.reach import moments, needles
 from evaluation.reach.needles import Settings
-from evaluation.reach.scripted import UNKNOWN, Known, ScriptedModel, general, lossy
+from evaluation.reach.scripted import TOKEN_BYTES, UNKNOWN, Known, ScriptedModel, general, lossy
 from evaluation.records import RunFolder
 from streamchat.errors import StreamChatError
 from streamchat.images import jpeg
@@ -66,7 +66,7 @@ def answered(one: ScriptedModel, *visuals: Visual, captions: Sequence[str] = (),
 class TestScriptedModel:
     @pytest.mark.parametrize("tokens", [1, 7, 144, 256, 576, 577])
     def test_its_frames_have_the_size_that_was_asked_for(self, tokens: int) -> None:
-        assert tokens_of(model(tokens), ANCHOR.picture, STREET.picture).shape == (2, tokens, 3)
+        assert tokens_of(model(tokens), ANCHOR.picture, STREET.picture).shape[:2] == (2, tokens)
 
     @pytest.mark.parametrize("tokens", [64, 144, 256, 577])
     def test_a_card_is_read_from_its_tokens(self, tokens: int) -> None:
@@ -143,12 +143,11 @@ class TestNeedles:
             assert found[name].reached["0"] == 1.0
             assert found[name].reached["60"] == 0.0
 
-    def test_the_memory_holds_no_more_of_the_past_than_with_a_real_model(self) -> None:
-        for tokens, leaves in ((144, 91), (256, 51), (576, 22)):  # what 512 MiB hold of 5 pictures each, 8 KiB a token
-            leaf_bytes = 5 * (3 * 4 * tokens + needles.PICTURE_BYTES)
-            tree = (Settings(tokens=tokens).options.memory_bytes or 0) - needles.FRAMES_BYTES
-            held = (tree - needles.CAPTIONS_BYTES) / leaf_bytes
-            assert leaves <= held < leaves + 1
+    @pytest.mark.parametrize("tokens", [144, 256, 576])
+    def test_an_hour_does_not_fit_into_the_memory_unfolded_as_it_does_not_with_a_real_model(self, tokens: int) -> None:
+        options = Settings(tokens=tokens).options
+        leaves = 3600 / options.chunk_seconds
+        assert 0 < (options.memory_bytes or 0) < leaves * options.clusters * tokens * TOKEN_BYTES
 
     def test_the_runs_stay_and_go_on(self, tmp_path: Path) -> None:
         settings = Settings(layout=replace(SHORT, each=1), frames=4)

@@ -16,7 +16,7 @@ from evaluation.methods import with_frames
 from evaluation.reach.scripted import TOKEN_BYTES, Known, ScriptedModel
 from evaluation.records import Row, RunFolder
 from evaluation.samples import Choice
-from streamchat.config import Options
+from streamchat.config import MEBIBYTE, Options
 from streamchat.embedding import TextEmbedder
 from streamchat.errors import InputError, StreamChatError
 
@@ -36,10 +36,10 @@ FILMS = (
 )
 MORE = ("", ", quietly", " while time passes", ", and nothing else happens", ", as before")
 REAL_TOKEN_BYTES = 4096 * 2  # in memory: of a model of 7 billion weights, in half precision
-REAL_BUDGET_BYTES = 512 * 2**20  # of its tree
-FRAMES_BYTES = 16 * 2**20  # about, of the newest frames, which count in the budget
+REAL_BUDGET_BYTES = 512 * MEBIBYTE  # of its tree
+FRAME_BYTES = 320 * 180 * 3  # of a frame of the streams, without its tokens
 PICTURE_BYTES = 5_000  # about, of the small JPEGs here
-CAPTIONS_BYTES = 2 * 2**20  # about, of two hours of captions with their vectors
+CAPTIONS_BYTES = 2 * MEBIBYTE  # about, of two hours of captions with their vectors
 PICTURES_OF_A_TEXT = 4  # pictures of a film in a row of which the same is said
 
 
@@ -66,11 +66,12 @@ class Settings:
         """The engine's options."""
         options = Options.preset(PRESET, seed=self.seed)
         if self.pictures is not None:
-            return replace(options, max_pictures=self.pictures)
-        # As many pictures of the past are held as for a real model, whose tokens are wider by hundreds of times.
+            return replace(options, max_pictures=self.pictures, memory_bytes=REAL_BUDGET_BYTES)
+        # As many pictures of the past are held as for a real model, whose tokens are wider, beside the newest frames.
         held = REAL_BUDGET_BYTES // (self.tokens * REAL_TOKEN_BYTES)
         tree = CAPTIONS_BYTES + held * (self.tokens * TOKEN_BYTES + PICTURE_BYTES)
-        return replace(options, memory_bytes=tree + FRAMES_BYTES)
+        frames = 2 * options.chunk_frames * (self.tokens * TOKEN_BYTES + FRAME_BYTES)
+        return replace(options, memory_bytes=tree + frames)
 
     @property
     def recent_frames(self) -> int:

@@ -22,7 +22,8 @@ from streamchat.images import picture
 from streamchat.models.base import ChatModel, Message, parts_of
 from streamchat.types import Clip, Frame, Span, Visual
 
-TOKEN_BYTES = 3 * 4  # of a token in memory: its mean color
+COPIES = 16  # of a cell's color in its token, so that tokens are large beside the pictures, as those of real models are
+TOKEN_BYTES = COPIES * 3 * 4  # of a token in memory
 CHARACTERS_PER_TOKEN = 4  # as is usual for English
 PICTURE_GRID = 16  # rows and columns of mean colors that a JPEG is known by
 CLEARLY = 0.5  # how far the nearest picture may be, as a share of the distance to any that shows something else
@@ -76,7 +77,7 @@ class ScriptedModel(ChatModel):
         self._takes_pictures = takes_pictures
         self._grid = PICTURE_GRID if takes_pictures else max(1, math.isqrt(tokens))
         self.tokens_per_frame = 1 if takes_pictures else tokens
-        self.dim = 3 * self._grid**2 if takes_pictures else 3
+        self.dim = 3 * self._grid**2 if takes_pictures else 3 * COPIES
         self._summarize = summarize
         self._known = (*needles, *background)
         self._needles = len(needles)
@@ -85,14 +86,16 @@ class ScriptedModel(ChatModel):
         self._numbers = torch.tensor([numbers.setdefault(known.text, len(numbers)) for known in self._known])  # of text
 
     def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
-        """Mean colors, 0 to 1, of each frame: [N, tokens, 3], zero where the grid has fewer cells.
+        """Mean colors, 0 to 1, of each frame: [N, tokens, 3 x COPIES], zero where the grid has fewer cells.
 
         For a model that takes pictures they are one vector a frame, [N, 1, dim], by which memory tells frames apart.
         """
         colors = torch.stack([self._mean_colors(frame.data) for frame in frames])
-        padded = torch.zeros(len(frames), self.tokens_per_frame * self.dim)
-        padded[:, : colors.shape[1]] = colors
-        return padded.reshape(len(frames), self.tokens_per_frame, self.dim)
+        if self._takes_pictures:
+            return colors[:, None]
+        tokens = torch.zeros(len(frames), self.tokens_per_frame, 3)
+        tokens[:, : self._grid**2] = colors.reshape(len(frames), -1, 3)
+        return tokens.repeat(1, 1, COPIES)
 
     def count_tokens(self, text: str) -> int:
         """One for every four characters."""
@@ -173,7 +176,7 @@ class ScriptedModel(ChatModel):
             return self._colors[:0] if jpeg is None else self._mean_colors(picture(jpeg))[None]
         if visual.tokens is None:
             return self._colors[:0] if visual.frame is None else self._mean_colors(visual.frame.data)[None]
-        return visual.tokens.flatten(1)[:, : self._colors.shape[1]]
+        return visual.tokens[:, : self._grid**2, :3].flatten(1)
 
     def _mean_colors(self, data: np.ndarray) -> torch.Tensor:
         """Mean colors of a picture on the grid, 0 to 1: [grid * grid * 3]."""
