@@ -1,6 +1,6 @@
 """Memory put to the proof, without a download: a needle is shown once, and asked about at once to an hour later.
 
-A needle is a card with a word and a number, or a short part of another video.
+A needle is a card with a word and a number, or a short clip that is made here: a pan over a landscape of colors.
 
 The stream is made of short stretches of given films in random order, two frames a second of simulated time; a picture
 that comes again is the same array, so that what a model saw of it need not be seen again.
