@@ -198,6 +198,19 @@ class TestLimits:
         assert re.fullmatch(rf"Input length \(\d+\) exceeds model's maximum context length \({MAX_CONTEXT}\)\.", said)
         assert openai.TOO_LONG.search(said)
 
+    def test_a_question_with_too_many_pictures_is_asked_again_with_as_many_as_are_allowed(
+        self, served: str, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = load_model(f"openai:{served}")
+        assert isinstance(model, OpenAIModel)
+        monkeypatch.setattr(model, "_picture_tokens", 16)  # as many as this server's model takes, so that 40 would fit
+        chat = StreamChat(model, Options(max_pictures=40, chunk_frames=6, clusters=6, group_nodes=9), embedder)
+        for number in range(48):
+            chat.push(Frame(noise(number), float(number), number))
+        answer = chat.ask("what is on the table ?")
+        assert answer.text
+        assert model.max_pictures == len(answer.given.pictures) == MAX_PICTURES
+
     def test_too_many_pictures_are_refused_with_how_many_are_allowed(self, server: VllmServer) -> None:
         said = server.refusal(MAX_PICTURES + 1, SENTENCE)
         assert said == {
