@@ -21,6 +21,7 @@ class Clusters(NamedTuple):
     labels: torch.Tensor  # int64 [n]: the centroid of each point
     weights: torch.Tensor  # float64 [K]: weight of the points behind each centroid
     inertia: float  # weighted sum of squared distances to the centroids
+    distances: np.ndarray  # float64 [n]: squared distance of each point to its centroid
 
 
 def kmeans(points: torch.Tensor, k: int, *, weights: torch.Tensor | None = None, seed: int = 0) -> Clusters:
@@ -46,17 +47,22 @@ def kmeans(points: torch.Tensor, k: int, *, weights: torch.Tensor | None = None,
     member = (numbered[:, None] == np.arange(order)) * mass[:, None]
     totals = member.sum(0)
     centroids = _means(flat, torch.from_numpy((member / totals).T).float())
-    found = centroids.reshape(-1, *points.shape[1:])
-    return Clusters(found, torch.from_numpy(numbered), torch.from_numpy(totals), float(inertia[best]))
+    to_means = _to_means(gram, mass, numbered[None], np.arange(order))[0]
+    return Clusters(
+        centroids=centroids.reshape(-1, *points.shape[1:]),
+        labels=torch.from_numpy(numbered),
+        weights=torch.from_numpy(totals),
+        inertia=float(inertia[best]),
+        distances=to_means[np.arange(n), numbered],
+    )
 
 
-def medoids(points: torch.Tensor, found: Clusters) -> list[int]:
-    """For each cluster, in its order, which of the points [n, ...] that make it up is nearest to its centroid."""
-    distances = (points.float() - found.centroids[found.labels].float()).flatten(1).square().sum(1)
+def medoids(found: Clusters) -> list[int]:
+    """For each cluster, in its order, which of the points that make it up is nearest to its centroid."""
     nearest = []
     for cluster in range(len(found.centroids)):
-        members = (found.labels == cluster).nonzero()[:, 0]
-        own = distances[members].numpy()
+        members = np.flatnonzero(found.labels.numpy() == cluster)
+        own = found.distances[members]
         nearest.append(int(members[_first_least(own, own.max())]))
     return nearest
 

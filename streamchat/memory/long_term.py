@@ -166,7 +166,7 @@ class LongTermTree:
             tokens=found.centroids,
             weights=tuple(round(float(weight)) for weight in found.weights),
             mass=sum(node.mass for node in group),
-            pictures=_pictures_of(group, tokens, found),
+            pictures=_pictures_of(group, found),
             children=tuple(group),
         )
 
@@ -208,7 +208,7 @@ class LongTermTree:
                     root,
                     tokens=found.centroids,
                     weights=(sum(root.weights),),
-                    pictures=_pictures_of([root], root.tokens, found),
+                    pictures=_pictures_of([root], found),
                 )
                 self._rewrite(_Key(root.id, root.span.start), lambda _, coarse=coarse: coarse)  # type: ignore[misc]
                 return True
@@ -273,13 +273,13 @@ def _can_be_captioned(node: MemoryNode) -> bool:
     return seen or any(child.caption is not None for child in node.children)
 
 
-def _pictures_of(group: Sequence[MemoryNode], tokens: torch.Tensor, found: Clusters) -> tuple[Picture, ...]:
-    """For each cluster of the centroids [n, P, D] of some nodes, the picture of the centroid nearest to its middle."""
+def _pictures_of(group: Sequence[MemoryNode], found: Clusters) -> tuple[Picture, ...]:
+    """For each cluster of the centroids of some nodes, the picture of the centroid nearest to its middle."""
     sources = [node for node in group if node.tokens is not None]
     if not all(node.pictures for node in sources):
         return ()
     pictures = [picture for node in sources for picture in node.pictures]
-    return tuple(pictures[place] for place in medoids(tokens, found))
+    return tuple(pictures[place] for place in medoids(found))
 
 
 def path_to(roots: Sequence[MemoryNode], number: int, start_seconds: float) -> tuple[MemoryNode, ...]:

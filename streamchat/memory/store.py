@@ -329,7 +329,7 @@ def cluster(frames: Sequence[EncodedFrame], *, clusters: int, seed: int) -> Chun
     return Chunk(
         centroids=found.centroids,
         weights=tuple(int(weight) for weight in found.weights),
-        keyframes=tuple(frames[index].frame for index in medoids(tokens, found)),
+        keyframes=tuple(frames[index].frame for index in medoids(found)),
         starts_scene=frames[0].cut,
     )
 

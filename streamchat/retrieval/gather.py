@@ -76,8 +76,8 @@ def gather(
         untold=sum(leaf.span not in spans for leaf in uncaptioned),
         present=present,
         captions=_captions(snapshot.roots, found, embedding),
-        recalled=shown.new(_pictures(nodes, found.stretch)),
-        recent=shown.new([*open_visuals, *_drawn(snapshot, options, seed)]),
+        recalled=shown.new(_pictures(nodes, found.stretch), options.max_pictures),
+        recent=shown.new([*open_visuals, *_drawn(snapshot, options, seed)], options.max_pictures),
         visited=tuple(hit.node.id for hit in found.hits if found.is_about(hit.node)),
         turns=_turns(snapshot, question, embedding, options),
         last_turn=snapshot.last_turn(),
@@ -127,10 +127,12 @@ class _Shown:
     def _time(visual: Visual) -> int:
         return round(visual.span.start / SAME_SECONDS)
 
-    def new(self, visuals: Iterable[Visual]) -> tuple[Visual, ...]:
-        """Of visuals in the order of worth those of moments without a picture, ranked, in time order."""
+    def new(self, visuals: Iterable[Visual], most: int) -> tuple[Visual, ...]:
+        """Of visuals in the order of worth the first of moments without a picture, ranked, in time order."""
         fresh: list[Visual] = []
         for visual in visuals:
+            if len(fresh) == most:
+                break
             time = self._time(visual)
             if not self._times & {time - 1, time, time + 1}:
                 self._times.add(time)
@@ -205,7 +207,7 @@ def _captions(roots: Sequence[MemoryNode], found: Found, question: np.ndarray) -
                     span=node.span,
                     caption=node.caption,
                     level=node.level,
-                    relevance=captions.get(node.id, relevance(node, question)),
+                    relevance=captions[node.id] if node.id in captions else relevance(node, question),
                     keyframe=node.keyframe,
                     found=found.is_about(node),
                     rank=rank,
