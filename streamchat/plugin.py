@@ -16,7 +16,11 @@ from streamchat.errors import InputError, StreamChatError
 
 
 def names(package: str) -> tuple[str, ...]:
-    """Names of the plugins of a package, sorted; files called `base` or with a leading underscore are not plugins."""
+    """Names of the plugins of a package, sorted.
+
+    Its files and folders are plugins, but for those with a leading underscore, `base`, and what the package lists as
+    `NOT_PLUGINS`.
+    """
     return tuple(sorted({*_files(package), *(point.name for point in entry_points(group=package))}))
 
 
@@ -41,9 +45,9 @@ def load(package: str, name: str) -> ModuleType:
 
 
 def _files(package: str) -> set[str]:
-    path = importlib.import_module(package).__path__
-    found = (module.name for module in pkgutil.iter_modules(path))
-    return {name for name in found if name != "base" and not name.startswith("_")}
+    folder = importlib.import_module(package)
+    found = {module.name for module in pkgutil.iter_modules(folder.__path__)}
+    return {name for name in found - {"base", *getattr(folder, "NOT_PLUGINS", ())} if not name.startswith("_")}
 
 
 def _imported(package: str, point: EntryPoint) -> ModuleType:

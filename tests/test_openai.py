@@ -28,6 +28,7 @@ from streamchat.models.base import Message
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.picturing import PictureEncoder
 from streamchat.models.openai import OpenAIModel
+from streamchat.models.openai import server as protocol
 from streamchat.retrieval.context import compose
 from streamchat.types import Clip, Context, Frame, Span, Visual
 
@@ -45,8 +46,8 @@ def quick(encoder: PictureEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting between retries, no second copy of the encoder, no key but what a test sets."""
     monkeypatch.setattr(openai, "Classifier", lambda: None)
     monkeypatch.setattr(openai, "PictureEncoder", lambda *_: encoder)
-    monkeypatch.setattr(openai, "RETRIES", 0)
-    monkeypatch.delenv(openai.KEY_VARIABLE, raising=False)
+    monkeypatch.setattr(protocol, "RETRIES", 0)
+    monkeypatch.delenv(protocol.KEY_VARIABLE, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -151,7 +152,7 @@ class TestModels:
             with pytest.raises(InputError, match="lists no models"):
                 load_model(f"openai:{server.url}")
 
-    @pytest.mark.parametrize(("told", "taken"), [({"max_model_len": 4096}, 4096), ({}, openai.MAX_CONTEXT)])
+    @pytest.mark.parametrize(("told", "taken"), [({"max_model_len": 4096}, 4096), ({}, protocol.MAX_CONTEXT)])
     def test_the_context_is_what_the_server_tells(self, told: dict[str, int], taken: int) -> None:
         listing = {"data": [{"id": "other", "max_model_len": 1}, {"id": NAME, **told}]}
         with serving(models=status(200, listing)) as server:
@@ -181,7 +182,7 @@ class TestModels:
             load_model("openai:http://no.such.invalid/v1#x")
 
     def test_a_silent_server_is_found_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(openai, "PROBE_SECONDS", 0.2)
+        monkeypatch.setattr(protocol, "PROBE_SECONDS", 0.2)
         with serving(models=silent()) as server, pytest.raises(StreamChatError, match="did not answer in time"):
             connect(server)
 
@@ -229,13 +230,13 @@ class TestRequest:
         self, key: str | None, sent: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         if key is not None:
-            monkeypatch.setenv(openai.KEY_VARIABLE, key)
+            monkeypatch.setenv(protocol.KEY_VARIABLE, key)
         with serving() as server:
             list(ask(connect(server)))
             assert server.requests[0].headers["authorization"] == f"Bearer {sent}"
 
     def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv(openai.KEY_VARIABLE, f"{KEY}…")
+        monkeypatch.setenv(protocol.KEY_VARIABLE, f"{KEY}…")
         with pytest.raises(InputError, match="OPENAI_API_KEY holds characters") as caught:
             load_model("openai:http://127.0.0.1:1/v1#x")
         assert KEY not in str(caught.value)
@@ -296,13 +297,13 @@ class TestReply:
 
 class TestFailures:
     def test_a_failure_that_passes_is_not_seen(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(openai, "RETRIES", 1)
+        monkeypatch.setattr(protocol, "RETRIES", 1)
         with serving(status(500, "oops"), say("Here.")) as server:
             assert list(ask(connect(server))) == ["Here."]
             assert len(server.requests) == 2
 
     def test_a_failure_that_stays_is_an_error_after_the_retries(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(openai, "RETRIES", 2)
+        monkeypatch.setattr(protocol, "RETRIES", 2)
         with serving(status(500, "out of order")) as server:
             assert "failed (500: out of order): see its log" in failing(server)
             assert len(server.requests) == 3
@@ -352,7 +353,7 @@ class TestFailures:
     def test_an_answer_that_breaks_off_says_to_ask_again_and_is_not_tried_twice(
         self, last: openai_server.Step, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(openai, "RETRIES", 2)
+        monkeypatch.setattr(protocol, "RETRIES", 2)
         with serving(last) as server:
             pieces = ask(connect(server))
             assert next(pieces) == "A dog"
@@ -361,7 +362,7 @@ class TestFailures:
             assert len(server.requests) == 1
 
     def test_an_answer_that_stands_still_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(openai, "READ_SECONDS", 1.0)
+        monkeypatch.setattr(protocol, "READ_SECONDS", 1.0)
         with serving(silent("A dog")) as server:
             pieces = ask(connect(server))
             assert next(pieces) == "A dog"
@@ -370,7 +371,7 @@ class TestFailures:
             assert server.hung_up.wait(openai_server.WAIT_SECONDS)
 
     def test_a_server_that_never_begins_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(openai, "READ_SECONDS", 0.2)
+        monkeypatch.setattr(protocol, "READ_SECONDS", 0.2)
         with serving(silent()) as server:
             assert "did not answer in time: see whether it is busy" in failing(server)
             assert server.hung_up.wait(openai_server.WAIT_SECONDS)
@@ -401,7 +402,7 @@ class TestFailures:
     def test_the_key_is_never_shown_even_if_the_server_sends_it_back(
         self, step: openai_server.Step, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setenv(openai.KEY_VARIABLE, KEY)
+        monkeypatch.setenv(protocol.KEY_VARIABLE, KEY)
         caplog.set_level(logging.DEBUG)
         with serving(step) as server:
             model = connect(server)
@@ -411,7 +412,7 @@ class TestFailures:
         assert not [text for text in (*shown, caplog.text) if KEY[:12] in text]
 
     def test_the_key_is_not_shown_while_connecting(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv(openai.KEY_VARIABLE, KEY)
+        monkeypatch.setenv(protocol.KEY_VARIABLE, KEY)
         with (
             serving(models=refusal(401, f"bad key {KEY}")) as server,
             pytest.raises(StreamChatError, match=r"401: bad key \[the key\]\): set the environment variable OPENAI"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluation.judges.base import OWN_PROMPT, Messages, Prompt, PromptedJudge
-from streamchat.models.openai import Server, parse_address
+from streamchat.models.openai.server import Server, parse_address
 
 REPLY_TOKENS = 64
 

@@ -1,160 +1,35 @@
-"""A vision-language model on a server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, or a hosted one.
-
-Pictures are encoded here, on the CPU, for selection and retrieval; the server gets the keyframes of what was retrieved.
-"""
+"""A server that speaks OpenAI's protocol: what it serves, its replies, and its failures in words."""
 
 from __future__ import annotations
 
-import base64
 import json
-import logging
 import os
 import re
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import numpy as np
 import openai
-import torch
 
-from streamchat.embedding import minilm
-from streamchat.errors import InputError, PromptTooLargeError, StreamChatError
-from streamchat.gate import Gate, Priority
-from streamchat.models.base import CAPTION_TOKENS, ChatModel, Message, parts_of
-from streamchat.models.embedded.classifier import Classifier
-from streamchat.models.embedded.picturing import PictureEncoder
-from streamchat.types import Clip, Context, Evidence, Frame, Visual
-
-log = logging.getLogger(__name__)
+from streamchat.errors import InputError, StreamChatError
+from streamchat.models.base import Message
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0  # between two pieces of an answer, and before the first
 PROBE_SECONDS = 10.0  # for the list of models, so that a wrong address is soon found
-CONCURRENCY = 8  # requests that a server gets at once, unless it is said otherwise
 RETRIES = 2  # before an answer begins, after pauses that grow
-
 MAX_CONTEXT = 16384  # tokens, of a server that does not tell: some twenty pictures; most models take more
-PICTURE_TOKENS = 600  # of a keyframe: LLaVA-1.5 takes 576 for any, Qwen-VL, Gemma and InternVL up to 256 for 448 pixels
-MESSAGE_TOKENS = 8  # what a chat template writes around a message
-PIECE_OF_TEXT = re.compile(r"[A-Za-z]{1,5}|\S")
-
 KEY_VARIABLE = "OPENAI_API_KEY"
 NO_KEY = "none"  # the package insists on a key, and local servers take any
 FORM = "openai:URL#NAME, such as openai:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct"
 HOST = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|[\da-f]*:[\da-f:.]+", re.ASCII)  # a name, an IPv4 or an IPv6 address
 TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum model length|prompt is too long", re.IGNORECASE)
-TOO_MANY_PICTURES = re.compile(r"at most (\d+) image", re.IGNORECASE)  # vLLM; it says how many it takes
-LONGEST_PROMPT = re.compile(r"maximum context length (?:is |of )?\(?(\d+)", re.IGNORECASE)
-SENT_PROMPT = re.compile(r"input length \((\d+)\)|\((\d+) in the messages", re.IGNORECASE)  # as the server counted it
-LESS = 0.8  # of a prompt that a server finds too long, if it is not so by our count, and the server does not say more
 REFUSED = (400, 413, 422)  # the request as it was
 LONGEST_REPORT = 300  # characters of a server's own words in an error
 MOST_LISTED = 20  # names of models in an error
 
 
-class OpenAIModel(ChatModel):
-    """A model on a server: its replies are streamed, with one picture for each visual that has a keyframe."""
-
-    captions_from_pictures = True
-
-    def __init__(self, server: Server, model: _Served, pictures: PictureEncoder, concurrency: int) -> None:
-        super().__init__()
-        self.concurrency = concurrency
-        self.gates = dict.fromkeys(Priority, Gate(concurrency))
-        self.name = f"{model.name} at {server.host}"
-        self.tokens_per_frame, self.dim = pictures.tokens_per_frame, pictures.dim
-        self.max_context = model.max_context
-        self._picture_tokens = PICTURE_TOKENS  # at least; more if the server says so
-        self._server = server
-        self._model_name = model.name
-        self._pictures = pictures
-
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
-        """Vectors of pictures in the space of text vectors: float32 [N, 1, 384], unit norm; see `PictureEncoder`."""
-        return self._pictures.encode_frames(frames)
-
-    def count_tokens(self, text: str) -> int:
-        """About how many tokens a text takes, rather too many: every five letters are one, every other mark one."""
-        return len(PIECE_OF_TEXT.findall(text))
-
-    def answer(self, context: Context) -> Iterator[str | Evidence]:
-        """As `ChatModel.answer`, with one of the server's turns held from the request to the last piece."""
-        with self.gates[Priority.QUESTION].turn(Priority.QUESTION):
-            yield from super().answer(context)
-
-    def _next_piece(self, pieces: Generator[str, None, None]) -> str | None:
-        """The next piece of an answer, whose turn is held already."""
-        return next(pieces, None)
-
-    def picture_tokens(self, visual: Visual) -> int:
-        """About how many tokens a picture takes, rather too many; 0 for a visual without one."""
-        return self._picture_tokens if _has_picture(visual) else 0
-
-    def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
-        """About how many tokens a whole prompt takes, rather too many."""
-        texts = [part["text"] for message in messages for part in parts_of(message) if part["type"] == "text"]
-        pictures = sum(map(self.picture_tokens, visuals))
-        return sum(map(self.count_tokens, texts)) + pictures + MESSAGE_TOKENS * len(messages)
-
-    def visuals_of_clip(self, clip: Clip) -> list[Visual]:
-        """The keyframes of a clip, each as a visual; spread over it if the server takes fewer pictures."""
-        most = (self.max_context - 2 * CAPTION_TOKENS) // self._picture_tokens
-        count = min(len(clip.keyframes), most if self.max_pictures is None else min(most, self.max_pictures))
-        places = np.linspace(0, len(clip.keyframes) - 1, max(0, count)).round().astype(int)
-        return super().visuals_of_clip(replace(clip, keyframes=tuple(clip.keyframes[place] for place in places)))
-
-    def stream(
-        self,
-        messages: Sequence[Message],
-        visuals: Sequence[Visual] = (),
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        seed: int,
-        priority: Priority,  # noqa: ARG002 - the server decides who waits
-    ) -> Generator[str, None, None]:
-        """Stream the reply as the server sends it; see `ChatModel.stream`. Closing it hangs up on the server.
-
-        Raises StreamChatError, with what to do, if the server cannot be reached, refuses, or breaks off.
-        """
-        wanted = {"max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        try:
-            yield from self._server.stream(self._model_name, _written(messages, visuals), **wanted)
-        except _RefusedError as error:
-            if self._learns(error.report, messages, visuals):
-                raise PromptTooLargeError(str(error)) from None
-            raise
-
-    def _learns(self, report: str, messages: Sequence[Message], visuals: Sequence[Visual]) -> bool:
-        """Take the limits of the server from its words; False if they say nothing that a smaller prompt could mend."""
-        pictures = sum(map(_has_picture, visuals))
-        if found := TOO_MANY_PICTURES.search(report):
-            self.max_pictures = int(found[1])
-            log.warning("%s takes %d pictures in a prompt: no more are sent", self.name, self.max_pictures)
-            return self.max_pictures < pictures
-        if not TOO_LONG.search(report):
-            return False
-        told, sent = LONGEST_PROMPT.search(report), SENT_PROMPT.search(report)
-        length = self.prompt_tokens(messages, visuals)
-        if sent is not None and pictures:  # texts are counted rather too long, so that the pictures are longer
-            more = int(sent[1] or sent[2]) - length
-            self._picture_tokens = max(self._picture_tokens, self._picture_tokens + -(-more // pictures))
-            length = self.prompt_tokens(messages, visuals)
-        most = min(self.max_context, int(told[1])) if told else self.max_context
-        self.max_context = most if length > most else int(LESS * min(most, length))
-        log.warning(
-            "%s takes %d tokens, and about %d of them are a picture", self.name, self.max_context, self._picture_tokens
-        )
-        return True
-
-
-def _has_picture(visual: Visual) -> bool:
-    return visual.keyframe is not None or visual.frame is not None
-
-
-class _RefusedError(StreamChatError):
+class RefusedError(StreamChatError):
     """The server refused a request as it was (HTTP 400 and its kin), with its own words in `report`."""
 
     def __init__(self, message: str, report: str) -> None:
@@ -162,7 +37,7 @@ class _RefusedError(StreamChatError):
         self.report = report
 
 
-class _Served(NamedTuple):
+class ServedModel(NamedTuple):
     """A model as its server lists it."""
 
     name: str
@@ -176,7 +51,7 @@ class Server:
         self.host = urlsplit(url).netloc
         self._url = url
         self._key = _key()
-        self._listed: list[_Served] = []
+        self._listed: list[ServedModel] = []
         self.client = openai.OpenAI(
             base_url=url,
             api_key=self._key or NO_KEY,
@@ -184,7 +59,7 @@ class Server:
             max_retries=RETRIES,
         )
 
-    def choose(self, name: str) -> _Served:
+    def choose(self, name: str) -> ServedModel:
         """The model of this name, or the only one if the name is empty.
 
         Raises InputError, with the names, if there is not just one; StreamChatError if the server cannot be asked.
@@ -192,12 +67,12 @@ class Server:
         self._listed = self._list()
         if name:
             known = {model.name: model for model in self._listed}
-            return known.get(name, _Served(name))  # some servers take names that they do not list
+            return known.get(name, ServedModel(name))  # some servers take names that they do not list
         if len(self._listed) == 1:
             return self._listed[0]
         raise InputError(f"the model server {self._url} {self._names()}: put the name of one behind a #, as in {FORM}")
 
-    def _list(self) -> list[_Served]:
+    def _list(self) -> list[ServedModel]:
         timeout = openai.Timeout(PROBE_SECONDS, connect=CONNECT_SECONDS)
         asking = self.client.with_options(timeout=timeout, max_retries=0)
         try:
@@ -243,7 +118,7 @@ class Server:
             happened, remedy = f"broke off in the middle of the answer: it {happened}", "ask again"
         message = f"the model server {self._url} {happened}: {remedy}"
         if isinstance(error, openai.APIStatusError) and error.status_code in REFUSED and not begun:
-            return _RefusedError(message, self._report(error))
+            return RefusedError(message, self._report(error))
         return StreamChatError(message)
 
     def check_end(self, end: str | None, *, begun: bool) -> None:
@@ -300,23 +175,6 @@ class Server:
         return line if len(line) <= LONGEST_REPORT else line[:LONGEST_REPORT] + "…"
 
 
-def build(argument: str = "", device: str | None = None, *, concurrency: int = CONCURRENCY) -> OpenAIModel:
-    """Connect to the model of `load_model("openai:URL#NAME")`; without #NAME, to the only one that the server has.
-
-    The key, if the server wants one, is taken from the environment variable OPENAI_API_KEY. Raises InputError for what
-    is not of this form, and StreamChatError if the server does not answer.
-    """
-    if device not in (None, "cpu"):
-        raise InputError(
-            f"the model openai computes on its server, and here on the CPU, got the device {device!r}: "
-            "leave the device out"
-        )
-    url, name = parse_address(argument)
-    server = Server(url)
-    model = server.choose(name)
-    return OpenAIModel(server, model, PictureEncoder(Classifier(), minilm()), concurrency)
-
-
 def parse_address(argument: str) -> tuple[str, str]:
     """The address of URL#NAME without a slash at its end, and the model's name, which may be empty.
 
@@ -354,34 +212,10 @@ def _key() -> str:
     return key
 
 
-def _served(entry: dict[str, Any]) -> _Served:
+def _served(entry: dict[str, Any]) -> ServedModel:
     """A model of a server's list; vLLM and SGLang tell its context, others do not."""
     name, length = entry["id"], entry.get("max_model_len")
-    return _Served(str(name), length) if isinstance(length, int) and length > 0 else _Served(str(name))
-
-
-def _written(messages: Sequence[Message], visuals: Sequence[Visual]) -> list[Message]:
-    """Messages in OpenAI's form, the keyframes of visuals in place of their image parts."""
-    remaining = iter(visuals)
-    written: list[Message] = []
-    for message in messages:
-        content = message["content"]
-        if not isinstance(content, str):
-            parts = [_image(next(remaining)) if part["type"] == "image" else part for part in content]
-            content = [part for part in parts if part is not None]
-        written.append({"role": message["role"], "content": content})
-    if next(remaining, None) is not None:
-        raise RuntimeError("there are more visuals than image parts")
-    return written
-
-
-def _image(visual: Visual) -> dict[str, Any] | None:
-    """The image part of a visual; None for one without a keyframe, which its moment alone must stand for."""
-    picture = visual.picture()
-    if picture is None:
-        return None
-    data = base64.b64encode(picture).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}}
+    return ServedModel(str(name), length) if isinstance(length, int) and length > 0 else ServedModel(str(name))
 
 
 def _read(chunk: Any) -> tuple[str, str | None]:
