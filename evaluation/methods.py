@@ -110,7 +110,7 @@ class Baseline(ABC):
         """Tokens [N, P, D] of frames, each encoded once for as long as it is held."""
         fresh = [frame for frame in frames if frame.index not in self._tokens]
         if fresh:
-            self._tokens |= {f.index: token for f, token in zip(fresh, self.model.encode_frames(fresh), strict=True)}
+            self._tokens |= {f.index: token for f, token in zip(fresh, self.model.encode(fresh), strict=True)}
         self._tokens = {frame.index: self._tokens[frame.index] for frame in frames}
         return torch.stack(list(self._tokens.values()))
 
@@ -250,16 +250,16 @@ class SeenOnce:
         self.name, self.number_bytes = model.name, model.number_bytes
         self.tokens_per_frame, self.dim = model.tokens_per_frame, model.dim
         self.caption, self.summarize = model.caption, model.summarize
-        self.answer, self.notice, self.look_ahead = model.answer, model.notice, model.look_ahead
-        self.answers_from_tokens, self.prompt = model.answers_from_tokens, model.prompt
-        self.captions_from_pictures, self.concurrency = model.captions_from_pictures, model.concurrency
+        self.answer, self.check_alert, self.idle = model.answer, model.check_alert, model.idle
+        self.prompt, self.scheduler = model.prompt, model.scheduler
+        self.captions_from_pictures = model.captions_from_pictures
         self._seen: dict[int, tuple[weakref.ref[np.ndarray], torch.Tensor]] = {}
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Visual tokens [N, P, D] of N frames; those of pictures seen before are taken from then."""
         fresh = [frame for frame in frames if self._known(frame) is None]
         if fresh:
-            for frame, tokens in zip(fresh, self._model.encode_frames(fresh), strict=True):
+            for frame, tokens in zip(fresh, self._model.encode(fresh), strict=True):
                 self._remember(frame.data, tokens)
         return torch.stack([self._seen[id(frame.data)][1] for frame in frames])
 

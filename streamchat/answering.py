@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Protocol
 
 from streamchat import prompts
 from streamchat.config import Options
 from streamchat.errors import PromptTooLargeError
 from streamchat.models.base import MOST_TRIES, Model, prompt_text
+from streamchat.models.scheduler import NEVER, CancelledError, CancelToken, Priority
 from streamchat.retrieval.context import compose, everything, in_words
 from streamchat.types import Answer, Context, Evidence, Given, Timing
 
@@ -31,7 +32,7 @@ class AnswerStream:
     """An answer on its way: iterate for the pieces of its text; afterwards `answer` is the whole.
 
     What was found for the question is cut to the model's prompt first. The round enters the dialogue memory when the
-    text is complete, or with what was said until then when `close` stops it.
+    text is complete, or with what was said until then when `stop` or `close`, or the session's end, stops it.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class AnswerStream:
         started: float,
         dropped_frames: int,
         on_first_piece: Callable[[], None] | None = None,
+        cancel: CancelToken = NEVER,
     ) -> None:
+        self._cancel = CancelToken(cancel)
         self._chat = chat
         self._found = found
         self._context, self._given = self._composed(found, first=True)
@@ -88,8 +91,13 @@ class AnswerStream:
     def __iter__(self) -> Iterator[str]:
         return self._pieces
 
+    def stop(self) -> None:
+        """Stop the answer at its next token, from any thread: whoever iterates gets no more pieces."""
+        self._cancel.cancel()
+
     def close(self) -> None:
-        """Stop the answer; what was said so far is kept."""
+        """Stop the answer in the thread that iterates over it; what was said so far is kept."""
+        self._cancel.cancel()
         self._pieces.close()
         self._finish()
 
@@ -102,7 +110,7 @@ class AnswerStream:
         return compose(found, prompt, self._chat.options, short=short)
 
     def _run(self) -> Generator[str, None, None]:
-        with closing(self._whole()) as pieces:
+        with suppress(CancelledError), closing(self._whole()) as pieces:
             for piece in pieces:
                 if isinstance(piece, Evidence):
                     self._evidence.append(piece)
@@ -137,16 +145,24 @@ class AnswerStream:
         """What the model says; a prompt that its server finds too large is made smaller, by what it was told."""
         for attempt in range(1, MOST_TRIES + 1):
             try:
-                yield from self._chat.model.answer(self._context)
+                scheduler = self._chat.model.scheduler(Priority.QUESTION)
+                with closing(scheduler.stream(self._begin, Priority.QUESTION, self._cancel)) as pieces:
+                    yield from pieces
                 return
             except PromptTooLargeError:
                 if attempt == MOST_TRIES:
                     raise
                 self._context, self._given = self._composed(self._found, first=first)
 
+    def _begin(self, token: CancelToken) -> Generator[str | Evidence, None, None]:
+        return self._chat.model.answer(self._context, token)
+
     def _finish(self) -> None:
         if self._answer is not None:
             return
+        self._cancel.detach()
+        if self._first_token_seconds is None and self._on_first_piece is not None:
+            self._on_first_piece()
         text = "".join(self._texts).strip()
         total = time.perf_counter() - self._started
         first = total if self._first_token_seconds is None else self._first_token_seconds

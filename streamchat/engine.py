@@ -24,11 +24,11 @@ from streamchat.memory.budget import SMALLEST_LEAVES, chosen_bytes
 from streamchat.memory.short_term import OnePerSecond
 from streamchat.memory.store import MemoryStore, Snapshot, make_leaf
 from streamchat.models.base import Model
+from streamchat.models.scheduler import NEVER, CancelToken, Priority
 from streamchat.progress import ChatState, Progress, as_remembered, check_progress
 from streamchat.questions import check_question
 from streamchat.retrieval.gather import gather
 from streamchat.selectors.base import FrameSelector, Selection
-from streamchat.selectors.novelty import shows_nothing_new
 from streamchat.standing import StandingQuestions
 from streamchat.types import Answer, Caption, Clip, Context, DialogueTurn, EncodedFrame, Frame, Span
 
@@ -90,27 +90,13 @@ class StreamChat:
         self.standing = StandingQuestions()
         self._progress = Progress()
         self._shown = OnePerSecond(self.options.present_frames + SECONDS_AHEAD)
-        self._last_kept: Frame | None = None  # it may be on its way into the memory
-        self._looked_at: Frame | None = None  # ahead of questions
         self._postponed: set[int] = set()  # ids of nodes whose captioning failed
         self._unchecked: deque[tuple[Clip, Caption, bytes | None]] = deque(maxlen=UNCHECKED_CLIPS)
-        self._looked_back: frozenset[float] = frozenset()  # times of frames of the open chunk
 
     @property
     def newest(self) -> Frame | None:
         """The newest frame taken in, kept or not."""
         return self._progress.newest
-
-    @property
-    def newest_known(self) -> Frame | None:
-        """The newest frame of which the model knows something, so that it can speak of it at once.
-
-        For a model that answers from what it looked at, and is some kept frames behind, it is the last one looked at.
-        """
-        newest, looked_at = self.newest, self._looked_at
-        if newest is None or looked_at is None or self.model.answers_from_tokens or looked_at is self._last_kept:
-            return newest
-        return looked_at if self.memory.is_whole_at(looked_at.pts_seconds) else newest
 
     def shown_before(self, seconds: float) -> list[Frame]:
         """What was on the screen in the seconds before a moment, one frame a second; [] if it is gone."""
@@ -146,8 +132,6 @@ class StreamChat:
             )
         selection = self._selector.select(frame)
         self._shown.add(frame)
-        if selection.kept:
-            self._last_kept = frame
         self._progress = Progress(
             newest=frame, frames_seen=before.frames_seen + 1, frames_kept=before.frames_kept + selection.kept
         )
@@ -159,7 +143,7 @@ class StreamChat:
 
     def encode(self, kept: Sequence[tuple[Frame, bool]]) -> list[EncodedFrame]:
         """Encode kept frames, each with whether it begins a new scene, once and for all."""
-        tokens = self.model.encode_frames([frame for frame, _ in kept])
+        tokens = self.model.encode([frame for frame, _ in kept])
         return [EncodedFrame(frame, token, cut) for (frame, cut), token in zip(kept, tokens, strict=True)]
 
     def remember(self, encoded: Sequence[EncodedFrame]) -> None:
@@ -167,10 +151,11 @@ class StreamChat:
         for frame in encoded:
             self.memory.remember(frame)
 
-    def describe_next(self) -> bool:
+    def describe_next(self, cancel: CancelToken = NEVER) -> bool:
         """Caption the next node of the tree that has none; False if there is none.
 
-        A node whose captioning fails, with whatever the model raises, is tried again after all others.
+        A node whose captioning fails, with whatever the model raises, is tried again after all others. Raises
+        CancelledError if `cancel` ends it.
         """
         node = self.memory.next_uncaptioned(self._postponed)
         if node is None and self._postponed:
@@ -181,7 +166,8 @@ class StreamChat:
         captions = [child.caption for child in node.children if child.caption is not None]
         clip = None if captions else self.memory.clip_of(node)
         try:
-            caption = self.model.caption(clip) if clip is not None else self.model.summarize(captions)
+            with self.model.scheduler(Priority.CAPTION).slot(Priority.CAPTION, cancel) as token:
+                caption = self.model.summarize(captions, token) if clip is None else self.model.caption(clip, token)
             if caption.embedding is None:
                 caption = replace(caption, embedding=self._embedder.embed([caption.text])[0])
         except Exception:
@@ -192,50 +178,32 @@ class StreamChat:
             self._unchecked.append((clip, caption, node.keyframe))
         return True
 
-    def check_alerts(self) -> bool:
+    def check_alerts(self, cancel: CancelToken = NEVER) -> bool:
         """Check what was captioned against the standing questions; False if nothing was to be checked.
 
         What fails is checked again with the next call.
         """
         checked = bool(self._unchecked)
         while self._unchecked:
-            self.standing.check(self.model, *self._unchecked[0])
+            self.standing.check(self.model, *self._unchecked[0], cancel)
             self._unchecked.popleft()
         return checked
 
-    def look_ahead(self) -> bool:
-        """Let the model look at the newest kept frame ahead of any question; False if it has."""
-        newest = self.memory.newest_kept
-        if newest is None or newest is self._looked_at:
-            return False
-        self.model.look_ahead(newest)
-        self._looked_at = newest
-        return True
+    def idle(self, cancel: CancelToken = NEVER) -> bool:
+        """Let the model do one unit of background work; False if it has none, or is busy with other things."""
+        with self.model.scheduler(Priority.BACKGROUND).free_slot(Priority.BACKGROUND, cancel) as token:
+            return token is not None and self.model.idle(token)
 
-    def look_back(self) -> bool:
-        """Let the model look at one more frame that no caption speaks of yet, the newest first; False if it has at all.
-
-        For when there is nothing else to do.
-        """
-        if self.model.answers_from_tokens:
-            return False
-        waiting = self.memory.open_frames
-        self._looked_back &= {frame.pts_seconds for frame in waiting}
-        frame = next((one for one in reversed(waiting) if one.pts_seconds not in self._looked_back), None)
-        if frame is None:
-            return False
-        self.model.look_ahead(frame)
-        self._looked_back |= {frame.pts_seconds}
-        return True
-
-    def check_rest(self) -> None:
+    def check_rest(self, cancel: CancelToken = NEVER) -> None:
         """At the end of a stream, check what is no leaf yet against the standing questions: no more will come of it."""
         chunk = self.memory.snapshot(math.inf).open_chunk
         if not chunk or not self.standing.questions:
             return
         span = Span(chunk[0].pts_seconds, chunk[-1].pts_seconds)
         leaf, clip = make_leaf(chunk, span, clusters=self.options.clusters, seed=self.options.seed)
-        self.standing.check(self.model, clip, self.model.caption(clip), leaf.keyframe)
+        with self.model.scheduler(Priority.CAPTION).slot(Priority.CAPTION, cancel) as token:
+            caption = self.model.caption(clip, token)
+        self.standing.check(self.model, clip, caption, leaf.keyframe, cancel)
 
     def ask(self, question: str, at_seconds: float | None = None) -> Answer:
         """Answer a question about what was shown up to a moment of the stream, by default all of it."""
@@ -253,17 +221,19 @@ class StreamChat:
         before: Sequence[Frame] = (),
         read_again: Sequence[Frame] = (),
         dropped_frames: int = 0,
-        patience_seconds: float | None = None,
+        time_budget_seconds: float | None = None,
         on_first_piece: Callable[[], None] | None = None,
+        cancel: CancelToken = NEVER,
     ) -> AnswerStream:
         """As `ask`, but the text comes in pieces.
 
         `newest` is what is on the screen at `at_seconds`, and `before` what was there in the seconds before, one frame
         a second, if the caller knows better than the memory; `read_again` are frames of a stretch before, in time
         order, of which the memory has nothing left (see `MemoryStore.hole_before`).
-        With `patience_seconds` the model may spend so long on looking at what it has not looked at; the answer is then
-        quicker, and not the same every time. `on_first_piece` is called when the first piece comes. Raises InputError
-        for an empty question, and if there is no frame yet.
+        With `time_budget_seconds` a model may spend so long on work that it could leave out; the answer is then
+        quicker, and not the same every time. `on_first_piece` is called when the first piece comes, or the answer ends
+        without one; `cancel` ends the answer with what was said until then. Raises InputError for an empty question,
+        and if there is no frame yet.
         """
         check_question(question)
         started = time.perf_counter()
@@ -284,12 +254,10 @@ class StreamChat:
         if newest is None:
             raise InputError(f"the memory holds no picture of {at_seconds:g} s or before: ask about a later moment")
         before = before or self.shown_before(newest.pts_seconds)
-        if patience_seconds is None or self.model.answers_from_tokens or read_again:
-            context = self._context(question, snapshot, newest, before)
-        else:
-            context = self._context(question, snapshot, self._stand_in(newest, snapshot), before)
-            context = replace(_with_all_frames(context, snapshot), patience_seconds=patience_seconds)
-        return AnswerStream(self, context, started, dropped_frames, on_first_piece)
+        context = self._context(question, snapshot, newest, before)
+        if not read_again:  # those frames are new to the model, whatever time it takes
+            context = replace(context, time_budget_seconds=time_budget_seconds)
+        return AnswerStream(self, context, started, dropped_frames, on_first_piece, cancel)
 
     def _context(self, question: str, snapshot: Snapshot, newest: Frame, before: Sequence[Frame]) -> Context:
         """What is found for a question."""
@@ -303,13 +271,6 @@ class StreamChat:
             seed=self._seed_of(question, snapshot.until_seconds),
             before=before,
         )
-
-    def _stand_in(self, newest: Frame, snapshot: Snapshot) -> Frame:
-        """The picture of the last kept frame, which was looked at ahead, for one that shows nothing new beside it."""
-        kept = snapshot.short_term[-1].frame if snapshot.short_term else None
-        if kept is None or not shows_nothing_new(kept.data, newest.data):
-            return newest
-        return Frame(kept.data, newest.pts_seconds, newest.index)
 
     def record(self, question: str, answer: str, at_seconds: float) -> None:
         """Put a round into the dialogue memory, as if it had just been asked."""
@@ -371,11 +332,3 @@ class StreamChat:
     def _seed_of(self, question: str, at_seconds: float) -> int:
         """A seed of this question's own, so that an answer does not hang on what was asked before."""
         return zlib.crc32(f"{self.options.seed} {at_seconds:.3f} {question}".encode())
-
-
-def _with_all_frames(context: Context, snapshot: Snapshot) -> Context:
-    """The open clip with every frame of its chunk: the model takes those that it looked at."""
-    if context.open_clip is None:
-        return context
-    frames = tuple(encoded.frame for encoded in snapshot.open_chunk)
-    return replace(context, open_clip=replace(context.open_clip, keyframes=frames))

@@ -27,6 +27,7 @@ from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
 from streamchat.history import History
 from streamchat.memory.store import Snapshot
+from streamchat.models.scheduler import CancelledError, CancelToken
 from streamchat.types import EncodedFrame, Frame
 from streamchat.video import VideoFile
 
@@ -37,14 +38,14 @@ MOST_CAPTIONS_WAITING = 24  # nodes without a caption; with more the model is be
 BEHIND_SECONDS = 5.0  # that a reader may lag behind its player
 CEILING_STEP_SECONDS = 1.0  # between two changes of how many frames are kept
 CAPTION_NICENESS = 10
-PAUSED_SECONDS = 1.0  # a stream of which nothing was kept for so long leaves time to look at what was passed over
+IDLE_SECONDS = 1.0  # after the last work; then the model is asked once more whether it has any of its own
 ENCODE_BATCH = 8  # frames encoded at once when several wait
 MOST_ENCODE_TRIES = 6  # with growing pauses, some 15 s in all
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # a frame that was read stands for the screen if it is no older than this
 SCREEN_STEP_SECONDS, SCREEN_SECONDS = 0.2, 3.0  # frames kept for what was just on the screen: the reader is ahead
 MAKE_WAY_SECONDS = 0.5  # that taking in rests at most for the first word of an answer
-PATIENCE_SECONDS = 0.1  # that an answer may spend on looking at what was not looked at yet
+ANSWER_BUDGET_SECONDS = 0.1  # that an answer may spend on work that it could leave out
 READ_AGAIN_FRAMES = 5  # frames read again where the memory of a past moment has a hole
 RATE_FRAMES = 64  # frames that the frame rate is taken over
 
@@ -82,7 +83,7 @@ class LiveSession:
         self._limit_seconds = 0.0 if isinstance(source, VideoFile) else math.inf
         self._ways = 0  # given to questions
         self._way_until: dict[int, float] = {}  # on the monotonic clock: taking in rests until then, for a question
-        self._stopping = False
+        self._cancel = CancelToken()  # cancelled when the session is closed
         self._remembered = 0  # frames; tells the summarizing thread that there may be work
         self._formed = False
         self._error: Exception | None = None
@@ -129,7 +130,6 @@ class LiveSession:
     def ask(self, question: str, at_seconds: float | None = None) -> AnswerStream:
         """Answer from the memory as it stood at a moment of the stream, by default now; nothing later is used.
 
-        While the stream is taken in, now is the newest moment of which the model knows something; at its end, the end.
         Taking in rests until the first piece comes, or for a moment. May be called from any thread. Raises InputError
         for an empty question, and if a camera sent no frame yet.
         """
@@ -145,7 +145,7 @@ class LiveSession:
         before: list[Frame] = []
         read_again: list[Frame] = []
         if at_seconds is None:
-            newest = self._engine.newest if self._formed else self._engine.newest_known
+            newest = self._engine.newest
             at_seconds = None if newest is None else newest.pts_seconds
         if isinstance(self._source, VideoFile):
             at_seconds = at_seconds or 0.0
@@ -159,8 +159,9 @@ class LiveSession:
             before=before,
             read_again=read_again,
             dropped_frames=self._dropped,
-            patience_seconds=PATIENCE_SECONDS,
+            time_budget_seconds=ANSWER_BUDGET_SECONDS,
             on_first_piece=on_first_piece,
+            cancel=self._cancel,
         )
 
     def _make_way(self) -> int:
@@ -179,7 +180,7 @@ class LiveSession:
     def _let_questions_go_first(self) -> None:
         """Wait while a question waits for its first word: on few cores taking in would double that wait."""
         with self._changed:
-            while not self._stopping and self._way_until:
+            while not self._cancel.cancelled and self._way_until:
                 left = max(self._way_until.values()) - time.monotonic()
                 if left > 0:
                     self._changed.wait(left)
@@ -215,7 +216,7 @@ class LiveSession:
         """How the session stands now."""
         counts, newest = self._engine.counts(), self._engine.newest
         with self._changed:
-            times, finished = tuple(self._times), self._formed and self._error is None and not self._stopping
+            times, finished = tuple(self._times), self._formed and self._error is None and not self._cancel.cancelled
         elapsed = times[-1] - times[0] if len(times) > 1 else 0.0
         return Stats(
             frames_seen=counts.frames_seen,
@@ -239,10 +240,9 @@ class LiveSession:
             return self._error is None and reached(self.stats())
 
     def close(self) -> None:
-        """End the session; no thread of it is left. Raises StreamChatError if one does not end."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
+        """End the session and its answers; no thread of it is left. Raises StreamChatError if one does not end."""
+        self._cancel.cancel()
+        self._tell()
         self._kept.close(discard=True)
         if isinstance(self._source, PushSource):
             self._source.close()
@@ -255,7 +255,7 @@ class LiveSession:
     @property
     def _ending(self) -> bool:
         """Whether nothing more will be remembered."""
-        return self._stopping or self._formed or self._error is not None
+        return self._cancel.cancelled or self._formed or self._error is not None
 
     @property
     def _dropped(self) -> int:
@@ -324,19 +324,23 @@ class LiveSession:
         self._let_questions_go_first()
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopping or self._error or (seconds <= self._limit_seconds and not self._captions_lag())
+                lambda: (
+                    self._cancel.cancelled
+                    or self._error
+                    or (seconds <= self._limit_seconds and not self._captions_lag())
+                )
             )
-            return not self._stopping and self._error is None
+            return not self._cancel.cancelled and self._error is None
 
     def _captions_lag(self) -> bool:
         """Whether a film that is taken in at full speed must wait for its captions.
 
-        A model that answers from what it noted needs the pictures of what has no caption yet, of which few are kept.
+        A model that captions from pictures needs those of what has no caption yet, of which few are kept.
         """
         at_full_speed = isinstance(self._source, VideoFile) and self._limit_seconds == math.inf
-        noting = not self._engine.model.answers_from_tokens
+        from_pictures = self._engine.model.captions_from_pictures
         lag = self._engine.memory.uncaptioned > MOST_CAPTIONS_WAITING
-        return at_full_speed and noting and lag and self._troubles.reason is None
+        return at_full_speed and from_pictures and lag and self._troubles.reason is None
 
     def _form(self) -> None:
         """Encode what was kept, in batches, and put it into the memory."""
@@ -357,7 +361,7 @@ class LiveSession:
                 return
             newest = self._engine.memory.newest_kept
             kept = [one for one in kept if newest is None or one[0].pts_seconds > newest.pts_seconds]
-            if self._stopping or not kept:
+            if self._cancel.cancelled or not kept:
                 return
         self._given_up += len(kept)
 
@@ -375,24 +379,29 @@ class LiveSession:
         """Do something; if it fails, say so, wait for longer than the last time, and return False."""
         try:
             do()
+        except CancelledError:
+            return False
         except Exception as error:
             pause = self._troubles.failed(work, error)
             self._tell()
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping, pause)
+            self._cancel.wait(pause)
             return False
         self._troubles.worked(work)
         return True
 
-    def _described_one(self) -> bool:
-        """One look ahead, or one caption and what is to be checked with it; False if there is nothing to do."""
+    def _captioned_one(self) -> bool:
+        """One caption, and what is to be checked with it; False if there is nothing to do."""
         more: list[bool] = []
-        if self._engine.look_ahead():
+        if not self._tried("Captioning", lambda: more.append(self._engine.describe_next(self._cancel))):
             return True
-        if not self._tried("Captioning", lambda: more.append(self._engine.describe_next())):
+        if not self._tried("Checking alerts", lambda: more.append(self._engine.check_alerts(self._cancel))):
             return True
-        if not self._tried("Checking alerts", lambda: more.append(self._engine.check_alerts())):
-            return True
+        return any(more)
+
+    def _idled(self) -> bool:
+        """One unit of the model's background work; False if there is none, or it failed."""
+        more: list[bool] = []
+        self._tried("Background work", lambda: more.append(self._engine.idle(self._cancel)))
         return any(more)
 
     def _summarize(self) -> None:
@@ -401,22 +410,20 @@ class LiveSession:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAPTION_NICENESS)
         done = -1  # an engine out of a saved session may have nodes without a caption
         rest: float | None = None
-        while True:
+        last = False
+        while not (self._cancel.cancelled or last):
             with self._changed:
                 more = self._changed.wait_for(lambda done=done: self._ending or self._remembered > done, rest)  # type: ignore[misc]
                 done, last = self._remembered, self._ending
-            if not more:
-                rest = 0.0 if self._engine.look_back() else None
+            while more and not self._cancel.cancelled and self._captioned_one():
                 self._tell()
-                continue
-            rest = PAUSED_SECONDS
-            while not self._stopping and self._described_one():
-                self._tell()
-            if self._stopping or last:
-                break
-        if not self._stopping and self._error is None:
-            self._tried("Checking alerts", self._engine.check_rest)
-            while not self._stopping and self._engine.look_back():
+            waited = not more and rest == IDLE_SECONDS
+            rest = 0.0 if self._idled() else None if waited else IDLE_SECONDS
+            self._tell()
+        if not self._cancel.cancelled and self._error is None:
+            self._tried("Checking alerts", lambda: self._engine.check_rest(self._cancel))
+            self._cancel.wait(IDLE_SECONDS)
+            while not self._cancel.cancelled and self._idled():
                 pass
 
     def _tell(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from streamchat.errors import InputError
 from streamchat.models.base import Model
+from streamchat.models.scheduler import CancelToken, Priority
 from streamchat.questions import check_question
 from streamchat.types import Caption, Clip, Evidence
 
@@ -51,10 +52,11 @@ class StandingQuestions:
         with self._lock:
             self._showing = {text: self._showing.get(text, False) for text in wanted}
 
-    def check(self, model: Model, clip: Clip, caption: Caption, keyframe: bytes | None) -> None:
+    def check(self, model: Model, clip: Clip, caption: Caption, keyframe: bytes | None, cancel: CancelToken) -> None:
         """Ask the model of a new leaf; what goes on from one leaf to the next is told once."""
         for question in self.questions:
-            reason = model.notice(question, clip, caption)
+            with model.scheduler(Priority.ALERT).slot(Priority.ALERT, cancel) as token:
+                reason = model.check_alert(question, clip, caption, token)
             with self._lock:
                 if question not in self._showing:  # it was removed in the meantime
                     continue

@@ -7,6 +7,7 @@ Times are seconds of stream time, from the first frame on.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,9 @@ import numpy as np
 import torch
 
 from streamchat.images import jpeg
+
+Json = None | bool | int | float | str | list[Any] | dict[str, Any]  # plain values, which JSON can hold
+BYTES_OF_A_CHARACTER = 4  # of a caption's data written as JSON: what its objects take in memory, rounded up
 
 
 class Span(NamedTuple):
@@ -72,27 +76,18 @@ class Clip:
     starts_scene: bool = False  # its first frame comes just after a cut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """One typed fact that a model noted; plain values only, so that it can be stored as JSON."""
-
-    kind: str  # the noting model's own vocabulary, such as "object", "text", "event"
-    label: str  # what was noted, in words
-    span: Span  # when it was to be seen
-    score: float = 1.0  # how sure the model was, 0 to 1
-    count: int = 1  # how many at once
-    colours: tuple[str, ...] = ()  # dominant colours of the thing itself, strongest first
-    place: str = ""  # where in the picture, in words
-    detail: str = ""  # anything else worth saying, in words
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Caption:
     """What a model said of a clip, or of several captions."""
 
     text: str
-    observations: tuple[Observation, ...] = ()
+    data: Json = None  # the model's own: nobody else reads it, and a saved session keeps it
     embedding: np.ndarray | None = None  # float32 [E], unit norm; None: the engine embeds the text
+    data_nbytes: int = field(init=False, default=0)  # that `data` takes in memory, rounded up
+
+    def __post_init__(self) -> None:
+        if self.data is not None:
+            object.__setattr__(self, "data_nbytes", BYTES_OF_A_CHARACTER * len(json.dumps(self.data)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,11 +137,8 @@ class MemoryNode:
         if self.caption is not None:  # text and vector stand in the index once more
             total += 2 * len(self.caption.text.encode())
             total += 0 if self.caption.embedding is None else 2 * self.caption.embedding.nbytes
-            total += OBSERVATION_BYTES * len(self.caption.observations)
+            total += self.caption.data_nbytes
         return total
-
-
-OBSERVATION_BYTES = 512  # what one Observation costs in memory, rounded up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,8 +195,9 @@ class Context:
     stretch: Span | None = None  # of the stream that the question names
     moment_seconds: float | None = None  # in it, that was meant most of all
     open_clip: Clip | None = None  # what was kept since the last leaf was made, not captioned yet
-    waiting: tuple[Clip, ...] = ()  # of the newest leaves that are to be captioned
-    untold: int = 0  # older leaves that no caption speaks of yet: nothing of them is here
+    open_frames: tuple[Frame, ...] = ()  # all that were kept since then, in time order
+    pending_clips: tuple[Clip, ...] = ()  # of the newest leaves without a caption, as far as their pictures are kept
+    captioned_until_seconds: float = math.inf  # captions speak of all that was kept before; infinite: of everything
     present: tuple[Visual, ...] = ()  # the last seconds, one frame a second, and at the end what is on the screen
     captions: tuple[RetrievedCaption, ...] = ()
     recalled: tuple[Visual, ...] = ()  # pictures from the tree
@@ -213,7 +206,7 @@ class Context:
     turns: tuple[DialogueTurn, ...] = ()  # related turns of the dialogue
     last_turn: DialogueTurn | None = None  # the one just before, for "and after that?"
     may_ask_for_memory: bool = False  # only the present is here, and the model may say that it is not enough
-    patience_seconds: float | None = None  # for looking at what was not looked at yet; None: as long as it takes
+    time_budget_seconds: float | None = None  # for work that can be left out; None: as long as it takes
     max_new_tokens: int = 256  # length of the answer at most
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0  # of sampling, this question's own

@@ -15,7 +15,6 @@ FLOORS = {
     "streamchat.prompts": 0,
     "streamchat.questions": 0,
     "streamchat.channel": 0,
-    "streamchat.gate": 0,
     "streamchat.backoff": 0,
     "streamchat.plugin": 0,
     "streamchat.images": 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from streamchat.config import Options
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError, PromptTooLargeError
 from streamchat.models.base import ChatModel, Message, messages_of, visuals_of
+from streamchat.models.scheduler import CancelToken
 from streamchat.prompts import MEMORY
 from streamchat.retrieval.context import compose, in_words
 from streamchat.types import Caption, Context, DialogueTurn, Evidence, Frame, RetrievedCaption, Span, Visual
@@ -39,7 +40,7 @@ class Sized(ChatModel):
         self.prompts: list[str] = []
         self.counted = 0
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         return torch.zeros(len(frames), self.tokens_per_frame, self.dim)
 
     def picture_tokens(self, visual: Visual) -> int:
@@ -310,11 +311,11 @@ class Refusing(Sized):
         super().__init__(144, 32768)
         self.limit = limit
 
-    def answer(self, context: Context) -> Iterator[str | Evidence]:
+    def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
         if len(visuals_of(context)) > self.limit:
             self.max_pictures = self.limit
             raise PromptTooLargeError("At most 5 image(s) may be provided in one prompt.")
-        yield from super().answer(context)
+        yield from super().answer(context, cancel)
 
 
 class TestRefusals:
@@ -325,7 +326,7 @@ class TestRefusals:
 
     def test_a_server_that_refuses_everything_is_an_error(self) -> None:
         class Never(Refusing):
-            def answer(self, context: Context) -> Iterator[str | Evidence]:
+            def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
                 raise PromptTooLargeError("too large")
 
         with pytest.raises(PromptTooLargeError):

@@ -12,7 +12,9 @@ from conftest import picture
 from streamchat.embedding import minilm
 from streamchat.models.embedded import answering
 from streamchat.models.embedded.answering import LOOKS_AGAIN, NOT_ALL, Answerer
-from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Frame, Observation, RetrievedCaption, Span
+from streamchat.models.embedded.observation import Observation, data_of
+from streamchat.models.scheduler import NEVER
+from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Frame, RetrievedCaption, Span
 
 
 def seen(kind: str, label: str, start: float, end: float, **more: object) -> Observation:
@@ -71,7 +73,9 @@ def context(question: str, last: tuple[str, str] | None = None, **more: object) 
         "asked_at_seconds": 20.0,
         "newest": Frame(picture(9), 20.0, 20),
         "captions": tuple(
-            RetrievedCaption(span=span, caption=Caption("…", notes, vector), level=0, relevance=0.1, keyframe=b"jpeg")
+            RetrievedCaption(
+                span=span, caption=Caption("…", data_of(notes), vector), level=0, relevance=0.1, keyframe=b"jpeg"
+            )
             for span, notes in leaves
         ),
         "last_turn": DialogueTurn(*last, 19.0, vector) if last else None,
@@ -104,7 +108,11 @@ class Told:
 def answer(
     question: str, last: tuple[str, str] | None = None, now: Sequence[Observation] = NOW, **more: object
 ) -> tuple[str, list[Evidence]]:
-    pieces = [piece for part in Answerer(minilm(), Told(now)).answer(context(question, last, **more)) for piece in part]
+    pieces = [
+        piece
+        for part in Answerer(minilm(), Told(now)).answer(context(question, last, **more), NEVER.check)
+        for piece in part
+    ]
     text = "".join(piece for piece in pieces if isinstance(piece, str))
     return text, [piece for piece in pieces if isinstance(piece, Evidence)]
 
@@ -228,7 +236,9 @@ def test_nothing_after_the_question_is_used() -> None:
 
 def test_a_summary_is_used_where_its_leaves_are_not_at_hand() -> None:
     vector = np.zeros(384, np.float32)
-    parent = RetrievedCaption(span=Span(0, 19), caption=Caption("…", (*GARDEN, *ROOM), vector), level=1, relevance=0.1)
+    parent = RetrievedCaption(
+        span=Span(0, 19), caption=Caption("…", data_of((*GARDEN, *ROOM)), vector), level=1, relevance=0.1
+    )
     text, evidence = answer("What colour was the dog?", captions=(parent,))
     assert "White" in text
     assert evidence[0].span == Span(1, 5)
@@ -238,7 +248,7 @@ def test_what_changed_between_two_clips_is_an_event() -> None:
     before = (seen("picture", "colours", 0, 9), counted("dog", 0, 9), counted("car", 0, 9))
     after = (seen("picture", "colours", 10, 20), counted("car", 10, 20))
     vector = np.zeros(384, np.float32)
-    caption = RetrievedCaption(span=Span(0, 10), caption=Caption("…", before, vector), level=0, relevance=0.1)
+    caption = RetrievedCaption(span=Span(0, 10), caption=Caption("…", data_of(before), vector), level=0, relevance=0.1)
     text, _ = answer("What just left?", now=after, captions=(caption,))
     assert "a dog went out of view" in text.lower()
 
@@ -260,11 +270,12 @@ class TestPatience:
         for level, start in ((7, 12.0), (8, 14.0))
     )
 
-    def looked(self, seen: Sequence[Frame], patience_seconds: float | None) -> list[float]:
+    def looked(self, seen: Sequence[Frame], time_budget_seconds: float | None, **more: object) -> list[float]:
         eyes = Told(seen=seen)
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
-        asked = context("What is shown?", open_clip=open_clip, waiting=self.waiting, patience_seconds=patience_seconds)
-        assert list(Answerer(minilm(), eyes).answer(asked))
+        settings = {"open_clip": open_clip, "open_frames": self.kept, "pending_clips": self.waiting, **more}
+        asked = context("What is shown?", time_budget_seconds=time_budget_seconds, **settings)
+        assert list(Answerer(minilm(), eyes).answer(asked, NEVER.check))
         return sorted(eyes.looked)
 
     def test_without_a_limit_all_that_has_no_caption_is_looked_at(self) -> None:
@@ -275,7 +286,11 @@ class TestPatience:
 
     def test_what_was_looked_at_just_before_stands_for_the_screen(self) -> None:
         assert self.looked(self.kept[-1:], 0.0) == []
-        assert self.looked(self.kept[:1], 0.0) == [20.0]
+
+    def test_so_does_what_was_looked_at_longer_before_if_nothing_new_is_shown_since(self) -> None:
+        now = Frame(picture(200), 20.0, 20)
+        assert self.looked(self.kept[:1], 0.0) == []
+        assert self.looked(self.kept[:1], 0.0, newest=now) == [20.0]
 
     def test_with_time_enough_all_is_looked_at(self) -> None:
         assert self.looked(self.kept[-1:], 60.0) == [12.0, 14.0, 16.0, 18.0]
@@ -283,8 +298,14 @@ class TestPatience:
     def test_what_is_not_found_in_a_hurry_is_looked_for_in_all(self) -> None:
         eyes = Told([], seen=self.kept[-1:])
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
-        asked = context("Where is the zebra?", open_clip=open_clip, waiting=self.waiting, patience_seconds=0.0)
-        parts = Answerer(minilm(), eyes).answer(asked)
+        asked = context(
+            "Where is the zebra?",
+            open_clip=open_clip,
+            open_frames=self.kept,
+            pending_clips=self.waiting,
+            time_budget_seconds=0.0,
+        )
+        parts = Answerer(minilm(), eyes).answer(asked, NEVER.check)
         assert "".join(piece for piece in next(parts) if isinstance(piece, str)) == LOOKS_AGAIN
         assert eyes.looked == []
         said = "".join(piece for piece in next(parts) if isinstance(piece, str))
@@ -297,8 +318,8 @@ class TestPatience:
         eyes = Told()
         pictures = tuple(Frame(picture(level), 12.0 + level, level) for level in range(4))
         waiting = (Clip(torch.zeros(1, 1, 3), pictures, Span(12.0, 16.0)),)
-        asked = context("Where is the zebra?", waiting=waiting, patience_seconds=60.0)
-        assert list(Answerer(minilm(), eyes).answer(asked))
+        asked = context("Where is the zebra?", pending_clips=waiting, time_budget_seconds=60.0)
+        assert list(Answerer(minilm(), eyes).answer(asked, NEVER.check))
         assert sorted(eyes.looked) == [12.0, 13.0, 14.0, 15.0, 20.0]
 
     @pytest.mark.parametrize(
@@ -320,16 +341,18 @@ class TestPatience:
     def test_what_even_then_was_not_looked_at_is_said(self, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(answering, "LOOK_AGAIN_SECONDS", 0.0)
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
-        text, _ = answer(question, open_clip=open_clip, captions=(), patience_seconds=0.0, now=())
+        text, _ = answer(
+            question, open_clip=open_clip, open_frames=self.kept, captions=(), time_budget_seconds=0.0, now=()
+        )
         assert text.startswith(LOOKS_AGAIN)
         assert text.endswith(NOT_ALL)
 
     @pytest.mark.parametrize("question", ["How many shots were there?", "Summarize the video"])
     def test_who_speaks_of_all_says_if_not_all_was_looked_at(self, question: str) -> None:
-        text, evidence = answer(question, patience_seconds=0.0, untold=3)
+        text, evidence = answer(question, time_budget_seconds=0.0, captioned_until_seconds=1.0)
         assert evidence
         assert text.endswith(NOT_ALL)
-        assert NOT_ALL not in answer(question, patience_seconds=0.0)[0]
+        assert NOT_ALL not in answer(question, time_budget_seconds=0.0)[0]
 
     def test_older_leaves_that_no_caption_speaks_of_count_as_not_looked_at(self) -> None:
-        assert answer("Where is the zebra?", patience_seconds=60.0, untold=1)[0].endswith(NOT_ALL)
+        assert answer("Where is the zebra?", time_budget_seconds=60.0, captioned_until_seconds=1.0)[0].endswith(NOT_ALL)

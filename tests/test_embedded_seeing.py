@@ -16,15 +16,18 @@ from conftest import picture
 
 from streamchat.errors import StreamChatError
 from streamchat.models.base import Model
-from streamchat.models.embedded import EmbeddedModel, colours, seeing, weights
+from streamchat.models.embedded import EmbeddedModel, colours, prefetch, seeing, weights
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.detector import Box, Detector
 from streamchat.models.embedded.events import counts, events, track
+from streamchat.models.embedded.observation import Observation, observations_of
 from streamchat.models.embedded.observing import same_text
+from streamchat.models.embedded.prefetch import Prefetch
 from streamchat.models.embedded.reading import Reader
 from streamchat.models.embedded.seeing import Sight, Thing, without_bars
 from streamchat.models.embedded.telling import MAX_OBSERVATIONS, caption_text, merged
-from streamchat.types import Caption, Clip, Context, Evidence, Frame, Observation, Span
+from streamchat.models.scheduler import NEVER, CancelledError, CancelToken
+from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span
 from streamchat.video import open_video
 
 
@@ -40,7 +43,7 @@ def clip_of(path: Path, times: Sequence[float], *, starts_scene: bool = False) -
 
 
 def of_kind(caption: Caption, kind: str) -> list[Observation]:
-    return [one for one in caption.observations if one.kind == kind]
+    return [one for one in observations_of(caption) if one.kind == kind]
 
 
 def plain(colour: tuple[int, int, int], height: int = 80, width: int = 120) -> np.ndarray:
@@ -49,7 +52,7 @@ def plain(colour: tuple[int, int, int], height: int = 80, width: int = 120) -> n
 
 @pytest.fixture(scope="session")
 def bikes_caption(embedded_model: Model) -> Caption:
-    return embedded_model.caption(clip_of(films.bikes(), (5.6, 6.0, 6.5, 7.0), starts_scene=True))
+    return embedded_model.caption(clip_of(films.bikes(), (5.6, 6.0, 6.5, 7.0), starts_scene=True), NEVER)
 
 
 class TestColours:
@@ -191,33 +194,33 @@ class TestRealFilms:
         assert [one.span.start for one in of_kind(bikes_caption, "view")] == [pytest.approx(5.6, abs=0.1)]
 
     def test_every_observation_lies_in_the_clip(self, bikes_caption: Caption) -> None:
-        assert all(5.5 <= one.span.start <= one.span.end <= 7.1 for one in bikes_caption.observations)
+        assert all(5.5 <= one.span.start <= one.span.end <= 7.1 for one in observations_of(bikes_caption))
 
     def test_a_caption_has_a_unit_vector(self, bikes_caption: Caption) -> None:
         assert bikes_caption.embedding is not None
         assert np.linalg.norm(bikes_caption.embedding) == pytest.approx(1, abs=1e-4)
 
     def test_text_is_read_with_the_colour_of_its_letters(self, embedded_model: Model) -> None:
-        caption = embedded_model.caption(clip_of(films.screen_recording(), (1.0, 3.0, 4.0)))
+        caption = embedded_model.caption(clip_of(films.screen_recording(), (1.0, 3.0, 4.0)), NEVER)
         (text,) = of_kind(caption, "text")
         assert text.label == "THANKS FOR WATCHING"
         assert text.colours == ("yellow",)
         assert text.span.start == pytest.approx(3, abs=0.1)
 
     def test_a_green_meadow_is_green(self, embedded_model: Model) -> None:
-        caption = embedded_model.caption(clip_of(films.bigbuckbunny(), (0.5, 4.0)))
+        caption = embedded_model.caption(clip_of(films.bigbuckbunny(), (0.5, 4.0)), NEVER)
         assert "green" in of_kind(caption, "area")[0].colours
 
     def test_frames_of_one_scene_are_nearer_than_those_of_two(self, embedded_model: Model) -> None:
         frames = [*frames_at(films.bigbuckbunny(), (3.0, 3.5)), *frames_at(films.bikes(), (6.0,))]
-        one, same, other = embedded_model.encode_frames(frames)[:, 0]
+        one, same, other = embedded_model.encode(frames)[:, 0]
         assert torch.linalg.norm(one).item() == pytest.approx(1, abs=1e-4)
         assert one @ same > one @ other + 0.1
 
     def test_a_summary_is_of_all_its_captions(self, embedded_model: Model, bikes_caption: Caption) -> None:
-        other = embedded_model.caption(clip_of(films.screen_recording(), (3.0,)))
-        summary = embedded_model.summarize([other, bikes_caption])
-        assert {"text", "count"} <= {one.kind for one in summary.observations}
+        other = embedded_model.caption(clip_of(films.screen_recording(), (3.0,)), NEVER)
+        summary = embedded_model.summarize([other, bikes_caption], NEVER)
+        assert {"text", "count"} <= {one.kind for one in observations_of(summary)}
         assert summary.embedding is not None
         assert np.linalg.norm(summary.embedding) == pytest.approx(1, abs=1e-4)
 
@@ -229,7 +232,7 @@ def ask(model: Model, question: str, newest: Frame) -> tuple[str, list[Evidence]
         asked_at_seconds=newest.pts_seconds,
         newest=newest,
     )
-    pieces = list(model.answer(context))
+    pieces = list(model.answer(context, NEVER))
     text = "".join(piece for piece in pieces if isinstance(piece, str))
     return text, [piece for piece in pieces if isinstance(piece, Evidence)]
 
@@ -259,11 +262,11 @@ def test_a_frame_is_looked_at_once_however_often_it_is_needed(
             owner, name, lambda self, data, seen=seen, whole=whole: seen.append(data) or whole(self, data)
         )
     (frame,) = frames_at(films.screen_recording(), (3.0,))
-    embedded_model.encode_frames([frame])
+    embedded_model.encode([frame])
     assert len(classified) == 1
-    embedded_model.look_ahead(frame)
-    embedded_model.caption(Clip(torch.zeros(1, 1, 384), (frame,), Span(3, 4)))
-    embedded_model.encode_frames([frame])
+    assert embedded_model.idle(NEVER)
+    embedded_model.caption(Clip(torch.zeros(1, 1, 384), (frame,), Span(3, 4)), NEVER)
+    embedded_model.encode([frame])
     ask(embedded_model, "What is written on the screen?", frame)
     assert sum(data is frame.data for data in classified) == 1
     assert (len(detected), len(read)) == (1, 1)
@@ -272,18 +275,18 @@ def test_a_frame_is_looked_at_once_however_often_it_is_needed(
 def test_an_answer_comes_in_pieces(embedded_model: Model) -> None:
     frame = Frame(picture(90, 120, 160), 1.0, 0)
     context = Context(question="What can you do?", question_embedding=np.zeros(384), asked_at_seconds=1.0, newest=frame)
-    assert len(list(embedded_model.answer(context))) > 5
+    assert len(list(embedded_model.answer(context, NEVER))) > 5
 
 
 def test_questions_captions_and_frames_at_the_same_time_disturb_nothing(embedded_model: Model) -> None:
     clip = clip_of(films.bikes(), (6.0, 6.5))
     (frame,) = frames_at(films.screen_recording(), (3.0,))
-    alone = embedded_model.caption(clip).text
+    alone = embedded_model.caption(clip, NEVER).text
     results: dict[str, object] = {}
     jobs = {
-        "caption": lambda: embedded_model.caption(clip_of(films.bikes(), (6.0, 6.5))).text,
+        "caption": lambda: embedded_model.caption(clip_of(films.bikes(), (6.0, 6.5)), NEVER).text,
         "answer": lambda: ask(embedded_model, "What is written?", frame)[0],
-        "frames": lambda: tuple(embedded_model.encode_frames(clip.keyframes).shape),
+        "frames": lambda: tuple(embedded_model.encode(clip.keyframes).shape),
     }
     threads = [
         threading.Thread(target=lambda name=name, job=job: results.update({name: job()})) for name, job in jobs.items()
@@ -325,3 +328,51 @@ def test_how_long_a_look_takes_leaves_out_waiting_for_questions(
     embedded_model._seer.look_at(frames, wait)
     assert clock[0] >= 20.0
     assert embedded_model.look_seconds == 0.0
+
+
+class TestPrefetching:
+    @staticmethod
+    def frames(count: int) -> list[Frame]:
+        return [Frame(picture(level, 120, 160), float(level), level) for level in range(1, count + 1)]
+
+    @pytest.fixture
+    def model(self, embedded_model: Model, monkeypatch: pytest.MonkeyPatch) -> EmbeddedModel:
+        assert isinstance(embedded_model, EmbeddedModel)
+        monkeypatch.setattr(embedded_model, "_prefetch", Prefetch(embedded_model._seer))
+        return embedded_model
+
+    def test_the_newest_frame_is_analyzed_first(self, model: EmbeddedModel) -> None:
+        frames = self.frames(3)
+        model.encode(frames)
+        assert model.idle(NEVER)
+        assert [model.has_seen(frame) for frame in frames] == [False, False, True]
+        assert not model.idle(NEVER), "frames may still come"
+
+    def test_after_a_pause_those_before_it_are_analyzed_the_newest_first(
+        self, model: EmbeddedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(prefetch, "PAUSE_SECONDS", 0.0)
+        frames = self.frames(3)
+        model.encode(frames)
+        seen = []
+        while model.idle(NEVER):
+            seen.append([model.has_seen(frame) for frame in frames])
+        assert seen == [[False, False, True], [False, True, True], [True, True, True]]
+
+    def test_a_caption_comes_after_the_newest_frame(self, model: EmbeddedModel) -> None:
+        first, newest = self.frames(2)
+        model.encode([first, newest])
+        model.caption(Clip(torch.zeros(1, 1, 384), (first,), Span(0, 2)), NEVER)
+        assert model.has_seen(newest)
+
+    def test_frames_that_are_in_no_memory_any_more_are_left(self, model: EmbeddedModel) -> None:
+        model.encode(self.frames(3))
+        assert not model.idle(NEVER)
+
+    def test_it_ends_when_it_is_cancelled(self, model: EmbeddedModel) -> None:
+        frames, cancel = self.frames(1), CancelToken()
+        model.encode(frames)
+        cancel.cancel()
+        with pytest.raises(CancelledError):
+            model.idle(cancel)
+        assert not model.has_seen(frames[0])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import films
-import numpy as np
 import pytest
 from conftest import WordEmbedder, picture
 
@@ -17,6 +16,7 @@ from streamchat.config import AS_IN_PAPER, PRESETS, Options
 from streamchat.errors import InputError
 from streamchat.models.base import Model, messages_of, visuals_of
 from streamchat.models.fake import FakeModel
+from streamchat.models.scheduler import CancelToken
 from streamchat.types import Answer, Caption, Clip, Context, Evidence, Frame, Span
 
 OPTIONS = Options(selector="uniform", heartbeat_seconds=1.0, chunk_frames=3, group_nodes=3, clusters=2)
@@ -42,19 +42,13 @@ class Recorder(FakeModel):
         self.contexts: list[Context] = []
         self.clips: list[Clip] = []
 
-    def caption(self, clip: Clip) -> Caption:
+    def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
         self.clips.append(clip)
-        return super().caption(clip)
+        return super().caption(clip, cancel)
 
-    def answer(self, context: Context) -> Iterator[str | Evidence]:
+    def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
         self.contexts.append(context)
-        return super().answer(context)
-
-
-class Looker(Recorder):
-    """Answers from what it looked at, as the built-in model does."""
-
-    answers_from_tokens = False
+        return super().answer(context, cancel)
 
 
 def test_an_answer_counts_the_tokens_that_there_are(embedder: WordEmbedder) -> None:
@@ -76,76 +70,6 @@ def test_frames_of_another_shape_are_letterboxed_into_that_of_the_stream(embedde
         assert (chat.newest.data[12, 0, 0] == 0) == (height > width)
     chat.ask("What is shown?")
     assert {visual.size for visual in visuals_of(model.contexts[0])} == {(24, 32)}
-
-
-class TestAModelThatLooks:
-    """What is on the screen while not all that was kept was looked at."""
-
-    @pytest.fixture
-    def chat(self, embedder: WordEmbedder) -> StreamChat:
-        return StreamChat(Looker(), OPTIONS, embedder)
-
-    @staticmethod
-    def select(chat: StreamChat, frames: Iterable[Frame]) -> list[tuple[Frame, bool]]:
-        return [(frame, False) for frame in frames if chat.select(frame).kept]
-
-    def test_knows_of_now_what_was_looked_at_before_it(self, chat: StreamChat) -> None:
-        frames = list(stream(2.0))
-        assert chat.newest_known is None
-        chat.remember(chat.encode(self.select(chat, frames[:1])))
-        assert chat.look_ahead()
-        self.select(chat, frames[1:4])
-        assert chat.newest_known is frames[3], "nothing new was kept since"
-        under_way = self.select(chat, frames[4:6])
-        assert chat.newest_known is frames[0]
-        chat.remember(chat.encode(under_way))
-        assert chat.look_ahead()
-        assert not chat.look_ahead()
-        assert chat.newest_known is frames[5]
-
-    def test_knows_nothing_of_what_is_kept_no_more(self, chat: StreamChat) -> None:
-        frames = list(stream(60.0))
-        chat.remember(chat.encode(self.select(chat, frames[:1])))
-        assert chat.look_ahead()
-        chat.remember(chat.encode(self.select(chat, frames[1:])))
-        assert chat.newest_known is frames[-1]
-
-    def test_takes_the_last_kept_frame_for_a_screen_that_shows_nothing_new(self, chat: StreamChat) -> None:
-        frames = list(stream(1.0))
-        chat.remember(chat.encode(self.select(chat, frames)))
-        hurried = chat.stream_answer("what", newest=frames[3], patience_seconds=0.1).context.newest
-        assert hurried.data is frames[0].data
-        assert hurried.pts_seconds == frames[3].pts_seconds
-        assert chat.stream_answer("what", newest=frames[3]).context.newest is frames[3], "there is time to look"
-        other = Frame(np.full_like(frames[3].data, 200), 0.8, 4)
-        assert not chat.select(other).kept, "the selector keeps one a second, whatever it shows"
-        assert chat.stream_answer("what", newest=other, patience_seconds=0.1).context.newest is other
-
-    def test_looks_back_after_the_camera_was_started_again(self, chat: StreamChat) -> None:
-        frames = [Frame(frame.data, frame.pts_seconds, frame.index % 4) for frame in stream(2.0)]
-        looked = 0
-        for half in (frames[:4], frames[4:]):
-            chat.remember(chat.encode(self.select(chat, half)))
-            looked += chat.look_back()
-        assert looked == 2
-
-    def test_looks_at_what_it_passed_over_when_there_is_nothing_else_to_do(self, chat: StreamChat) -> None:
-        looked: list[Frame] = []
-        chat.model.look_ahead = looked.append  # type: ignore[method-assign]
-        chat.remember(chat.encode(self.select(chat, stream(2.5))))
-        kept = chat.memory.open_frames
-        assert len(kept) == 3
-        assert [chat.look_back() for _ in range(4)] == [True, True, True, False]
-        assert looked == list(reversed(kept))
-
-    def test_one_that_takes_tokens_knows_all(self, fake_model: Model, embedder: WordEmbedder) -> None:
-        chat = StreamChat(fake_model, OPTIONS, embedder)
-        frames = list(stream(2.0))
-        chat.remember(chat.encode(self.select(chat, frames[:1])))
-        chat.look_ahead()
-        self.select(chat, frames[1:6])
-        assert chat.newest_known is frames[5]
-        assert not chat.look_back()
 
 
 def test_push_says_whether_the_frame_was_kept(fake_model: Model, embedder: WordEmbedder) -> None:
@@ -237,7 +161,7 @@ def test_a_model_that_cites_is_believed(embedder: WordEmbedder) -> None:
     cited = Evidence(span=Span(1, 2), caption="a red car")
 
     class Citing(FakeModel):
-        def answer(self, context: Context) -> Iterator[str | Evidence]:
+        def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
             yield "Red."
             yield cited
 
@@ -246,7 +170,7 @@ def test_a_model_that_cites_is_believed(embedder: WordEmbedder) -> None:
 
 def test_an_error_of_the_model_comes_through_and_is_no_round(embedder: WordEmbedder) -> None:
     class Broken(FakeModel):
-        def answer(self, context: Context) -> Iterator[str | Evidence]:
+        def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
             yield "I think"
             raise OSError("out of memory")
 
@@ -329,7 +253,7 @@ class TestBudget:
             model.captions_from_pictures = keeps
             chat = StreamChat(model, OPTIONS, embedder)
             chat.remember(chat.encode([(frame, False) for frame in stream(5.0) if chat.select(frame).kept]))
-            assert bool(chat.memory.snapshot(99.0).waiting) == keeps
+            assert bool(chat.memory.snapshot(99.0).pending_clips) == keeps
 
 
 class TestBadInput:

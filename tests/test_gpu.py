@@ -41,9 +41,9 @@ def test_a_gpu_sees_and_says_what_a_cpu_does(
         for device in (gpu, torch.device("cpu"))
     )
     frames = noise(4)
-    tokens = there.encode_frames(frames)
+    tokens = there.encode(frames)
     assert tokens.device.type == "cpu"
-    torch.testing.assert_close(tokens, here.encode_frames(frames), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(tokens, here.encode(frames), rtol=1e-3, atol=1e-3)
     assert say(there, conversation(), moments(tokens)) == say(here, conversation(), moments(tokens))
 
 
@@ -55,7 +55,7 @@ def test_a_film_is_talked_about_in_half_precision(
     chat = StreamChat(model, Options(selector="uniform", chunk_frames=4, group_nodes=2, max_new_tokens=8), embedder)
     for frame in noise(40):
         chat.push(frame)
-    assert model.encode_frames(noise(1)).dtype == torch.bfloat16
+    assert model.encode(noise(1)).dtype == torch.bfloat16
     assert chat.ask("what is on the table ?").text
 
 
@@ -64,5 +64,5 @@ def test_two_copies_on_one_gpu_say_what_one_says(gpu: torch.device, tmp_path: Pa
     one, two = load_model(folder, device="cuda:0"), load_model(folder, device="cuda:0,cuda:0")
     assert isinstance(one, TransformersModel)
     assert isinstance(two, TransformersModel)
-    tokens = one.encode_frames(noise(4))
+    tokens = one.encode(noise(4))
     assert say(two, conversation(), moments(tokens)) == say(one, conversation(), moments(tokens))

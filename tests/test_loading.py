@@ -14,10 +14,10 @@ from transformers import AutoConfig, CLIPImageProcessorPil
 from vlm import CPU, LENGTH, Build, Load, conversation, moments, noise, say
 
 from streamchat.errors import InputError, StreamChatError
-from streamchat.gate import Priority
 from streamchat.models import load_model, load_random_model
 from streamchat.models._vlm import loading, longva, random_weights
 from streamchat.models._vlm.vision import vision_of
+from streamchat.models.scheduler import NEVER, Priority
 from streamchat.models.transformers import TransformersModel
 from streamchat.types import Clip, Span
 
@@ -32,12 +32,12 @@ class TestLongVA:
             maps = torch.stack(checkpoint.model.get_image_features(pixels).pooler_output)
         square = maps.unflatten(1, (4, 4)).permute(0, 3, 1, 2)
         pooled = torch.nn.functional.avg_pool2d(square, 2).flatten(2).transpose(1, 2)
-        tokens = load("longva").encode_frames(frames)
+        tokens = load("longva").encode(frames)
         torch.testing.assert_close(tokens, pooled, rtol=0, atol=1e-5)
 
     def test_it_speaks_as_with_the_tokens_put_in_by_hand(self, build: Build, load: Load) -> None:
         model, checkpoint = load("longva"), loading.load(build("longva"), CPU, torch.float32)
-        tokens = model.encode_frames(noise(4))
+        tokens = model.encode(noise(4))
         ids = torch.tensor([model._prompter.ids(conversation(), [[8], [8]])])
         embedded = checkpoint.model.get_input_embeddings()(ids)
         embedded[ids == checkpoint.image_token_id] = tokens.flatten(0, 1)
@@ -119,13 +119,16 @@ class TestDevices:
         two = load_model(str(build("qwen3_vl")), device="cpu,cpu")
         assert isinstance(two, TransformersModel)
         one = load("qwen3_vl")
-        tokens = one.encode_frames(noise(4))
-        torch.testing.assert_close(two.encode_frames(noise(4)), tokens)
-        with two.gates[Priority.CAPTION].turn(Priority.CAPTION), two.gates[Priority.QUESTION].turn(Priority.QUESTION):
+        tokens = one.encode(noise(4))
+        torch.testing.assert_close(two.encode(noise(4)), tokens)
+        with (
+            two.scheduler(Priority.CAPTION).slot(Priority.CAPTION),
+            two.scheduler(Priority.QUESTION).slot(Priority.QUESTION),
+        ):
             assert say(two, conversation(), moments(tokens)) == say(one, conversation(), moments(tokens))
         frames = noise(4)
         clip = Clip(tokens, tuple(frames), Span(0, 3))
-        assert two.caption(clip).text == one.caption(clip).text
+        assert two.caption(clip, NEVER).text == one.caption(clip, NEVER).text
 
 
 class TestRandomWeights:
@@ -150,8 +153,8 @@ class TestRandomWeights:
         monkeypatch.setattr(random_weights, "ARCHITECTURES", tmp_path)
         model = load_random_model(name, device="cpu")
         assert "mean nothing" in model.name
-        clip = Clip(model.encode_frames(noise(2)), tuple(noise(2)), Span(0, 2))
-        assert model.caption(clip).text.startswith("[random weights")
+        clip = Clip(model.encode(noise(2)), tuple(noise(2)), Span(0, 2))
+        assert model.caption(clip, NEVER).text.startswith("[random weights")
 
     def test_an_unknown_architecture_lists_those_that_ship(self) -> None:
         with pytest.raises(InputError, match=r"no architecture 'gpt'.*longva-7b"):

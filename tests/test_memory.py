@@ -419,7 +419,7 @@ class TestBudget:
         for second in range(80):
             store.remember(encoded(float(second), second))
         snapshot = store.snapshot(99)
-        waiting, short_term = snapshot.waiting, snapshot.short_term
+        waiting, short_term = snapshot.pending_clips, snapshot.short_term
         assert 2 <= len(waiting) < 19, "of nineteen leaves"
         assert waiting[-1].span == Span(72, 76)
         assert abs(waiting[0].span.start - short_term[0].pts_seconds) <= 4, "both reach as far back"
@@ -433,8 +433,8 @@ class TestBudget:
         for second in range(20):
             for one in (store, pictured):
                 one.remember(encoded(float(second), second))
-        assert pictured.snapshot(99).waiting
-        assert not store.snapshot(99).waiting
+        assert pictured.snapshot(99).pending_clips
+        assert not store.snapshot(99).pending_clips
         assert store.nbytes < pictured.nbytes
         node, same = store.next_uncaptioned(), pictured.next_uncaptioned()
         assert node is not None
@@ -442,7 +442,7 @@ class TestBudget:
         torch.testing.assert_close(store.clip_of(node).tokens, pictured.clip_of(same).tokens)
         again = MemoryStore(TestStore.options, keeps_pictures=False)
         again.restore(pictured.state())
-        assert not again.snapshot(99).waiting
+        assert not again.snapshot(99).pending_clips
 
 
 class TestStateOfAStore:
@@ -469,7 +469,7 @@ class TestStateOfAStore:
         assert [outline(root) for root in one.roots] == [outline(root) for root in other.roots]
         assert [frame.pts_seconds for frame in one.short_term] == [frame.pts_seconds for frame in other.short_term]
         assert [frame.pts_seconds for frame in one.open_chunk] == [frame.pts_seconds for frame in other.open_chunk]
-        assert [clip.span for clip in one.waiting] == [clip.span for clip in other.waiting]
+        assert [clip.span for clip in one.pending_clips] == [clip.span for clip in other.pending_clips]
 
     def test_a_state_that_does_not_hold_together_is_refused(self) -> None:
         store = MemoryStore(self.options)

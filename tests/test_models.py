@@ -12,6 +12,7 @@ from streamchat import plugin, prompts
 from streamchat.errors import InputError
 from streamchat.models import load_model, model_names
 from streamchat.models.base import ChatModel, Model, messages_of, prompt_text, visuals_of
+from streamchat.models.scheduler import NEVER
 from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Frame, RetrievedCaption, Span, Visual
 
 
@@ -27,7 +28,7 @@ def frames(count: int) -> list[Frame]:
 
 def clip(model: Model) -> Clip:
     pictures = frames(3)
-    return Clip(model.encode_frames(pictures), tuple(pictures), Span(0, 3))
+    return Clip(model.encode(pictures), tuple(pictures), Span(0, 3))
 
 
 def context(**changes: object) -> Context:
@@ -46,33 +47,33 @@ class TestEveryModel:
         assert model.name
 
     def test_frames_become_tokens_on_the_cpu_each_by_itself(self, model: Model) -> None:
-        tokens = model.encode_frames(frames(3))
+        tokens = model.encode(frames(3))
         assert tokens.shape == (3, tokens.shape[1], model.dim)
         assert 1 <= tokens.shape[1] <= model.tokens_per_frame
         assert tokens.device.type == "cpu"
-        alone = model.encode_frames(frames(3)[1:2])
+        alone = model.encode(frames(3)[1:2])
         torch.testing.assert_close(tokens[1:2], alone, rtol=1e-3, atol=1e-3)
 
     def test_captions_and_summaries_are_texts(self, model: Model) -> None:
-        caption = model.caption(clip(model))
+        caption = model.caption(clip(model), NEVER)
         assert caption.text
-        assert model.summarize([caption, caption]).text
+        assert model.summarize([caption, caption], NEVER).text
 
     def test_one_that_captions_from_tokens_needs_no_pictures_of_a_clip(self, model: Model) -> None:
         whole = clip(model)
         black = tuple(Frame(picture(0, 120, 160), frame.pts_seconds, frame.index) for frame in whole.keyframes[:1])
         if not model.captions_from_pictures:
-            assert model.caption(replace(whole, keyframes=black)).text == model.caption(whole).text
+            assert model.caption(replace(whole, keyframes=black), NEVER).text == model.caption(whole, NEVER).text
 
     def test_a_question_gets_text_with_nothing_but_the_newest_frame(self, model: Model) -> None:
-        pieces = list(model.answer(context()))
+        pieces = list(model.answer(context(), NEVER))
         assert "".join(piece for piece in pieces if isinstance(piece, str)).strip()
         for moment in (piece for piece in pieces if isinstance(piece, Evidence)):
             assert moment.span.end <= 9.0
 
-    def test_a_standing_question_gets_a_reason_or_nothing(self, model: Model) -> None:
+    def test_an_alert_gets_a_reason_or_nothing(self, model: Model) -> None:
         shown = clip(model)
-        reason = model.notice("a dog appears", shown, model.caption(shown))
+        reason = model.check_alert("a dog appears", shown, model.caption(shown, NEVER), NEVER)
         assert reason is None or reason.strip()
 
 
@@ -130,7 +131,7 @@ class TestPrompt:
         fresh = Visual(span=Span(9, 9), frame=frames(3)[2])
         first, second = model.with_tokens([self.now, fresh])
         assert first is self.now
-        torch.testing.assert_close(second.tokens, model.encode_frames([frames(3)[2]]))
+        torch.testing.assert_close(second.tokens, model.encode([frames(3)[2]]))
 
     def test_frames_with_fewer_tokens_leave_more_room(self) -> None:
         model = load_model("fake")

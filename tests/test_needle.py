@@ -23,6 +23,7 @@ from evaluation.methods import SeenOnce
 from evaluation.samples import Choice
 from streamchat.errors import InputError
 from streamchat.models.base import Model
+from streamchat.models.scheduler import NEVER
 from streamchat.types import Clip, Context, Evidence, Frame, Span
 
 
@@ -134,25 +135,25 @@ def test_the_built_in_model_reads_a_card(embedded_model: Model) -> None:
         question_embedding=np.zeros(384, np.float32),
         asked_at_seconds=3.0,
         newest=frame,
-        open_clip=Clip(embedded_model.encode_frames([frame]), (frame,), Span(3, 3)),
+        open_clip=Clip(embedded_model.encode([frame]), (frame,), Span(3, 3)),
     )
-    said = "".join(piece for piece in embedded_model.answer(context) if not isinstance(piece, Evidence))
+    said = "".join(piece for piece in embedded_model.answer(context, NEVER) if not isinstance(piece, Evidence))
     assert "HARBOUR 4827" in said
 
 
 def test_a_picture_that_is_seen_again_is_not_encoded_again(fake_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[int] = []
-    encode = fake_model.encode_frames
-    monkeypatch.setattr(fake_model, "encode_frames", lambda frames: counted.append(len(frames)) or encode(frames))
+    encode = fake_model.encode
+    monkeypatch.setattr(fake_model, "encode", lambda frames: counted.append(len(frames)) or encode(frames))
     once = SeenOnce(fake_model)
     pictures = [np.full((8, 8, 3), value, np.uint8) for value in (10, 20)]
     frames = [Frame(pictures[number % 2], float(number), number) for number in range(4)]
-    first, again = once.encode_frames(frames[:2]), once.encode_frames(frames[1:])
+    first, again = once.encode(frames[:2]), once.encode(frames[1:])
     assert counted == [2]
     assert (again[0] == first[1]).all()
     assert (again[1] == first[0]).all()
     del pictures, frames
     other = Frame(np.full((8, 8, 3), 30, np.uint8), 9.0, 9)
-    once.encode_frames([other])
+    once.encode([other])
     assert counted == [2, 1]
     assert len(once._seen) == 1

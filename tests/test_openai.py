@@ -22,13 +22,13 @@ from streamchat.config import Options
 from streamchat.embedding import minilm
 from streamchat.engine import StreamChat
 from streamchat.errors import InputError, StreamChatError
-from streamchat.gate import Priority
 from streamchat.models import load_model, openai
 from streamchat.models.base import Message
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.picturing import PictureEncoder
 from streamchat.models.openai import OpenAIModel
 from streamchat.models.openai import server as protocol
+from streamchat.models.scheduler import NEVER, Priority
 from streamchat.retrieval.context import compose
 from streamchat.types import Clip, Context, Frame, Span, Visual
 
@@ -61,7 +61,7 @@ def ask(
     model: OpenAIModel, messages: list[Message] = QUESTION, visuals: tuple[Visual, ...] = (), length: int = 16
 ) -> Iterator[str]:
     settings = {"max_new_tokens": length, "temperature": 0.0, "seed": 7}
-    return model.stream(messages, visuals, **settings, priority=Priority.QUESTION)  # type: ignore[arg-type]
+    return model.stream(messages, visuals, **settings, priority=Priority.QUESTION, cancel=NEVER)  # type: ignore[arg-type]
 
 
 def failing(server: StubServer) -> str:
@@ -211,7 +211,7 @@ class TestRequest:
         frames = tuple(Frame(noise(number, 600, 900), float(number), number) for number in range(3))
         with serving() as server:
             model = connect(server)
-            caption = model.caption(Clip(model.encode_frames(frames)[:2], frames, Span(0, 2)))
+            caption = model.caption(Clip(model.encode(frames)[:2], frames, Span(0, 2)), NEVER)
             asked = server.requests[0]
         assert caption.text == "A dog runs."
         jpegs = [base64.b64decode(url.partition(",")[2]) for url in asked.pictures]
@@ -220,7 +220,7 @@ class TestRequest:
 
     def test_length_temperature_and_seed_are_passed_on(self) -> None:
         with serving() as server:
-            list(connect(server).answer(context(max_new_tokens=11, temperature=0.5, seed=2**31)))
+            list(connect(server).answer(context(max_new_tokens=11, temperature=0.5, seed=2**31), NEVER))
             body = server.requests[0].body
         chosen = {name: body[name] for name in ("model", "stream", "max_tokens", "temperature", "seed")}
         assert chosen == {"model": NAME, "stream": True, "max_tokens": 11, "temperature": 0.5, "seed": 2**31}
@@ -283,11 +283,11 @@ class TestReply:
             model = connect(server)
             clip = Clip(torch.zeros(1, 1, 384), (Frame(noise(0), 0.0, 0),), Span(0, 1))
             captions: list[str] = []
-            thread = threading.Thread(target=lambda: captions.append(model.caption(clip).text))
+            thread = threading.Thread(target=lambda: captions.append(model.caption(clip, NEVER).text))
             thread.start()
             try:
                 assert server.wait_for(1)
-                assert list(model.answer(context())) == ["An answer."]
+                assert list(model.answer(context(), NEVER)) == ["An answer."]
                 assert not captions
             finally:
                 release.set()
@@ -443,7 +443,7 @@ class TestLength:
         with serving(models=status(200, listing)) as server:
             model = connect(server)
             fitting, given = compose(context(recent=recent), model, Options())
-            list(model.answer(fitting))
+            list(model.answer(fitting, NEVER))
             assert len(server.requests[0].pictures) == len(given.pictures) == 2
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import films
 import numpy as np
@@ -18,7 +18,8 @@ from streamchat.config import Options
 from streamchat.engine import StreamChat
 from streamchat.models.base import visuals_of
 from streamchat.models.fake import FakeModel
-from streamchat.pipeline import LiveSession, Stats
+from streamchat.models.scheduler import CancelToken
+from streamchat.pipeline import LiveSession
 from streamchat.types import Caption, Clip, Context, Evidence, Frame
 from streamchat.video import VideoFile, open_video
 
@@ -73,9 +74,9 @@ def test_every_kept_frame_is_encoded_once_and_handed_on_without_a_copy(film: Vid
     class Counting(FakeModel):
         encoded: list[Frame] = []  # noqa: RUF012 - of one test
 
-        def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+        def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
             self.encoded += frames
-            return super().encode_frames(frames)
+            return super().encode(frames)
 
     session = session_of(film, Counting())
     session.start()
@@ -88,27 +89,20 @@ def test_every_kept_frame_is_encoded_once_and_handed_on_without_a_copy(film: Vid
     session.close()
 
 
-def test_while_a_film_is_paused_all_that_has_no_caption_is_looked_at(film: VideoFile) -> None:
-    class Looker(FakeModel):
-        answers_from_tokens = False
+def test_while_a_film_is_paused_the_model_does_its_own_work_until_there_is_no_more(film: VideoFile) -> None:
+    class Idler(FakeModel):
+        left = 5
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.looked: set[int] = set()
+        def idle(self, cancel: CancelToken) -> bool:
+            cancel.check()
+            self.left -= self.left > 0
+            return self.left > 0
 
-        def look_ahead(self, frame: Frame) -> None:
-            self.looked.add(frame.index)
-
-    model = Looker()
+    model = Idler()
     session = session_of(film, model)
     session.start()
     session.play_until(0.8)
-
-    def all_looked_at(stats: Stats) -> bool:
-        waiting = session.engine.memory.open_frames
-        return stats.position_seconds > 0.7 and len(waiting) > 1 and model.looked >= {one.index for one in waiting}
-
-    assert session.wait_until(all_looked_at, WAIT_SECONDS)
+    assert session.wait_until(lambda stats: stats.position_seconds > 0.7 and not model.left, WAIT_SECONDS)
     session.close()
 
 
@@ -135,9 +129,9 @@ def test_a_question_about_earlier_uses_nothing_later(film: VideoFile) -> None:
     contexts: list[Context] = []
 
     class Recorder(FakeModel):
-        def answer(self, context: Context) -> Iterator[str | Evidence]:
+        def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
             contexts.append(context)
-            return super().answer(context)
+            return super().answer(context, cancel)
 
     session = session_of(film, Recorder())
     session.start()
@@ -155,9 +149,9 @@ def test_what_the_memory_of_a_past_moment_lacks_is_read_again(film: VideoFile) -
     contexts: list[Context] = []
 
     class Recorder(FakeModel):
-        def answer(self, context: Context) -> Iterator[str | Evidence]:
+        def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
             contexts.append(context)
-            return super().answer(context)
+            return super().answer(context, cancel)
 
     options = Options(chunk_frames=2, short_term_frames=2, short_term_samples=2, clusters=2, selector="uniform")
     session = LiveSession(StreamChat(Recorder(), options, WordEmbedder()), film)
@@ -177,10 +171,10 @@ def test_a_question_is_answered_while_a_caption_is_being_made(film: VideoFile) -
     captioning, go_on = threading.Event(), threading.Event()
 
     class Slow(FakeModel):
-        def caption(self, clip: Clip) -> Caption:
+        def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
             captioning.set()
             go_on.wait(WAIT_SECONDS)
-            return super().caption(clip)
+            return super().caption(clip, cancel)
 
     session = session_of(film, Slow())
     session.start()
@@ -224,10 +218,10 @@ class TestMakingWay:
         order: list[str] = []
 
         class Noting(FakeModel):
-            def answer(self, context: Context) -> Iterator[str | Evidence]:
+            def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
                 threading.Event().wait(0.05)  # time for a frame to come in between, if it could
                 order.append("answer")
-                yield from super().answer(context)
+                yield from super().answer(context, cancel)
 
         source = PushSource()
         session = session_of(source, Noting())
@@ -258,10 +252,10 @@ def test_a_live_stream_that_is_too_fast_drops_and_counts() -> None:
     entered, go_on = threading.Event(), threading.Event()
 
     class Stuck(FakeModel):
-        def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+        def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
             entered.set()
             go_on.wait(WAIT_SECONDS)
-            return super().encode_frames(frames)
+            return super().encode(frames)
 
     source = PushSource(capacity=4)
     session = LiveSession(
@@ -300,9 +294,9 @@ class Gated(FakeModel):
         super().__init__()
         self.may = threading.Event()
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         assert self.may.wait(WAIT_SECONDS)
-        return super().encode_frames(frames)
+        return super().encode(frames)
 
 
 def test_fewer_frames_are_kept_while_the_model_is_behind_a_camera_and_more_again_after(
@@ -337,25 +331,25 @@ def test_a_film_at_full_speed_waits_for_the_model_and_loses_nothing(film: VideoF
     session.close()
 
 
-class SlowLooker(FakeModel):
-    """Answers from what it noted, and captions only while it is let."""
+class SlowCaptioner(FakeModel):
+    """Captions from pictures, and only while it is let."""
 
-    answers_from_tokens = False
+    captions_from_pictures = True
 
     def __init__(self) -> None:
         super().__init__()
         self.may = threading.Event()
 
-    def caption(self, clip: Clip) -> Caption:
+    def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
         assert self.may.wait(WAIT_SECONDS)
-        return super().caption(clip)
+        return super().caption(clip, cancel)
 
 
-def test_a_film_at_full_speed_waits_for_its_captions_if_they_are_all_that_is_known(
+def test_a_film_at_full_speed_waits_for_captions_that_are_made_from_pictures(
     film: VideoFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "MOST_CAPTIONS_WAITING", 2)
-    model = SlowLooker()
+    model = SlowCaptioner()
     session = session_of(film, model)
     session.start()
     session.play_until(math.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import ClassVar
 
 import pytest
@@ -18,6 +18,7 @@ from streamchat.engine import StreamChat
 from streamchat.errors import InputError, StreamChatError
 from streamchat.memory.long_term import every_node
 from streamchat.models.fake import FakeModel
+from streamchat.models.scheduler import CancelToken
 from streamchat.types import Caption, Clip, Context, Evidence, Frame
 from streamchat.video import VideoFile
 
@@ -47,11 +48,11 @@ class TestErrors:
         class Failing(FakeModel):
             failures = 3
 
-            def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+            def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
                 if self.failures:
                     self.failures -= 1
                     raise RuntimeError("the device is gone")
-                return super().encode_frames(frames)
+                return super().encode(frames)
 
         session = session_of(film, Failing())
         session.start()
@@ -68,11 +69,11 @@ class TestErrors:
         class Small(FakeModel):
             batches: ClassVar[list[int]] = []
 
-            def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+            def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
                 self.batches.append(len(frames))
                 if len(frames) > 2:
                     raise MemoryError("no room to encode")
-                return super().encode_frames(frames)
+                return super().encode(frames)
 
         model = Small()
         session = session_of(film, model)
@@ -84,10 +85,10 @@ class TestErrors:
 
     def test_frames_that_can_never_be_encoded_are_given_up_and_the_stream_goes_on(self, film: VideoFile) -> None:
         class Never(FakeModel):
-            def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+            def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
                 if any(frame.pts_seconds < 1 for frame in frames):
                     raise RuntimeError("this picture breaks the model")
-                return super().encode_frames(frames)
+                return super().encode(frames)
 
         session = session_of(film, Never())
         session.start()
@@ -105,10 +106,10 @@ class TestErrors:
                 super().__init__()
                 self.works = threading.Event()
 
-            def caption(self, clip: Clip) -> Caption:
+            def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
                 if not self.works.is_set():
                     raise StreamChatError("429: too many requests")
-                return super().caption(clip)
+                return super().caption(clip, cancel)
 
         model, source = Failing(), PushSource()
         session = session_of(source, model)
@@ -127,10 +128,10 @@ class TestErrors:
 
     def test_a_clip_that_cannot_be_captioned_holds_up_no_other(self) -> None:
         class Choosy(FakeModel):
-            def caption(self, clip: Clip) -> Caption:
+            def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
                 if clip.span.start == 0:
                     raise RuntimeError("never this one")
-                return super().caption(clip)
+                return super().caption(clip, cancel)
 
         chat = StreamChat(Choosy(), OPTIONS, WordEmbedder())
         for second in range(20):
@@ -150,7 +151,7 @@ class TestErrors:
         class Failing(FakeModel):
             failures = 2
 
-            def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:
+            def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:
                 if self.failures:
                     self.failures -= 1
                     raise RuntimeError("no answer")
@@ -170,7 +171,7 @@ class TestErrors:
         monkeypatch.setattr(backoff, "MOST_PAUSE_SECONDS", 10 * WAIT_SECONDS)
 
         class Never(FakeModel):
-            def caption(self, clip: Clip) -> Caption:
+            def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
                 raise RuntimeError("no words")
 
         session = session_of(film, Never())
@@ -182,7 +183,7 @@ class TestErrors:
 
     def test_of_answering_reach_the_one_who_asked_and_the_session_goes_on(self, film: VideoFile) -> None:
         class Broken(FakeModel):
-            def answer(self, context: Context) -> Iterator[str | Evidence]:
+            def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
                 raise RuntimeError("no answer")
 
         session = session_of(film, Broken())

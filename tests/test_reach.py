@@ -22,6 +22,7 @@ from evaluation.reach.scripted import TOKEN_BYTES, UNKNOWN, Known, ScriptedModel
 from evaluation.records import RunFolder
 from streamchat.errors import StreamChatError
 from streamchat.images import jpeg
+from streamchat.models.scheduler import NEVER, Priority
 from streamchat.types import Caption, Clip, Context, Evidence, Frame, RetrievedCaption, Span, Visual
 
 SHAPE = (180, 320, 3)
@@ -42,11 +43,11 @@ def frame(picture: np.ndarray, seconds: float = 9.0) -> Frame:
 
 
 def tokens_of(one: ScriptedModel, *pictures: np.ndarray) -> torch.Tensor:
-    return one.encode_frames([frame(picture) for picture in pictures])
+    return one.encode([frame(picture) for picture in pictures])
 
 
 def described(one: ScriptedModel, tokens: torch.Tensor, picture: np.ndarray = STREET.picture) -> str:
-    return one.caption(Clip(tokens, (frame(picture),), Span(3, 9))).text
+    return one.caption(Clip(tokens, (frame(picture),), Span(3, 9)), NEVER).text
 
 
 def answered(one: ScriptedModel, *visuals: Visual, captions: Sequence[str] = (), question: str = QUESTION) -> str:
@@ -60,7 +61,7 @@ def answered(one: ScriptedModel, *visuals: Visual, captions: Sequence[str] = (),
             RetrievedCaption(span=Span(3, 6), caption=Caption(text), level=0, relevance=0.5) for text in captions
         ),
     )
-    return "".join(piece for piece in one.answer(context) if not isinstance(piece, Evidence)).strip()
+    return "".join(piece for piece in one.answer(context, NEVER) if not isinstance(piece, Evidence)).strip()
 
 
 class TestScriptedModel:
@@ -116,12 +117,16 @@ class TestScriptedModel:
 
     def test_a_summary_loses_what_it_does_not_name(self) -> None:
         texts = [Caption(f"Thing {number} is seen.") for number in range(10)]
-        assert model(summarize=lossy).summarize(texts).text == "Thing 0 is seen. Thing 1 is seen. Thing 2 is seen."
-        assert "Thing" not in model(summarize=general).summarize(texts).text
+        assert (
+            model(summarize=lossy).summarize(texts, NEVER).text == "Thing 0 is seen. Thing 1 is seen. Thing 2 is seen."
+        )
+        assert "Thing" not in model(summarize=general).summarize(texts, NEVER).text
 
     def test_a_reply_is_no_longer_than_allowed(self) -> None:
         messages = [{"role": "user", "content": [{"type": "text", "text": part} for part in (ANCHOR.text, QUESTION)]}]
-        pieces = model().stream(messages, max_new_tokens=2, temperature=0.0, seed=0, priority=next(iter(model().gates)))
+        pieces = model().stream(
+            messages, max_new_tokens=2, temperature=0.0, seed=0, priority=Priority.QUESTION, cancel=NEVER
+        )
         assert "".join(pieces).strip() == "ANCHOR"  # half a number would be another one
 
 

@@ -17,6 +17,7 @@ from streamchat.errors import StreamChatError
 from streamchat.models import load_model
 from streamchat.models.base import Message
 from streamchat.models.openai import OpenAIModel
+from streamchat.models.scheduler import NEVER
 from streamchat.types import Clip, Frame, Span
 
 
@@ -55,12 +56,12 @@ class TestRealServer:
     def test_clips_and_questions_get_replies(self, served: str) -> None:
         model = load_model(f"openai:{served}")
         frames = tuple(Frame(noise(number), float(number), number) for number in range(3))
-        clip = Clip(model.encode_frames(frames), frames, Span(0, 2))
-        caption = model.caption(clip)
+        clip = Clip(model.encode(frames), frames, Span(0, 2))
+        caption = model.caption(clip, NEVER)
         assert caption.text
-        assert model.summarize([caption, caption]).text
+        assert model.summarize([caption, caption], NEVER).text
         recent = (visual(1, self.pictures[0]), visual(2, self.pictures[1]))
-        assert "".join(str(piece) for piece in model.answer(context(recent=recent, max_new_tokens=8)))
+        assert "".join(str(piece) for piece in model.answer(context(recent=recent, max_new_tokens=8), NEVER))
 
     def test_closing_in_the_middle_leaves_it_ready_for_the_next(self, served: str) -> None:
         model = load_model(f"openai:{served}")

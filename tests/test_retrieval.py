@@ -413,8 +413,8 @@ class TestGathered:
         context = gathered(remembered([None] * 19), "what", 60.0)
         leaves = sorted({int(visual.span.start // 2) for visual in context.recalled})
         assert leaves == [13, 14, 15, 16, 17, 18]
-        assert [clip.span.start for clip in context.waiting] == [26, 28, 30, 32, 34, 36]
-        assert context.untold == 19 - 6
+        assert [clip.span.start for clip in context.pending_clips] == [26, 28, 30, 32, 34, 36]
+        assert context.captioned_until_seconds == 0.0
         assert context.captions == ()
 
     def test_the_draw_follows_the_seed(self) -> None:

@@ -239,17 +239,17 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def answer(self, context: Any) -> Any:
+    def answer(self, context: Any, cancel: Any) -> Any:
         self.asked += 1
         if self.asked in self._fails:
             raise StreamChatError("the server answered 503")
-        return self._model.answer(context)
+        return self._model.answer(context, cancel)
 
-    def encode_frames(self, frames: Any) -> Any:
+    def encode(self, frames: Any) -> Any:
         self.seen += 1
         if self.seen in self._fails_to_see:
             raise RuntimeError("no memory left")
-        return self._model.encode_frames(frames)
+        return self._model.encode(frames)
 
 
 class TestFailures:

@@ -44,7 +44,7 @@ class Coarse(FakeModel):
     tokens_per_frame, dim = 2, 3
     captions_from_pictures = True
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         return torch.stack([torch.full((2, 3), float(frame.data.mean())) for frame in frames])
 
 
@@ -153,10 +153,10 @@ class TestRoundTrips:
         for second in range(30):
             chat.remember([encoded(float(second), second)])
         again = reopened(chat)
-        waiting = again.memory.snapshot(99.0).waiting
+        waiting = again.memory.snapshot(99.0).pending_clips
         assert waiting
         assert [[one.pts_seconds for one in clip.keyframes] for clip in waiting] == [
-            [one.pts_seconds for one in clip.keyframes] for clip in chat.memory.snapshot(99.0).waiting
+            [one.pts_seconds for one in clip.keyframes] for clip in chat.memory.snapshot(99.0).pending_clips
         ]
         while chat.describe_next():
             assert again.describe_next()
@@ -200,8 +200,8 @@ class TestRoundTrips:
         class Half(FakeModel):
             number_bytes = 2
 
-            def encode_frames(self, frames: Any) -> torch.Tensor:
-                return super().encode_frames(frames).to(torch.bfloat16)
+            def encode(self, frames: Any) -> torch.Tensor:
+                return super().encode(frames).to(torch.bfloat16)
 
         chat = watched(20, model=Half())
         again = reopened(chat)

@@ -95,7 +95,7 @@ def put(*path: Any, value: Any) -> Callable[[Session], None]:
 
 SHAPES: dict[str, tuple[Callable[[Session], object], str]] = {
     "another format": (put("format", value="zoo"), "has not the format 'streamchat session', but 'zoo'"),
-    "a newer version": (put("version", value=VERSION + 1), "has version 3.*install a newer StreamChat"),
+    "a newer version": (put("version", value=VERSION + 1), "has version 4.*install a newer StreamChat"),
     "an older version": (put("version", value=1), "has version 1.*play the video again"),
     "a missing key": (lambda session: session.pop("kept"), "kept: Field required"),
     "an unknown key": (put("code", value="print()"), "code: Extra inputs"),

@@ -182,7 +182,7 @@ class TestModel:
     ) -> None:
         assert model.tokens_per_frame == BOUNDS[STEPS[family]]
         (frame,) = noise(1, *size)
-        tokens = model.encode_frames([frame])
+        tokens = model.encode([frame])
         rows, columns = best_grid(size, least=1, most=model.tokens_per_frame)
         assert tokens.shape == (1, rows * columns, model.dim)
         assert tokens.isfinite().all()
@@ -194,23 +194,23 @@ class TestModel:
         self, family: str, size: Size, model: TransformersModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen = grids_seen(model, monkeypatch)
-        tokens = model.encode_frames(noise(2, 432, 768))
+        tokens = model.encode(noise(2, 432, 768))
         say(model, conversation(), [Visual(tokens=tokens[n : n + 1], span=Span(n, n), size=size) for n in range(2)])
         rows, columns = (side // STEPS[family] for side in sized(family, "wide"))
         assert seen == {(1, 2 * rows, 2 * columns)}
 
     def test_without_a_size_only_a_square_is_understood(self, family: str, model: TransformersModel) -> None:
         del family
-        square = model.encode_frames(noise(2))
+        square = model.encode(noise(2))
         assert say(model, conversation(), moments(square))
         with pytest.raises(ValueError, match=r"form a square, got \d+ a frame: give it the height and width"):
-            say(model, conversation(), moments(model.encode_frames(noise(2, 54, 96))))
+            say(model, conversation(), moments(model.encode(noise(2, 54, 96))))
 
     def test_frames_of_different_shapes_are_not_encoded_together(self, family: str, model: TransformersModel) -> None:
         del family
         with pytest.raises(ValueError, match="same proportions"):
-            model.encode_frames([*noise(1, 54, 96), *noise(1, 96, 54)])
-        twice = model.encode_frames([*noise(1, 54, 96), *noise(1, 108, 192)])
+            model.encode([*noise(1, 54, 96), *noise(1, 96, 54)])
+        twice = model.encode([*noise(1, 54, 96), *noise(1, 108, 192)])
         assert len(twice) == 2
 
 

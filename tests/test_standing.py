@@ -14,6 +14,7 @@ from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.models.base import Message, Model
 from streamchat.models.fake import FakeModel
+from streamchat.models.scheduler import NEVER
 from streamchat.standing import MOST_STANDING, StandingQuestions
 from streamchat.types import Caption, Clip, Frame, Span
 from streamchat.video import open_video
@@ -111,8 +112,8 @@ def test_the_built_in_model_finds_what_it_noted(
 
 def test_the_built_in_model_falls_back_on_likeness_of_meaning(embedded_model: Model) -> None:
     frame = Frame(picture(), 0.0, 0)
-    clip = Clip(embedded_model.encode_frames([frame]), (frame,), Span(0.0, 1.0))
+    clip = Clip(embedded_model.encode([frame]), (frame,), Span(0.0, 1.0))
     vectors = minilm().embed(["A joyful celebration.", "zyx"])
     caption = Caption("A celebration.", (), vectors[0])
-    assert embedded_model.notice("joyful celebration", clip, caption) == "A celebration."
-    assert embedded_model.notice("zyx", clip, caption) is None
+    assert embedded_model.check_alert("joyful celebration", clip, caption, NEVER) == "A celebration."
+    assert embedded_model.check_alert("zyx", clip, caption, NEVER) is None

@@ -16,11 +16,11 @@ from vlm import CPU, EIGHT, KIN, LENGTH, Build, Load, Plain, conversation, greed
 from streamchat.config import Options
 from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
-from streamchat.gate import Priority
 from streamchat.models._vlm import loading
 from streamchat.models._vlm.prompting import Prompter
 from streamchat.models._vlm.speech import Speech
 from streamchat.models._vlm.vision import vision_of
+from streamchat.models.scheduler import NEVER, Priority
 from streamchat.models.transformers import TransformersModel
 from streamchat.retrieval.context import compose
 from streamchat.types import Caption, Clip, Context, Frame, Span, Visual
@@ -41,7 +41,7 @@ class TestExactness:
         model = load(family)
         checkpoint = loading.load(build(family), CPU, torch.float32)
         frames = frames_for(model, family)
-        tokens = torch.cat([model.encode_frames([frame]) for frame in frames])
+        tokens = torch.cat([model.encode([frame]) for frame in frames])
         vision = vision_of(checkpoint.model, checkpoint.image_processor)
         visuals = moments(tokens)
         prompter = Prompter(checkpoint.tokenizer, checkpoint.image_token_id)
@@ -61,7 +61,7 @@ class TestExactness:
     @pytest.mark.parametrize("family", EVERY)
     def test_the_reply_depends_on_what_is_seen(self, family: str, load: Load) -> None:
         model = load(family)
-        tokens = model.encode_frames(noise(4))
+        tokens = model.encode(noise(4))
         assert say(model, conversation(), moments(tokens)) != say(model, conversation(), moments(tokens.flip(0) * -1))
 
     def test_the_whole_view_of_llava_next_is_that_of_its_own_path(self, build: Build, load: Load) -> None:
@@ -72,7 +72,7 @@ class TestExactness:
                 **dict(plain.processor(images=[f.data for f in frames], return_tensors="pt"))
             )
         views = torch.stack([tokens[:16] for tokens in tiled.pooler_output])
-        torch.testing.assert_close(load("llava_next").encode_frames(frames), views, rtol=0, atol=1e-5)
+        torch.testing.assert_close(load("llava_next").encode(frames), views, rtol=0, atol=1e-5)
 
 
 class TestEveryFamily:
@@ -82,26 +82,26 @@ class TestEveryFamily:
 
     def test_a_frame_gives_the_same_tokens_alone_and_among_others(self, model: TransformersModel) -> None:
         frames = noise(20, 48, 80)
-        tokens = model.encode_frames(frames)
+        tokens = model.encode(frames)
         assert tokens.shape == (20, tokens.shape[1], model.dim)
         assert 0.8 * model.tokens_per_frame < tokens.shape[1] <= model.tokens_per_frame
         assert tokens.device.type == "cpu"
-        torch.testing.assert_close(model.encode_frames(frames[18:19]), tokens[18:19], rtol=1e-4, atol=1e-4)
-        assert model.encode_frames([]).shape == (0, model.tokens_per_frame, model.dim)
+        torch.testing.assert_close(model.encode(frames[18:19]), tokens[18:19], rtol=1e-4, atol=1e-4)
+        assert model.encode([]).shape == (0, model.tokens_per_frame, model.dim)
 
     def test_the_sides_of_a_wide_frame_are_seen(self, model: TransformersModel) -> None:
         (frame,) = noise(1, 64, 160)
         changed = frame.data.copy()
         changed[:, 150:] = 255 - changed[:, 150:]
-        tokens = model.encode_frames([frame, Frame(changed, 1.0, 1)])
+        tokens = model.encode([frame, Frame(changed, 1.0, 1)])
         assert not torch.allclose(tokens[0], tokens[1], atol=1e-3)
 
     def test_text_alone_is_answered(self, model: TransformersModel) -> None:
-        assert model.summarize([Caption("a dog"), Caption("a cat")]).text
+        assert model.summarize([Caption("a dog"), Caption("a cat")], NEVER).text
         assert say(model, [{"role": "user", "content": "what do you see ?"}], [])
 
     def test_centroids_and_pooled_tokens_are_legal(self, model: TransformersModel) -> None:
-        tokens = model.encode_frames(noise(4))
+        tokens = model.encode(noise(4))
         centroid = tokens.mean(0, keepdim=True)
         quarter = model.tokens_per_frame // 4
         pooled = tokens.unflatten(1, (quarter, -1)).mean(2)
@@ -118,27 +118,33 @@ class TestEveryFamily:
         assert HOSTILE in said
 
     def test_a_caption_interrupted_by_questions_goes_on_as_if_alone(self, model: TransformersModel) -> None:
-        tokens = model.encode_frames(noise(4))
+        tokens = model.encode(noise(4))
         asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "describe the scene ."}]}]
         clip = [Visual(tokens=tokens, span=Span(0, 3))]
         settings: dict[str, Any] = {"max_new_tokens": LENGTH, "temperature": 0.0, "seed": 0}
-        alone = list(model.stream(asked, clip, **settings, priority=Priority.CAPTION))
+        alone = list(model.stream(asked, clip, **settings, priority=Priority.CAPTION, cancel=NEVER))
         question = say(model, conversation(), moments(tokens[:2]))
         pieces = []
-        for piece in model.stream(asked, clip, **settings, priority=Priority.CAPTION):
+        for piece in model.stream(asked, clip, **settings, priority=Priority.CAPTION, cancel=NEVER):
             pieces.append(piece)
             assert say(model, conversation(), moments(tokens[:2])) == question
             say(model, [{"role": "user", "content": "yes ."}], [])
         assert pieces == alone
 
     def test_the_end_of_the_iterator_ends_the_work_within_a_token(self, model: TransformersModel) -> None:
-        tokens = model.encode_frames(noise(4))
+        tokens = model.encode(noise(4))
         steps: list[int] = []
-        language = model._copies[Priority.QUESTION].speech._model
+        language = model._answering.speech._model
         handle = language.register_forward_hook(lambda *_: steps.append(1))
         try:
             pieces = model.stream(
-                conversation(), moments(tokens), max_new_tokens=200, temperature=0.0, seed=0, priority=Priority.QUESTION
+                conversation(),
+                moments(tokens),
+                max_new_tokens=200,
+                temperature=0.0,
+                seed=0,
+                priority=Priority.QUESTION,
+                cancel=NEVER,
             )
             next(pieces)
             done = len(steps)
@@ -148,7 +154,7 @@ class TestEveryFamily:
             handle.remove()
 
     def test_a_seed_gives_one_reply_and_another_seed_another(self, model: TransformersModel) -> None:
-        tokens = model.encode_frames(noise(2))
+        tokens = model.encode(noise(2))
         replies = [say(model, conversation(), moments(tokens), temperature=1.0, seed=seed) for seed in (1, 1, 2, 3)]
         assert replies[0] == replies[1]
         assert len(set(replies)) > 1
@@ -199,7 +205,7 @@ class TestPrompt:
 
     def test_a_prompt_is_cut_to_the_context(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
         model = load("llava")
-        tokens = model.encode_frames(noise(20))
+        tokens = model.encode(noise(20))
         recalled = tuple(Visual(tokens=tokens[n : n + 1], span=Span(n, n + 1), rank=20 - n) for n in range(len(tokens)))
         context = Context(
             question="what is it ?",
@@ -212,12 +218,12 @@ class TestPrompt:
         seen: list[int] = []
         monkeypatch.setattr(model, "max_context", 700)
         monkeypatch.setattr(
-            model._copies[Priority.QUESTION].speech,
+            model._answering.speech,
             "reply",
             lambda inputs, **_: seen.append(inputs["input_ids"].shape[1]) or [],
         )
         fitting, given = compose(context, model, Options())
-        list(model.answer(fitting))
+        list(model.answer(fitting, NEVER))
         assert 500 < seen[0] <= 700 - LENGTH
         assert seen[0] == given.prompt_tokens
         assert given.pictures[-1] == Span(19, 20)
@@ -229,7 +235,7 @@ class TestTogether:
     def test_captions_questions_and_new_frames_at_once_change_nothing(self, family: str, load: Load) -> None:
         model = load(family)
         frames = noise(4)
-        tokens = model.encode_frames(frames)
+        tokens = model.encode(frames)
         clip = Clip(tokens[:3], tuple(frames[:3]), Span(0, 3))
         context = Context(
             question="what is it ?",
@@ -241,12 +247,12 @@ class TestTogether:
         )
 
         def answered() -> list[Any]:
-            return list(model.answer(context))
+            return list(model.answer(context, NEVER))
 
         jobs: list[tuple[Callable[[], Any], Any]] = [
-            (lambda: model.caption(clip).text, model.caption(clip).text),
+            (lambda: model.caption(clip, NEVER).text, model.caption(clip, NEVER).text),
             (answered, answered()),
-            (lambda: model.encode_frames(frames).tolist(), tokens.tolist()),
+            (lambda: model.encode(frames).tolist(), tokens.tolist()),
         ]
         wrong: list[object] = []
 
@@ -266,15 +272,19 @@ class TestTogether:
     @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
     def test_each_reply_has_its_own_of_what_qwen_keeps_on_the_module(self, family: str, load: Load) -> None:
         model = load(family)
-        tokens = model.encode_frames(noise(2))
-        core = model._copies[Priority.QUESTION].speech._model.model
+        tokens = model.encode(noise(2))
+        core = model._answering.speech._model.model
         seen: list[tuple[str, float]] = []
         who = ""
         handle = core.register_forward_pre_hook(lambda *_: seen.append((who, float(core.rope_deltas.sum()))))
         settings: dict[str, Any] = {"max_new_tokens": 5, "temperature": 0.0, "seed": 0}
         replies = {
-            "pictures": model.stream(conversation(), moments(tokens), **settings, priority=Priority.CAPTION),
-            "text": model.stream([{"role": "user", "content": "yes ."}], [], **settings, priority=Priority.QUESTION),
+            "pictures": model.stream(
+                conversation(), moments(tokens), **settings, priority=Priority.CAPTION, cancel=NEVER
+            ),
+            "text": model.stream(
+                [{"role": "user", "content": "yes ."}], [], **settings, priority=Priority.QUESTION, cancel=NEVER
+            ),
         }
         try:
             for who in ["pictures", "text"] * 3:

@@ -27,6 +27,7 @@ from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
 from streamchat.models import load_model, openai
 from streamchat.models.openai import OpenAIModel
+from streamchat.models.scheduler import NEVER
 from streamchat.types import Frame
 
 PYTHON = os.environ.get("STREAMCHAT_VLLM_PYTHON", "")
@@ -145,7 +146,7 @@ class TestAnswers:
         self, model: OpenAIModel, server: VllmServer
     ) -> None:
         before = server.metric("generation_tokens_total")
-        pieces = model.answer(context(max_new_tokens=LONG))
+        pieces = model.answer(context(max_new_tokens=LONG), NEVER)
         assert next(pieces)
         server.wait_until_running(1)
         pieces.close()  # type: ignore[attr-defined]
@@ -160,7 +161,7 @@ class TestAnswers:
             asked = context(question=f"what is on table {number} ?", recent=seen)
             start.wait()
             started = time.perf_counter()
-            with closing(model.answer(asked)) as pieces:  # type: ignore[type-var]
+            with closing(model.answer(asked, NEVER)) as pieces:  # type: ignore[type-var]
                 first = next(pieces)
                 seconds = time.perf_counter() - started
                 begun.wait()  # none goes on before all have begun

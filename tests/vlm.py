@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText
 
-from streamchat.gate import Priority
 from streamchat.models.base import Message
+from streamchat.models.scheduler import NEVER, Priority
 from streamchat.models.transformers import TransformersModel
 from streamchat.types import Frame, Span, Visual
 
@@ -96,4 +96,4 @@ def moments(tokens: Tensor) -> list[Visual]:
 def say(model: TransformersModel, messages: list[Message], visuals: list[Visual], **changes: Any) -> str:
     settings: dict[str, Any] = {"max_new_tokens": LENGTH, "temperature": 0.0, "seed": 0} | changes
     priority = settings.pop("priority", Priority.QUESTION)
-    return "".join(model.stream(messages, visuals, priority=priority, **settings))
+    return "".join(model.stream(messages, visuals, priority=priority, **settings, cancel=NEVER))

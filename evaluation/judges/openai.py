@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from evaluation.judges.base import OWN_PROMPT, Messages, Prompt, PromptedJudge
 from streamchat.models.openai.server import Server, parse_address
+from streamchat.models.scheduler import NEVER
 
 REPLY_TOKENS = 64
 
@@ -25,7 +26,7 @@ class OpenAIJudge(PromptedJudge):
     def reply(self, conversations: Sequence[Messages]) -> list[str]:
         """What the model says to each conversation; StreamChatError if the server fails."""
         settings = {"max_tokens": REPLY_TOKENS, "temperature": 0.0, "seed": 0}
-        return ["".join(self._server.stream(self._model, messages, **settings)) for messages in conversations]
+        return ["".join(self._server.stream(self._model, messages, NEVER, **settings)) for messages in conversations]
 
 
 def build(argument: str = "", prompt: Prompt | None = None) -> OpenAIJudge:

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from streamchat import prompts
-from streamchat.gate import Priority
 from streamchat.images import picture
 from streamchat.models.base import ChatModel, Message, parts_of
+from streamchat.models.scheduler import CancelToken, Priority
 from streamchat.types import Clip, Frame, Span, Visual
 
 COPIES = 16  # of a cell's color in its token, so that tokens are large beside the pictures, as those of real models are
@@ -85,7 +85,7 @@ class ScriptedModel(ChatModel):
         numbers: dict[str, int] = {}
         self._numbers = torch.tensor([numbers.setdefault(known.text, len(numbers)) for known in self._known])  # of text
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Mean colors, 0 to 1, of each frame: [N, tokens, 3 x COPIES], zero where the grid has fewer cells.
 
         For a model that takes pictures they are one vector a frame, [N, 1, dim], by which memory tells frames apart.
@@ -120,7 +120,8 @@ class ScriptedModel(ChatModel):
         max_new_tokens: int,
         temperature: float,  # noqa: ARG002 - it is always greedy
         seed: int,  # noqa: ARG002
-        priority: Priority,
+        priority: Priority,  # noqa: ARG002 - there is one copy of it
+        cancel: CancelToken,
     ) -> Generator[str, None, None]:
         """Reply to a prompt for a caption, for a summary, or with a question."""
         texts = [part["text"] for part in parts_of(messages[-1]) if part["type"] == "text"]
@@ -131,7 +132,7 @@ class ScriptedModel(ChatModel):
         else:
             reply = self._answered(texts, visuals)
         for word in _shortened(reply, max_new_tokens * CHARACTERS_PER_TOKEN).split():
-            self.gates[priority].offer(priority)
+            cancel.check()
             yield word + " "
 
     def _described(self, visuals: Sequence[Visual]) -> str:

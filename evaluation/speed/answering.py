@@ -51,7 +51,6 @@ class Waits:
     context: list[float] = field(default_factory=list)
     first_token: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)  # until the last word, of a model that says all at once
-    behind: list[float] = field(default_factory=list)  # of the stream: from the moment spoken of to the newest frame
 
 
 def measure(settings: Settings) -> Part:
@@ -69,7 +68,6 @@ def measure(settings: Settings) -> Part:
                 f"{prefix}rpd_seconds_{state}_p95": p95(waits.context),
                 f"{prefix}first_token_seconds_{state}_median": median(waits.first_token),
                 f"{prefix}first_token_seconds_{state}_p95": p95(waits.first_token),
-                f"{prefix}answer_behind_seconds_{state}_p95": p95(waits.behind),
             }
             if waits.whole:
                 figures[f"{prefix}answer_seconds_{state}_p95"] = p95(waits.whole)
@@ -165,16 +163,14 @@ def _ask(
             follow()
         if until_finished and session.stats().finished:
             return
-        position_seconds = session.stats().position_seconds
         started = time.perf_counter()
         answer = session.ask(question)
         waits.context.append(time.perf_counter() - started)
         pieces = iter(answer)
         next(pieces, None)
         waits.first_token.append(time.perf_counter() - started)
-        if session.engine.model.answers_from_tokens:  # a reply of so many tokens tells nothing more
+        if session.engine.model.prompt is not None:  # a reply of so many tokens tells nothing more
             answer.close()
         else:
             deque(pieces, maxlen=0)
             waits.whole.append(time.perf_counter() - started)
-        waits.behind.append(max(0.0, position_seconds - answer.asked_at_seconds))

@@ -13,6 +13,7 @@ import torch
 from evaluation.speed.measuring import FULL_SIZE, Part, Settings, median, seconds_of
 from streamchat.models import load_random_model
 from streamchat.models.base import messages_of, visuals_of
+from streamchat.models.scheduler import NEVER
 from streamchat.models.transformers import TransformersModel
 from streamchat.types import Clip, Context, Frame, Span, Visual
 
@@ -44,13 +45,13 @@ def _of_model(name: str) -> dict[str, float]:
     seconds_to_make = _timed(lambda: made.append(_loaded(name)))
     (model,) = made
     frames = _frames(SHOWN)
-    tokens = model.encode_frames(frames)
-    encoding = [_timed(lambda: model.encode_frames(frames[:ENCODED])) for _ in range(REPEATS)]
+    tokens = model.encode(frames)
+    encoding = [_timed(lambda: model.encode(frames[:ENCODED])) for _ in range(REPEATS)]
     context = _context(frames, tokens)
     _answered(model, context)  # the first one warms up
     answers = [_answered(model, context) for _ in range(REPEATS)]
     clip = Clip(tokens[:5], tuple(frames[:5]), Span(0.0, 5.0))
-    captions = [_timed(lambda: model.caption(clip)) for _ in range(REPEATS)]
+    captions = [_timed(lambda: model.caption(clip, NEVER)) for _ in range(REPEATS)]
     return {
         "seconds_to_make": seconds_to_make,
         "frames_per_second": ENCODED / median(encoding),
@@ -104,7 +105,7 @@ def _answered(model: TransformersModel, context: Context) -> list[float]:
     """When each piece of an answer came, in seconds from the question."""
     times: list[float] = []
     elapsed = 0.0
-    pieces = iter(model.answer(context))
+    pieces = iter(model.answer(context, NEVER))
     while True:
         found: list[object] = []
         elapsed += seconds_of(lambda found=found: found.append(next(pieces, None)))  # type: ignore[misc]

@@ -78,11 +78,6 @@ LINES = (
     Line("rpd_seconds_idle_median", "RPD idle, median, s", 3),
     Line("first_token_seconds_p95", "first token while taking in and captioning, p95, s", 3, "<= 0.2"),
     Line("answer_seconds_busy_p95", "whole answer while taking in and captioning, p95, s", 3),
-    Line(
-        "answer_behind_seconds_busy_p95",
-        "moment spoken of behind the newest frame, while taking in at full speed, p95, s of film",
-        1,
-    ),
     Line("first_token_seconds_playing_p95", "first token while the film plays, p95, s", 3),
     Line("first_token_seconds_idle_median", "first token idle, median, s", 3),
     Line("first_token_ratio", "first token, busy over idle", 2),

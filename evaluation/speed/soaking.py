@@ -21,6 +21,7 @@ from streamchat.config import Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.engine import StreamChat
 from streamchat.models.fake import FakeModel
+from streamchat.models.scheduler import CancelToken
 from streamchat.types import Caption, Clip, EncodedFrame, Frame, MemoryNode
 
 HOUR_SECONDS = 3600
@@ -46,22 +47,22 @@ class MadeUpModel(FakeModel):
         self._random = np.random.default_rng(0)
         self._said = 0
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Tokens [N, 16, 64]."""
         shape = (len(frames), self.tokens_per_frame, self.dim)
         return torch.from_numpy(self._random.standard_normal(shape, np.float32))
 
-    def caption(self, clip: Clip) -> Caption:  # noqa: ARG002 - it does not look
+    def caption(self, clip: Clip, cancel: CancelToken) -> Caption:  # noqa: ARG002 - it does not look
         """A sentence, with a vector of its own."""
         self._said += 1
         text = f"Stretch {self._said} of the stream: people come and go, and something is carried from left to right."
         return Caption(text, embedding=vector(self._random))
 
-    def summarize(self, captions: Sequence[Caption]) -> Caption:
+    def summarize(self, captions: Sequence[Caption], cancel: CancelToken) -> Caption:  # noqa: ARG002
         """As long as a sentence, however much is summed up."""
         self._said += 1
         return Caption(
-            f"{len(captions)} stretches in which people come and go ({self._said}).", (), vector(self._random)
+            f"{len(captions)} stretches in which people come and go ({self._said}).", None, vector(self._random)
         )
 
 
@@ -111,7 +112,7 @@ class Soak:
         end = self.seconds + seconds
         for now in range(self.seconds, end, STEP_SECONDS):
             frame = Frame(self._pictures[now % PICTURES], float(now), now)
-            tokens = self._model.encode_frames([frame])[0]
+            tokens = self._model.encode([frame])[0]
             self.chat.remember([EncodedFrame(frame, tokens, cut=now % SCENE_FRAMES == 0)])
             while self.chat.describe_next():
                 pass

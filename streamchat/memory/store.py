@@ -21,7 +21,7 @@ from streamchat.memory.long_term import LongTermTree, nodes_by_level
 from streamchat.memory.text_index import TextView
 from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Picture, Span
 
-WAITING_CLIPS = 64  # leaves that keep their pictures until they are captioned; an older one is captioned from less
+MOST_PENDING_CLIPS = 64  # leaves that keep their pictures until they are captioned; an older one is captioned from less
 FRAMES_SHARE = 2  # half of the budget is the most that frames and pending clips may take
 
 
@@ -34,7 +34,7 @@ class Snapshot:
     open_chunk: tuple[EncodedFrame, ...]  # kept frames that no root covers, in time order
     roots: tuple[MemoryNode, ...]  # of the tree, in time order
     captions: TextView  # of the tree's nodes, by their ids; some of them may end later
-    waiting: tuple[Clip, ...]  # of leaves that are to be captioned, in time order
+    pending_clips: tuple[Clip, ...]  # of leaves that are to be captioned, in time order
     dialogue: DialogueMemory
     turns: int  # how many rounds of the dialogue there had been
 
@@ -86,7 +86,7 @@ class MemoryStore:
             budget_bytes=self._budget_bytes,
             seed=options.seed,
         )
-        self._clips: deque[Clip] = deque(maxlen=WAITING_CLIPS)
+        self._clips: deque[Clip] = deque(maxlen=MOST_PENDING_CLIPS)
         self._counted: tuple[tuple[MemoryNode, ...], tuple[int, ...]] = ((), ())  # roots, and nodes by level
         self.dialogue = DialogueMemory(options.dialogue_turns)
 
@@ -160,7 +160,7 @@ class MemoryStore:
             open_chunk=tuple(frame for frame in kept if frame.pts_seconds >= covered),
             roots=visible,
             captions=captions,
-            waiting=tuple(clip for clip in clips if clip.span.end <= until_seconds),
+            pending_clips=tuple(clip for clip in clips if clip.span.end <= until_seconds),
             dialogue=self.dialogue,
             turns=turns,
         )
@@ -346,8 +346,8 @@ def _check_kept(state: MemoryState, options: Options) -> None:
 
 
 def _check_clips(state: MemoryState) -> None:
-    if len(state.clips) > WAITING_CLIPS:
-        raise ValueError(f"{len(state.clips)} clips wait for their captions, of at most {WAITING_CLIPS}")
+    if len(state.clips) > MOST_PENDING_CLIPS:
+        raise ValueError(f"{len(state.clips)} clips wait for their captions, of at most {MOST_PENDING_CLIPS}")
     end = 0.0
     for clip in state.clips:
         times = [frame.pts_seconds for frame in clip.keyframes]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,7 +14,7 @@ import torch
 
 from streamchat import prompts
 from streamchat.errors import InputError, PromptTooLargeError
-from streamchat.gate import Gate, Priority
+from streamchat.models.scheduler import CancelToken, Priority, Scheduler
 from streamchat.types import Caption, Clip, Context, Evidence, Frame, RetrievedCaption, Span, Visual
 
 log = logging.getLogger(__name__)
@@ -24,19 +25,20 @@ MOST_TRIES = 5  # of a prompt that a server finds too large
 MOST_CITED = 3  # retrieved moments that an answer cites
 LEAST_CITED = 0.6  # of the best one's relevance, that another must have to be cited beside it
 YES = re.compile(r"\W*yes\b[\s,.:;–—-]*(.*)", re.IGNORECASE | re.DOTALL)
-LISTENING_SECONDS = 0.25  # an answer whose listener takes no longer than this for a piece is not held up by captions
 
 
 @runtime_checkable
 class Model(Protocol):
-    """A model as the engine sees it. Methods may be called from different threads at the same time."""
+    """A model as the engine sees it. Methods may be called from different threads at the same time.
+
+    Whoever calls one that takes a token holds a slot of its scheduler; the model calls `check` on the token between
+    tokens, or between the steps of its work, and does no scheduling of its own.
+    """
 
     name: str  # shown to people, with what the model cannot do
     tokens_per_frame: int  # P at most: it may depend on the proportions of a stream's frames
     dim: int  # D, as stored
     number_bytes: int  # of one number of a token, as stored
-    answers_from_tokens: bool  # else from what it noted: then what is on the screen need not be encoded for a question
-    concurrency: int  # requests that it works on at once: 1 for a local model
     captions_from_pictures: bool  # else from a clip's tokens: then no pictures are kept of pending clips
 
     @property
@@ -44,28 +46,32 @@ class Model(Protocol):
         """How much a prompt of this model holds; None: it reads none, and answers from all that is found."""
         ...
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def scheduler(self, priority: Priority) -> Scheduler:
+        """Who serves calls of a priority: one and the same, unless there are several copies of the model."""
+        ...
+
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Visual tokens [N, P, D] of N frames, on the CPU; every frame is encoded by itself."""
         ...
 
-    def caption(self, clip: Clip) -> Caption:
+    def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
         """Say what a clip shows."""
         ...
 
-    def summarize(self, captions: Sequence[Caption]) -> Caption:
+    def summarize(self, captions: Sequence[Caption], cancel: CancelToken) -> Caption:
         """Say in one caption what several captions, in time order, tell."""
         ...
 
-    def answer(self, context: Context) -> Iterator[str | Evidence]:
+    def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
         """Stream an answer in pieces, and the moments that it rests on as `Evidence`."""
         ...
 
-    def look_ahead(self, frame: Frame) -> None:
-        """Look at the newest kept frame while there is time, so that a question need not wait for it."""
+    def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:
+        """Why a clip is what an alert waits for, in a few words; None if it is not."""
         ...
 
-    def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:
-        """Why a clip is what a standing question waits for, in a few words; None if it is not."""
+    def idle(self, cancel: CancelToken) -> bool:
+        """Do one unit of background work, if there is any; False if there is none."""
         ...
 
 
@@ -90,27 +96,25 @@ class PromptReader(Protocol):
 
 
 class ChatModel(ABC):
-    """A model that speaks: it is given messages and visuals, and streams text.
-
-    The gates let a question go before a caption: the iterator of `stream` is advanced with the turn held, and
-    implementations call `self.gates[priority].offer(priority)` between tokens.
-    """
+    """A model that is given messages and visuals, and streams text."""
 
     name: str
     tokens_per_frame: int
     dim: int
     number_bytes: int = 4
-    answers_from_tokens = True
     captions_from_pictures = False
-    concurrency = 1
     max_context: int  # tokens that the language model can take, answer included
     max_pictures: int | None = None  # in one prompt; None: as many as there is room for
 
     def __init__(self) -> None:
-        self.gates = dict.fromkeys(Priority, Gate())  # one and the same, unless captions have a copy of the model
+        self._scheduler = Scheduler()
+
+    def scheduler(self, priority: Priority) -> Scheduler:  # noqa: ARG002 - there is one copy of the model
+        """One for all priorities: questions go before captions, and pause them between tokens."""
+        return self._scheduler
 
     @abstractmethod
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Visual tokens [N, P, D] of N frames, on the CPU."""
 
     @abstractmethod
@@ -127,10 +131,12 @@ class ChatModel(ABC):
         temperature: float,
         seed: int,
         priority: Priority,
+        cancel: CancelToken,
     ) -> Generator[str, None, None]:
         """Stream the reply to messages whose image parts, in order, stand for `visuals`, one part each.
 
-        `temperature` 0 is greedy; one seed gives one reply. Closing the generator ends the work within a token.
+        `temperature` 0 is greedy; one seed gives one reply. The token is checked between tokens: it ends the work with
+        CancelledError. `priority` tells which copy of the model replies, if there are several.
         """
 
     @property
@@ -150,7 +156,7 @@ class ChatModel(ABC):
     def with_tokens(self, visuals: Sequence[Visual]) -> list[Visual]:
         """The visuals, all with tokens: frames that were not encoded before are encoded now, all at once."""
         missing = [visual.frame for visual in visuals if visual.tokens is None and visual.frame is not None]
-        fresh = iter(self.encode_frames(missing)) if missing else iter(())
+        fresh = iter(self.encode(missing)) if missing else iter(())
         return [replace(visual, tokens=next(fresh)[None]) if visual.tokens is None else visual for visual in visuals]
 
     def visuals_of_clip(self, clip: Clip) -> list[Visual]:
@@ -159,24 +165,26 @@ class ChatModel(ABC):
             return [Visual(tokens=clip.tokens, span=clip.span, size=clip.keyframes[0].data.shape[:2])]
         return [Visual(span=Span(frame.pts_seconds, frame.pts_seconds), frame=frame) for frame in clip.keyframes]
 
-    def caption(self, clip: Clip) -> Caption:
+    def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
         """Describe a clip."""
-        return self._asked_of_clip(clip, prompts.CAPTION.format(span=prompts.moment(clip.span)))
+        text = prompts.CAPTION.format(span=prompts.moment(clip.span))
+        return self._asked_of_clip(clip, text, Priority.CAPTION, cancel)
 
-    def summarize(self, captions: Sequence[Caption]) -> Caption:
+    def summarize(self, captions: Sequence[Caption], cancel: CancelToken) -> Caption:
         """Sum up captions that follow each other in time."""
-        return self._until_it_fits(lambda: self._summed_up(captions))
+        return self._until_it_fits(lambda: self._summed_up(captions, cancel))
 
-    def _summed_up(self, captions: Sequence[Caption]) -> Caption:
+    def _summed_up(self, captions: Sequence[Caption], cancel: CancelToken) -> Caption:
         texts = [caption.text for caption in captions]
         budget = self.max_context - CAPTION_TOKENS - self.count_tokens(prompts.SUMMARY)
         while len(texts) > 1 and self.count_tokens(prompts.numbered(texts)) > budget:
             texts.pop(0)
         if len(texts) < len(captions):
             log.warning("%d of %d captions do not fit into a summary", len(captions) - len(texts), len(captions))
-        return self._say([{"role": "user", "content": prompts.SUMMARY.format(captions=prompts.numbered(texts))}], [])
+        asked = [{"role": "user", "content": prompts.SUMMARY.format(captions=prompts.numbered(texts))}]
+        return self._say(asked, [], Priority.CAPTION, cancel)
 
-    def answer(self, context: Context) -> Iterator[str | Evidence]:
+    def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
         """Stream the answer to a question in its context (paper section 3.4), which must fit into a prompt."""
         pieces = self.stream(
             messages_of(context),
@@ -185,31 +193,29 @@ class ChatModel(ABC):
             temperature=context.temperature,
             seed=context.seed,
             priority=Priority.QUESTION,
+            cancel=cancel,
         )
-        try:
-            while (piece := self._next_piece(pieces)) is not None:
-                yield piece
-        finally:
-            pieces.close()
-            self.gates[Priority.QUESTION].let_go()
+        with closing(pieces):
+            yield from pieces
         yield from retrieved_evidence(context)
 
-    def look_ahead(self, frame: Frame) -> None:  # noqa: B027 - a model that notes has something to do
-        """Nothing: the tokens of a kept frame are there already."""
-
-    def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:  # noqa: ARG002 - pictures tell more
+    def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:  # noqa: ARG002 - pictures tell more
         """Ask for yes or no with a reason; anything else is no."""
         text = prompts.NOTICE.format(question=question, span=prompts.moment(clip.span))
-        reply = YES.match(self._asked_of_clip(clip, text).text)
+        reply = YES.match(self._asked_of_clip(clip, text, Priority.ALERT, cancel).text)
         return None if reply is None else reply[1].strip() or "yes"
 
-    def _asked_of_clip(self, clip: Clip, text: str) -> Caption:
+    def idle(self, cancel: CancelToken) -> bool:  # noqa: ARG002
+        """Nothing: the tokens of all frames are there already."""
+        return False
+
+    def _asked_of_clip(self, clip: Clip, text: str, priority: Priority, cancel: CancelToken) -> Caption:
         """The reply to a text below the pictures of a clip."""
 
         def ask() -> Caption:
             visuals = self.visuals_of_clip(clip)
             content = [*[{"type": "image"}] * len(visuals), {"type": "text", "text": text}]
-            return self._say([{"role": "user", "content": content}], visuals)
+            return self._say([{"role": "user", "content": content}], visuals, priority, cancel)
 
         return self._until_it_fits(ask)
 
@@ -223,17 +229,12 @@ class ChatModel(ABC):
                 continue
         return ask()
 
-    def _next_piece(self, pieces: Generator[str, None, None]) -> str | None:
-        """The next piece of an answer; the turn is held only a little longer, so that a slow listener blocks nobody."""
-        with self.gates[Priority.QUESTION].turn(Priority.QUESTION, keep_seconds=LISTENING_SECONDS):
-            return next(pieces, None)
-
-    def _say(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> Caption:
+    def _say(
+        self, messages: Sequence[Message], visuals: Sequence[Visual], priority: Priority, cancel: CancelToken
+    ) -> Caption:
         """A caption is greedy, so that the memory of a stream is the same every time."""
-        with self.gates[Priority.CAPTION].turn(Priority.CAPTION):
-            pieces = self.stream(
-                messages, visuals, max_new_tokens=CAPTION_TOKENS, temperature=0.0, seed=0, priority=Priority.CAPTION
-            )
+        settings = {"max_new_tokens": CAPTION_TOKENS, "temperature": 0.0, "seed": 0}
+        with closing(self.stream(messages, visuals, **settings, priority=priority, cancel=cancel)) as pieces:  # type: ignore[arg-type]
             return Caption("".join(pieces).strip())
 
 

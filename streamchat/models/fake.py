@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import torch
 
-from streamchat.gate import Priority
 from streamchat.models.base import ChatModel, Message, parts_of, takes_nothing
+from streamchat.models.scheduler import CancelToken, Priority
 from streamchat.types import Frame, Visual
 
 GRID = 2  # a frame is seen as GRID x GRID mean colours
@@ -23,7 +23,7 @@ class FakeModel(ChatModel):
     dim = 3
     max_context = 4096
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Mean colours [N, 4, 3] of the four quarters of each frame, 0 to 1."""
         means = [cv2.resize(frame.data, (GRID, GRID), interpolation=cv2.INTER_AREA) for frame in frames]
         return torch.from_numpy(np.stack(means)).reshape(len(frames), self.tokens_per_frame, 3).float() / 255
@@ -40,7 +40,8 @@ class FakeModel(ChatModel):
         max_new_tokens: int,
         temperature: float,  # noqa: ARG002 - it is always greedy
         seed: int,  # noqa: ARG002
-        priority: Priority,
+        priority: Priority,  # noqa: ARG002 - there is one copy of it
+        cancel: CancelToken,
     ) -> Generator[str, None, None]:
         """Reply with the number of pictures, their mean brightness, and the last line of the prompt."""
         text = parts_of(messages[-1])[-1]["text"]
@@ -49,7 +50,7 @@ class FakeModel(ChatModel):
         brightness = float(torch.cat(tokens).mean()) if tokens else 0.0
         reply = f"{pictures} pictures of brightness {brightness:.2f}, asked: {text.strip().splitlines()[-1]}"
         for word in reply.split()[:max_new_tokens]:
-            self.gates[priority].offer(priority)
+            cancel.check()
             yield word + " "
 
 

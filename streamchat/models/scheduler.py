@@ -155,6 +155,22 @@ class Scheduler:
         finally:
             token.detach()
 
+    @contextmanager
+    def free_slot(self, priority: Priority, cancel: CancelToken = NEVER) -> Iterator[CancelToken | None]:
+        """As `slot`, if one is free at once; else None: work that can be done at any time does not queue."""
+        with self._changed:
+            free = not self._queue and self._may_enter((priority, 0), time.monotonic())
+            self._held[priority] += free
+        if not free:
+            yield None
+            return
+        token = _SlotToken(self, priority, cancel)
+        try:
+            yield token
+        finally:
+            self._leave(priority)
+            token.detach()
+
     def stream(
         self, begin: Callable[[CancelToken], Generator[T, None, None]], priority: Priority, cancel: CancelToken = NEVER
     ) -> Generator[T, None, None]:
@@ -195,7 +211,8 @@ class Scheduler:
         if not self._preempts:
             return
         with self._changed:
-            if not self._more_important(priority):
+            asked = priority > Priority.QUESTION and self._held[Priority.QUESTION] > 0
+            if not asked and not any(waiting < (priority, 0) for waiting in self._queue):
                 return
         self._leave(priority)
         try:
@@ -204,11 +221,6 @@ class Scheduler:
             with self._changed:
                 self._held[priority] += 1  # the end of the `with` block gives it back
             raise
-
-    def _more_important(self, priority: Priority) -> bool:
-        """Whether someone more important waits or is served."""
-        waits = any(ticket < (priority, 0) for ticket in self._queue)
-        return waits or any(self._held[other] for other in Priority if other < priority)
 
     def _enter(self, priority: Priority, cancel: CancelToken) -> None:
         forget = cancel.on_cancel(self._wake)
@@ -236,9 +248,9 @@ class Scheduler:
 
     def _may_enter(self, ticket: tuple[Priority, int], now: float) -> bool:
         priority = ticket[0]
-        if sum(self._held.values()) >= self.capacity or min(self._queue) != ticket:
+        if sum(self._held.values()) >= self.capacity or min(self._queue, default=ticket) != ticket:
             return False
-        if self._preempts and any(self._held[other] for other in Priority if other < priority):
+        if self._preempts and priority > Priority.QUESTION and self._held[Priority.QUESTION]:
             return False
         if not self._preempts and priority > Priority.QUESTION:
             others = sum(held for other, held in self._held.items() if other > Priority.QUESTION)
@@ -249,5 +261,6 @@ class Scheduler:
     def _leave(self, priority: Priority, *, reserve_seconds: float = 0.0) -> None:
         with self._changed:
             self._held[priority] -= 1
-            self._reserved_for, self._reserved_until = priority, time.monotonic() + reserve_seconds
+            if reserve_seconds:
+                self._reserved_for, self._reserved_until = priority, time.monotonic() + reserve_seconds
             self._changed.notify_all()

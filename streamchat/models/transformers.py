@@ -11,13 +11,13 @@ from streamchat.checkpoints.machine import devices_of
 from streamchat.checkpoints.stored import local_folder
 from streamchat.embedding import limit_torch_threads
 from streamchat.errors import InputError, StreamChatError
-from streamchat.gate import Gate, Priority
 from streamchat.models._vlm import random_weights
 from streamchat.models._vlm.loading import Checkpoint, dtype_of, load
 from streamchat.models._vlm.prompting import Prompter
 from streamchat.models._vlm.speech import Speech
 from streamchat.models._vlm.vision import Vision, tokens_of, vision_of
 from streamchat.models.base import ChatModel, Message
+from streamchat.models.scheduler import CancelToken, Priority, Scheduler
 from streamchat.types import Frame, Visual
 
 CPU_CONTEXT = 4096  # tokens: a CPU reads some hundreds a second, and the first word must not take a minute
@@ -48,9 +48,8 @@ class TransformersModel(ChatModel):
             _Copy(vision_of(one.model, one.image_processor, pool=one.pool), Speech(one.model, one.stop_ids), one.device)
             for one in checkpoints
         ]
-        self._copies = {Priority.QUESTION: copies[0], Priority.CAPTION: copies[-1]}
-        if len(copies) > 1:
-            self.gates = {priority: Gate() for priority in Priority}
+        self._answering, self._captioning = copies[0], copies[-1]
+        self._caption_scheduler = self._scheduler if len(copies) == 1 else Scheduler()
         answering = checkpoints[0]
         self._vision = copies[-1].vision
         self._prompter = Prompter(answering.tokenizer, answering.image_token_id)
@@ -59,7 +58,11 @@ class TransformersModel(ChatModel):
         on_cpu = answering.device.type == "cpu"
         self.max_context = min(answering.max_context, CPU_CONTEXT) if on_cpu else answering.max_context
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def scheduler(self, priority: Priority) -> Scheduler:
+        """Of two copies each has its own; of one, questions pause captions between tokens."""
+        return self._scheduler if priority is Priority.QUESTION else self._caption_scheduler
+
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Visual tokens [N, P, D] of N frames, on the CPU, in the model's dtype; every frame is encoded by itself.
 
         Families that take any size see frames in their own proportions, on which P then depends; see `vision`. Raises
@@ -86,12 +89,13 @@ class TransformersModel(ChatModel):
         temperature: float,
         seed: int,
         priority: Priority,
+        cancel: CancelToken,
     ) -> Generator[str, None, None]:
         """Stream the reply in pieces of whole characters; see `ChatModel.stream`.
 
         Raises StreamChatError if the device's memory runs out.
         """
-        vision, speech, device = self._copies[priority]
+        vision, speech, device = self._answering if priority is Priority.QUESTION else self._captioning
         visuals = self.with_tokens(visuals)
         runs = [vision.runs(tokens_of(visual)) for visual in visuals]
         ids = torch.tensor([self._prompter.ids(messages, runs)], device=device)
@@ -108,7 +112,7 @@ class TransformersModel(ChatModel):
                 if len(text) > len(told) and not text.endswith(UNFINISHED):
                     yield text[len(told) :]
                     told = text
-                self.gates[priority].offer(priority)
+                cancel.check()
         except torch.OutOfMemoryError as error:
             raise StreamChatError(
                 f"the memory of {device} ran out over a prompt of {ids.shape[1]} tokens: take a smaller model"

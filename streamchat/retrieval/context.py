@@ -58,7 +58,7 @@ def compose(found: Context, model: PromptReader, options: Options, *, short: boo
 
 def everything(context: Context) -> Given:
     """What a model is given that reads no prompt: every caption found, and the frames that have none yet."""
-    frames = [frame for clip in context.waiting for frame in clip.keyframes]
+    frames = [frame for clip in context.pending_clips for frame in clip.keyframes]
     frames += [] if context.open_clip is None else context.open_clip.keyframes
     frames += [context.newest] if context.present else []
     times = sorted({frame.pts_seconds for frame in frames})

@@ -5,6 +5,7 @@ What of it fits into a model's prompt is decided by `context.compose`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -59,8 +60,6 @@ def gather(
     # A search cannot know these by meaning, so the newest come along.
     unknown = [Hit(leaf, UNKNOWN) for leaf in uncaptioned if leaf.id not in seen][-MOST_UNCAPTIONED:]
     nodes = _alternating(found.hits, unknown)[: options.max_pictures]
-    waiting = snapshot.waiting[-MOST_UNCAPTIONED:]
-    spans = {clip.span for clip in waiting}
     present = _present(snapshot, newest, before, options)
     open_clip, open_visuals = _open_chunk(snapshot, options, found.stretch)
     shown = _Shown(present, newest.data.shape[:2])
@@ -72,8 +71,9 @@ def gather(
         moment_seconds=found.stretch.middle_seconds if found.stretch and found.stretch.is_moment else None,
         newest=newest,
         open_clip=open_clip,
-        waiting=waiting,
-        untold=sum(leaf.span not in spans for leaf in uncaptioned),
+        open_frames=tuple(encoded.frame for encoded in snapshot.open_chunk),
+        pending_clips=snapshot.pending_clips[-MOST_UNCAPTIONED:],
+        captioned_until_seconds=uncaptioned[0].span.start if uncaptioned else math.inf,
         present=present,
         captions=_captions(snapshot.roots, found, embedding),
         recalled=shown.new(_pictures(nodes, found.stretch), options.max_pictures),

@@ -9,13 +9,13 @@ from dataclasses import fields
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import torch
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError, create_model
 from pydantic_core import from_json
 
 from streamchat.config import Options
 
 FORMAT = "streamchat session"
-VERSION = 2
+VERSION = 3
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 MOST_PARTS = 3_000_000  # objects and lists in the text, which take some hundred times the memory of their brackets
@@ -67,24 +67,11 @@ class ModelForm(Form):
     dtype: Literal["float32", "float16", "bfloat16"] | None  # of the tokens; None if there are none
 
 
-class ObservationForm(Form):
-    """An `Observation`."""
-
-    kind: str
-    label: str
-    span: SpanForm
-    score: float
-    count: int
-    colours: Many[str]
-    place: str
-    detail: str
-
-
 class CaptionForm(Form):
     """A `Caption`."""
 
     text: str
-    observations: Many[ObservationForm]
+    data: JsonValue  # the model's own, which it checks itself
     embedding: Number  # of a tensor [E]
 
 

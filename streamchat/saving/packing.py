@@ -18,7 +18,7 @@ from streamchat.memory.store import MemoryState
 from streamchat.progress import ChatState, Progress
 from streamchat.saving import form
 from streamchat.saving.form import SessionForm
-from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Observation, Picture, Span
+from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Picture, Span
 
 FRAME_QUALITY = 92  # of the JPEG of a frame: what the model sees of it is all but the same
 MOST_PICTURE_PIXELS = 2**25  # a little more than 8K
@@ -115,7 +115,7 @@ class Packer:
         assert caption.embedding is not None  # the engine sees to it
         return form.CaptionForm(
             text=caption.text,
-            observations=[_observation_form(one) for one in caption.observations],
+            data=caption.data,
             embedding=self._vector(caption.embedding),
         )
 
@@ -274,22 +274,12 @@ class Unpacker:
         )
 
     def _caption(self, one: form.CaptionForm) -> Caption:
-        observations = tuple(_observation(noted) for noted in one.observations)
-        return Caption(one.text, observations, self._vector(one.embedding))
+        return Caption(one.text, one.data, self._vector(one.embedding))
 
     def _round(self, one: form.RoundForm) -> Remembered:
         vectors = self._tensor(one.vectors, torch.float32, (None, self._text_width)).numpy()
         turn = DialogueTurn(one.question, one.answer, one.asked_at_seconds, middle_of(vectors))
         return Remembered(turn=turn, vectors=vectors, number=0, rounds=one.rounds, level=one.level)
-
-
-def _observation_form(one: Observation) -> form.ObservationForm:
-    values = {name: getattr(one, name) for name in form.ObservationForm.model_fields}
-    return form.ObservationForm(**values | {"span": list(one.span), "colours": list(one.colours)})
-
-
-def _observation(one: form.ObservationForm) -> Observation:
-    return Observation(**dict(one) | {"span": Span(*one.span), "colours": tuple(one.colours)})
 
 
 def _loaded(tensors: bytes) -> Mapping[str, torch.Tensor]:

@@ -6,9 +6,7 @@ answered from these notes alone; what was not noted is said to be so.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 import torch
@@ -21,17 +19,20 @@ from streamchat.models.embedded.answering import Answerer
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.detector import Detector
 from streamchat.models.embedded.moving import with_moving
+from streamchat.models.embedded.observation import Observation, data_of, observations_of
 from streamchat.models.embedded.observing import observe
 from streamchat.models.embedded.picturing import PictureEncoder, unit
+from streamchat.models.embedded.prefetch import Prefetch
 from streamchat.models.embedded.reading import Reader
 from streamchat.models.embedded.seeing import Seer
 from streamchat.models.embedded.telling import caption_text, merged
-from streamchat.types import Caption, Clip, Context, Evidence, Frame, Observation, Span
+from streamchat.models.scheduler import CancelToken, Priority, Scheduler
+from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span
 
 __all__ = ["EmbeddedModel", "build"]
 
 OBJECT_WEIGHT, PERSON_WEIGHT = 0.5, 0.15  # of a detected thing in a caption's vector
-PAUSE_SECONDS = 2.0  # a caption waits for questions for at most this long at a time
+CALLS = 8  # that are served at once
 
 
 class EmbeddedModel:
@@ -41,10 +42,8 @@ class EmbeddedModel:
     tokens_per_frame = PictureEncoder.tokens_per_frame
     dim = PictureEncoder.dim
     number_bytes = 4
-    answers_from_tokens = False
     prompt = None
     captions_from_pictures = True
-    concurrency = 1
 
     def __init__(self, seer: Seer, embedder: TextEmbedder) -> None:
         self._seer = seer
@@ -52,50 +51,51 @@ class EmbeddedModel:
         self._labels = seer.classifier.labels
         self._pictures = PictureEncoder(seer.classifier, embedder)
         self._object_vectors = dict(zip(vocabulary.COCO, embedder.embed(vocabulary.COCO), strict=True))
-        self._questions = _Questions()
+        self._scheduler = Scheduler(CALLS)
+        self._prefetch = Prefetch(seer)
         self._answerer = Answerer(embedder, self)
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def scheduler(self, priority: Priority) -> Scheduler:  # noqa: ARG002 - there is one copy of it
+        """Serves several calls at once; the others rest while a question is answered."""
+        return self._scheduler
+
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Vectors of pictures in the space of text vectors: float32 [N, 1, 384], unit norm; see `PictureEncoder`."""
-        return self._pictures.encode_frames(frames)
+        self._prefetch.add(frames)
+        return self._pictures.encode(frames)
 
-    def caption(self, clip: Clip) -> Caption:
-        """What is to be seen in a clip's keyframes: text, typed observations, and a vector for retrieval.
-
-        Again and again it lets questions go first.
-        """
-        observations, image = self._observe(
-            clip.keyframes, clip.starts_scene, frozenset(), between=self._questions.let_go_first
-        )
+    def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
+        """What is to be seen in a clip's keyframes: text, typed observations, and a vector for retrieval."""
+        self._prefetch.newest(cancel)  # first, so that a question about now finds it
+        observations, image = self._observe(clip.keyframes, clip.starts_scene, frozenset(), between=cancel.check)
         text = caption_text(observations)
-        return Caption(text, tuple(observations), unit(unit(image) + self._embedder.embed([text])[0]))
+        return Caption(text, data_of(observations), unit(unit(image) + self._embedder.embed([text])[0]))
 
-    def summarize(self, captions: Sequence[Caption]) -> Caption:
+    def summarize(self, captions: Sequence[Caption], cancel: CancelToken) -> Caption:
         """The observations of captions, in time order, merged; at most 64 of them."""
-        observations = merged([caption.observations for caption in captions])
+        cancel.check()
+        observations = merged([observations_of(caption) for caption in captions])
         text = caption_text(observations)
         vectors = [caption.embedding for caption in captions if caption.embedding is not None]
         own = self._embedder.embed([text])[0]
         mean = unit(np.mean(vectors, 0)) if vectors else np.zeros_like(own)
-        return Caption(text, observations, unit(mean + own))
+        return Caption(text, data_of(observations), unit(mean + own))
 
-    def answer(self, context: Context) -> Iterator[str | Evidence]:
+    def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
         """Answer from what was noted and from what is on the screen; names the moments that the answer rests on."""
-        answer = self._answerer.answer(context)
-        while True:
-            with self._questions.one():  # not while the reader takes the pieces, which may be never
-                pieces = next(answer, None)
-            if pieces is None:
-                break
-            yield from pieces
+        for pieces in self._answerer.answer(context, cancel.check):
+            for piece in pieces:
+                cancel.check()
+                yield piece
 
-    def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:
+    def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:
         """By what the caption notes of the clip; see `noticing`."""
+        cancel.check()
         return self._answerer.notice(question, clip, caption)
 
-    def look_ahead(self, frame: Frame) -> None:
-        """Look at a frame, unless it was looked at, once no question is open."""
-        self._seer.look_at([frame], self._questions.let_go_first)
+    def idle(self, cancel: CancelToken) -> bool:
+        """Analyze one frame ahead of any question: the newest, or after a pause one of those before it."""
+        return self._prefetch.newest(cancel) or self._prefetch.backfill(cancel)
 
     @property
     def look_seconds(self) -> float:
@@ -139,31 +139,6 @@ class EmbeddedModel:
                 weight = PERSON_WEIGHT if one.label == "person" else OBJECT_WEIGHT
                 image = image + weight * one.score * self._object_vectors[one.label]
         return observations, image
-
-
-class _Questions:
-    """How many questions are being answered, so that captions can let them go first."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._open = 0
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """A question is being answered for the length of a `with` block."""
-        with self._changed:
-            self._open += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._open -= 1
-                self._changed.notify_all()
-
-    def let_go_first(self) -> None:
-        """Wait until no question is being answered, or for a moment, so that a caption still gets made."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._open == 0, timeout=PAUSE_SECONDS)
 
 
 def build(argument: str = "", device: str | None = None) -> EmbeddedModel:

@@ -13,8 +13,9 @@ from streamchat.models.embedded.choosing import Case, Reply
 from streamchat.models.embedded.lexicon import Kind
 from streamchat.models.embedded.notes import Eyes, Notes, gather
 from streamchat.models.embedded.noticing import noticed
+from streamchat.models.embedded.observation import Observation
 from streamchat.models.embedded.questions import Question, parse
-from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Observation, Span
+from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Span
 
 SAME_MEANING = 0.72  # cosine of two words' vectors; below it "elephant" would match "animal"
 MAX_EVIDENCE = 5
@@ -53,11 +54,11 @@ class Answerer:
         self._embedder = embedder
         self._eyes = eyes
 
-    def answer(self, context: Context) -> Iterator[list[str | Evidence]]:
+    def answer(self, context: Context, check: Callable[[], None]) -> Iterator[list[str | Evidence]]:
         """The pieces of the answer, word by word, and then the moments that it rests on, as lists: one, or two.
 
         If nothing is found in a hurry and not all was looked at, the first says so, and the second comes once it was,
-        or after some seconds.
+        or after some seconds. `check` is called between looks at frames, and may end the answer by an error.
         """
         question = parse(context.question)
         if question.leans_on_the_last and context.last_turn is not None:
@@ -65,11 +66,11 @@ class Answerer:
         if question.kind in TALK:
             yield list(_words(TALK[question.kind]))
             return
-        notes = gather(context, self._eyes)
+        notes = gather(context, self._eyes, check)
         reply = self._reply(question, notes)
         if reply.found_nothing and not notes.complete:
             yield list(_words(LOOKS_AGAIN))
-            notes = gather(replace(context, patience_seconds=LOOK_AGAIN_SECONDS), self._eyes)
+            notes = gather(replace(context, time_budget_seconds=LOOK_AGAIN_SECONDS), self._eyes, check)
             reply = self._reply(question, notes)
         if (reply.found_nothing or reply.of_all) and not notes.complete:
             reply = replace(reply, text=reply.text + NOT_ALL)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from streamchat.models.embedded.lexicon import Kind, Time
 from streamchat.models.embedded.notes import Notes
+from streamchat.models.embedded.observation import Observation
 from streamchat.models.embedded.questions import Question, Target, words_of
-from streamchat.types import Observation
 
 TOGETHER_SECONDS = 0.6  # what began within this long of each other began together
 MOMENT_SECONDS = 1.5  # a thing seen within this long of a time that is named counts as seen then

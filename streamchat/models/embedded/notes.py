@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from streamchat.images import jpeg
+from streamchat.models.embedded.observation import Observation, observations_of
 from streamchat.models.embedded.seeing import UNNAMED
 from streamchat.models.embedded.telling import merged, said
-from streamchat.types import Clip, Context, Evidence, Frame, Observation, RetrievedCaption, Span
+from streamchat.selectors.novelty import shows_nothing_new
+from streamchat.types import Clip, Context, Evidence, Frame, RetrievedCaption, Span
 
 NOW_SECONDS = 1.0  # what was seen within this long before the question is there "now"
 NEAR_RELEVANCE = 0.42  # cosine of a question with a caption, below which it is about something else
@@ -92,15 +94,16 @@ class Notes:
         return jpeg(later[0].data) if later else None
 
 
-def gather(context: Context, eyes: Eyes) -> Notes:
+def gather(context: Context, eyes: Eyes, check: Callable[[], None] = lambda: None) -> Notes:
     """Put together what is known at a question; `eyes` look at frames that no caption speaks of yet.
 
     If the context says how long that may take, what was not looked at in time is left out, the oldest first.
+    `check` is called between looks at frames, and may end the work by an error.
     """
     asked = context.asked_at_seconds
-    told = {node.span: list(node.caption.observations) for node in context.captions if node.level == 0}
-    waiting = [clip for clip in context.waiting if clip.span not in told]
-    looks = _Looks(eyes, context.patience_seconds)
+    told = {node.span: list(observations_of(node.caption)) for node in context.captions if node.level == 0}
+    waiting = [clip for clip in context.pending_clips if clip.span not in told]
+    looks = _Looks(eyes, context.time_budget_seconds, check)
     frames = looks.in_time(_open_frames(context), newest=context.newest)
     glimpses = looks.glimpses(waiting)
     told |= {clip.span: looks.glance(clip, glimpses[clip.span]) for clip in waiting if clip.span in glimpses}
@@ -111,7 +114,7 @@ def gather(context: Context, eyes: Eyes) -> Notes:
     known = list(merged(groups, at_most=ALL))
     parents = sorted((node for node in context.captions if node.level > 0), key=lambda node: node.level)
     for node in parents:
-        known += [one for one in node.caption.observations if not _told(one, known)]
+        known += [one for one in observations_of(node.caption) if not _told(one, known)]
     causal = [_until(one, asked) for one in known if one.span.start <= asked]
     return Notes(
         observations=tuple(sorted(causal, key=lambda one: one.span)),
@@ -119,16 +122,17 @@ def gather(context: Context, eyes: Eyes) -> Notes:
         asked_at_seconds=asked,
         frames=(*(frame for clip in waiting for frame in glimpses.get(clip.span, ())), *frames),
         captions=context.captions,
-        complete=not (looks.left_out or context.untold),
+        complete=not looks.left_out and _covered(context),
     )
 
 
 class _Looks:
     """Which frames are looked at for one question: all of them, or as many as there is time for."""
 
-    def __init__(self, eyes: Eyes, patience_seconds: float | None) -> None:
+    def __init__(self, eyes: Eyes, budget_seconds: float | None, check: Callable[[], None]) -> None:
         self._eyes = eyes
-        self._deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
+        self._check = check
+        self._deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
         self.left_out = False  # a picture of which the answer knows nothing
 
     @property
@@ -143,24 +147,33 @@ class _Looks:
         if time.monotonic() + self._eyes.look_seconds >= self._deadline:
             self.left_out = True
             return False
+        self._check()
         self._eyes.observe([frame], False, frozenset(), hurried=True)
         return True
 
     def in_time(self, frames: Sequence[Frame], newest: Frame) -> list[Frame]:
         """Those of some frames that can be observed, in time order; what is on the screen is the last of them.
 
-        When time is short, a frame that was seen just before stands for the screen: what was not kept since then
-        showed nothing new.
+        When time is short, a frame that was seen before stands for the screen if that shows nothing new beside it, or
+        if it is of just before.
         """
         if self._deadline is None:
             return list(frames)
         before = [frame for frame in frames if frame is not newest]
-        near = [one for one in before if newest.pts_seconds - one.pts_seconds <= AS_GOOD_AS_NOW_SECONDS]
-        same = next((one for one in reversed(near) if self._eyes.has_seen(one)), None)
-        if same is not None and not self._eyes.has_seen(newest):
-            newest = Frame(same.data, newest.pts_seconds, newest.index)
+        if not self._eyes.has_seen(newest):
+            newest = self._substitute_frame(before, newest) or newest
         taken = [frame for frame in reversed(before) if self._may_look(frame)]
         return [*reversed(taken), newest]
+
+    def _substitute_frame(self, before: Sequence[Frame], newest: Frame) -> Frame | None:
+        """A frame that was seen before, as if it were the newest; None if none is like it."""
+        seen = next((one for one in reversed(before) if self._eyes.has_seen(one)), None)
+        if seen is None:
+            return None
+        near = newest.pts_seconds - seen.pts_seconds <= AS_GOOD_AS_NOW_SECONDS
+        if not (near or shows_nothing_new(seen.data, newest.data)):
+            return None
+        return Frame(seen.data, newest.pts_seconds, newest.index)
 
     def glimpses(self, clips: Sequence[Clip]) -> dict[Span, list[Frame]]:
         """The frames by which clips that wait for their captions are told; of some there may be no time for any.
@@ -180,9 +193,22 @@ class _Looks:
         return [replace(one, span=begins) if one.kind == "view" else one for one in found]
 
 
+def _covered(context: Context) -> bool:
+    """Whether captions speak of all that was kept before what is at hand here."""
+    open_clip = () if context.open_clip is None else (context.open_clip,)
+    starts = [clip.span.start for clip in (*context.pending_clips, *open_clip)]
+    return context.captioned_until_seconds >= min(starts, default=context.asked_at_seconds)
+
+
 def _open_frames(context: Context) -> list[Frame]:
-    """The frames that no caption speaks of yet, what is on the screen last."""
-    kept = () if context.open_clip is None else context.open_clip.keyframes
+    """The frames since the last leaf, what is on the screen last: all when time is short, as many were analyzed before.
+
+    Else those that a caption of them would be made from.
+    """
+    if context.time_budget_seconds is not None:
+        kept = context.open_frames
+    else:
+        kept = () if context.open_clip is None else context.open_clip.keyframes
     before = [frame for frame in kept if frame.pts_seconds < context.newest.pts_seconds]
     return [*before, context.newest]
 

@@ -10,9 +10,10 @@ import numpy as np
 from streamchat.models.embedded.choosing import Case
 from streamchat.models.embedded.lexicon import COLOURS
 from streamchat.models.embedded.notes import Notes
+from streamchat.models.embedded.observation import Observation, observations_of
 from streamchat.models.embedded.questions import Target, parse, words_of
 from streamchat.models.embedded.telling import said
-from streamchat.types import Caption, Observation
+from streamchat.types import Caption
 
 WAITING = re.compile(
     r"^(please )?(tell|notify|alert|warn|inform|let) me( know)? (when|if|as soon as|once) ", re.IGNORECASE
@@ -35,7 +36,7 @@ def noticed(
     """
     wanted = parse(WAITING.sub("", question.strip()))
     notes = Notes(
-        observations=caption.observations,
+        observations=observations_of(caption),
         newest_seconds=end_seconds,
         asked_at_seconds=end_seconds,
         frames=(),

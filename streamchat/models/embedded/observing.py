@@ -15,8 +15,9 @@ import numpy as np
 
 from streamchat.models.embedded import colours, naming
 from streamchat.models.embedded.events import Track, counts, events, most_voted, named, place_of, track
+from streamchat.models.embedded.observation import Observation
 from streamchat.models.embedded.seeing import Sight, TextLine
-from streamchat.types import Observation, Span
+from streamchat.types import Span
 
 MIN_TAG = 0.22
 SAME_TEXT = 0.75  # similarity at which two lines are one, read twice

@@ -24,7 +24,7 @@ class PictureEncoder:
         self._classifier = classifier
         self._class_vectors = embedder.embed(classifier.labels)
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Vectors of pictures: float32 [N, 1, 384], unit norm; every frame is encoded by itself."""
         if not frames:
             return torch.zeros(0, self.tokens_per_frame, self.dim)

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from streamchat.models.embedded.choosing import PAST, PRESENT, Case, Reply, chosen, distinct
 from streamchat.models.embedded.lexicon import CLOTHES, Time
+from streamchat.models.embedded.observation import Observation
 from streamchat.models.embedded.questions import LABEL_WORDS, Target
 from streamchat.models.embedded.telling import PART_WORDS, said
 from streamchat.models.embedded.vocabulary import listed, plural, split
 from streamchat.prompts import moment
-from streamchat.types import Observation, Span
+from streamchat.types import Span
 
 LIMIT = "in built-in mode"
 ANYONE = frozenset(split("someone somebody anyone anybody"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from streamchat.models.embedded.observation import Observation
 from streamchat.models.embedded.observing import same_text
 from streamchat.models.embedded.seeing import UNNAMED
 from streamchat.models.embedded.vocabulary import counted, listed
-from streamchat.types import Observation, Span
+from streamchat.types import Span
 
 MAX_OBSERVATIONS = 64  # of a summary
 CONTIGUOUS_SECONDS = 3.0  # observations no farther apart than this are one

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import logging
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +17,12 @@ import torch
 
 from streamchat.embedding import minilm
 from streamchat.errors import InputError, PromptTooLargeError
-from streamchat.gate import Gate, Priority
 from streamchat.models.base import CAPTION_TOKENS, ChatModel, Message, parts_of
 from streamchat.models.embedded.classifier import Classifier
 from streamchat.models.embedded.picturing import PictureEncoder
 from streamchat.models.openai.server import TOO_LONG, RefusedError, ServedModel, Server, parse_address
-from streamchat.types import Clip, Context, Evidence, Frame, Visual
+from streamchat.models.scheduler import CancelToken, Priority, Scheduler
+from streamchat.types import Clip, Frame, Visual
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,7 @@ class OpenAIModel(ChatModel):
 
     def __init__(self, server: Server, model: ServedModel, pictures: PictureEncoder, concurrency: int) -> None:
         super().__init__()
-        self.concurrency = concurrency
-        self.gates = dict.fromkeys(Priority, Gate(concurrency))
+        self._scheduler = Scheduler(concurrency, preempts=False)
         self.name = f"{model.name} at {server.host}"
         self.tokens_per_frame, self.dim = pictures.tokens_per_frame, pictures.dim
         self.max_context = model.max_context
@@ -55,22 +54,13 @@ class OpenAIModel(ChatModel):
         self._model_name = model.name
         self._pictures = pictures
 
-    def encode_frames(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Vectors of pictures in the space of text vectors: float32 [N, 1, 384], unit norm; see `PictureEncoder`."""
-        return self._pictures.encode_frames(frames)
+        return self._pictures.encode(frames)
 
     def count_tokens(self, text: str) -> int:
         """About how many tokens a text takes, rather too many: every five letters are one, every other mark one."""
         return len(PIECE_OF_TEXT.findall(text))
-
-    def answer(self, context: Context) -> Iterator[str | Evidence]:
-        """As `ChatModel.answer`, with one of the server's turns held from the request to the last piece."""
-        with self.gates[Priority.QUESTION].turn(Priority.QUESTION):
-            yield from super().answer(context)
-
-    def _next_piece(self, pieces: Generator[str, None, None]) -> str | None:
-        """The next piece of an answer, whose turn is held already."""
-        return next(pieces, None)
 
     def picture_tokens(self, visual: Visual) -> int:
         """About how many tokens a picture takes, rather too many; 0 for a visual without one."""
@@ -97,15 +87,16 @@ class OpenAIModel(ChatModel):
         max_new_tokens: int,
         temperature: float,
         seed: int,
-        priority: Priority,  # noqa: ARG002 - the server decides who waits
+        priority: Priority,  # noqa: ARG002 - there is one server
+        cancel: CancelToken,
     ) -> Generator[str, None, None]:
-        """Stream the reply as the server sends it; see `ChatModel.stream`. Closing it hangs up on the server.
+        """Stream the reply as the server sends it; see `ChatModel.stream`. Closing or cancelling it hangs up.
 
         Raises StreamChatError, with what to do, if the server cannot be reached, refuses, or breaks off.
         """
         wanted = {"max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
         try:
-            yield from self._server.stream(self._model_name, _written(messages, visuals), **wanted)
+            yield from self._server.stream(self._model_name, _written(messages, visuals), cancel, **wanted)
         except RefusedError as error:
             if self._learns(error.report, messages, visuals):
                 raise PromptTooLargeError(str(error)) from None

@@ -13,6 +13,7 @@ import openai
 
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Message
+from streamchat.models.scheduler import NEVER, CancelToken
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0  # between two pieces of an answer, and before the first
@@ -83,7 +84,9 @@ class Server:
         except (openai.OpenAIError, ValueError, LookupError, TypeError) as error:
             raise self.failure(error) from None
 
-    def stream(self, model: str, messages: Sequence[Message], **settings: Any) -> Generator[str, None, None]:
+    def stream(
+        self, model: str, messages: Sequence[Message], cancel: CancelToken = NEVER, **settings: Any  # noqa: ARG002
+    ) -> Generator[str, None, None]:
         """The reply as it comes; closing it hangs up. Raises StreamChatError, with what to do, for every failure."""
         begun, end = False, None
         wanted: Any = {"model": model, "messages": messages, "stream": True, **settings}
