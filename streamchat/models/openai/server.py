@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from collections.abc import Generator, Sequence
+import ssl
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,12 +18,16 @@ import openai
 
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Message
-from streamchat.models.scheduler import NEVER, CancelToken
+from streamchat.models.openai.connection import Connection, is_loopback
+from streamchat.models.scheduler import NEVER, CancelledError, CancelToken
 
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 2.0
 READ_SECONDS = 60.0  # between two pieces of an answer, and before the first
 PROBE_SECONDS = 10.0  # for the list of models, so that a wrong address is soon found
-RETRIES = 2  # before an answer begins, after pauses that grow
+RETRIES = 2  # before an answer begins
+FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0  # before a retry
+OWN_ERRORS = (openai.OpenAIError, ValueError, LookupError, TypeError)  # of the package, and of reading what comes
+PASSING = (408, 409, 429)  # failures of HTTP that may pass; those from 500 on may too
 MAX_CONTEXT = 16384  # tokens, of a server that does not tell: some twenty pictures; most models take more
 KEY_VARIABLE = "OPENAI_API_KEY"
 NO_KEY = "none"  # the package insists on a key, and local servers take any
@@ -38,6 +47,20 @@ class RefusedError(StreamChatError):
         self.report = report
 
 
+class _PassingError(Exception):
+    """What failed before the first word, and may not fail the next time."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+    def pause_seconds(self, failures: int) -> float:
+        """How long to wait after so many failures before: as the server says, or longer each time."""
+        headers = self.cause.response.headers if isinstance(self.cause, openai.APIStatusError) else {}
+        told = _retry_after_seconds(headers)
+        return FIRST_PAUSE_SECONDS * 2**failures if told is None else min(told, MOST_PAUSE_SECONDS)
+
+
 class ServedModel(NamedTuple):
     """A model as its server lists it."""
 
@@ -53,12 +76,7 @@ class Server:
         self._url = url
         self._key = _key()
         self._listed: list[ServedModel] = []
-        self.client = openai.OpenAI(
-            base_url=url,
-            api_key=self._key or NO_KEY,
-            timeout=openai.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            max_retries=RETRIES,
-        )
+        self._tls = ssl.create_default_context()  # reading all certificates takes a while
 
     def choose(self, name: str) -> ServedModel:
         """The model of this name, or the only one if the name is empty.
@@ -73,34 +91,76 @@ class Server:
             return self._listed[0]
         raise InputError(f"the model server {self._url} {self._names()}: put the name of one behind a #, as in {FORM}")
 
+    @contextmanager
+    def _client(self, connection: Connection, read_seconds: float) -> Iterator[openai.OpenAI]:
+        """A client for one request; a proxy of the environment is for servers that are not on this machine."""
+        timeout = openai.Timeout(read_seconds, connect=CONNECT_SECONDS)
+        with openai.DefaultHttpxClient(
+            timeout=timeout,
+            trust_env=not is_loopback(urlsplit(self._url).hostname or ""),
+            verify=self._tls,
+            event_hooks={"request": [connection.watch]},
+        ) as http:
+            yield openai.OpenAI(
+                base_url=self._url, api_key=self._key or NO_KEY, timeout=timeout, max_retries=0, http_client=http
+            )
+
     def _list(self) -> list[ServedModel]:
-        timeout = openai.Timeout(PROBE_SECONDS, connect=CONNECT_SECONDS)
-        asking = self.client.with_options(timeout=timeout, max_retries=0)
         try:
-            listing = json.loads(asking.models.with_raw_response.list().text)
+            with self._client(Connection(), PROBE_SECONDS) as client:
+                listing = json.loads(client.models.with_raw_response.list().text)
             return [_served(entry) for entry in listing["data"] or []]
         except openai.NotFoundError:
             return []  # not every server has such a list
-        except (openai.OpenAIError, ValueError, LookupError, TypeError) as error:
+        except OWN_ERRORS as error:
             raise self.failure(error) from None
 
     def stream(
-        self, model: str, messages: Sequence[Message], cancel: CancelToken = NEVER, **settings: Any  # noqa: ARG002
+        self, model: str, messages: Sequence[Message], cancel: CancelToken = NEVER, **settings: Any
     ) -> Generator[str, None, None]:
-        """The reply as it comes; closing it hangs up. Raises StreamChatError, with what to do, for every failure."""
+        """The reply as it comes; closing it, or cancelling it from another thread, hangs up.
+
+        What fails before the first word and may pass is tried again. Raises StreamChatError, with what to do, for every
+        failure, and CancelledError.
+        """
+        for tries_left in reversed(range(RETRIES + 1)):
+            try:
+                yield from self._reply(model, messages, cancel, settings)
+                return
+            except _PassingError as error:
+                if not tries_left:
+                    raise self.failure(error.cause) from None  # the cause may show the key
+                cancel.wait(error.pause_seconds(RETRIES - tries_left))
+                cancel.raise_if_cancelled()
+
+    def _reply(
+        self, model: str, messages: Sequence[Message], cancel: CancelToken, settings: dict[str, Any]
+    ) -> Generator[str, None, None]:
+        """One try of `stream`; raises _PassingError if another may go better."""
         begun, end = False, None
         wanted: Any = {"model": model, "messages": messages, "stream": True, **settings}
+        connection = Connection()
+        forget = cancel.on_cancel(connection.hang_up)
         try:
-            with self.client.chat.completions.create(**wanted) as chunks:
+            with self._client(connection, READ_SECONDS) as client, client.chat.completions.create(**wanted) as chunks:
                 for chunk in chunks:
                     text, end = _read(chunk)
                     if text:
                         begun = True
                         yield text
+                        cancel.check()
                     if end:
                         break
-        except (openai.OpenAIError, ValueError) as error:
+        except CancelledError:
+            raise
+        except Exception as error:  # of the package, or of the one below it
+            cancel.raise_if_cancelled()
+            if not begun and _may_pass(error):
+                raise _PassingError(error) from None
             raise self.failure(error, begun=begun) from None  # the cause may show the key
+        finally:
+            forget()
+        cancel.raise_if_cancelled()
         self.check_end(end, begun=begun)
 
     def failure(self, error: Exception, *, begun: bool = False) -> StreamChatError:
@@ -114,6 +174,8 @@ class Server:
             remedy = "check that it runs and that the address is right"
         elif isinstance(error, openai.APIError):
             happened, remedy = f"reported an error ({self._report(error)})", "see its log, and try again"
+        elif not isinstance(error, OWN_ERRORS):  # of the package that carries HTTP
+            happened, remedy = f"closed the connection ({self._clean(str(error))})", "see its log, and try again"
         else:
             happened = "sent something that is not OpenAI's protocol"
             remedy = "check the address, which mostly ends in /v1"
@@ -228,3 +290,23 @@ def _read(chunk: Any) -> tuple[str, str | None]:
         return "", None  # such as the last one, which counts tokens
     text = getattr(getattr(choices[0], "delta", None), "content", None)
     return text if isinstance(text, str) else "", getattr(choices[0], "finish_reason", None) or None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same request may go well a little later."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in PASSING or error.status_code >= 500
+    return isinstance(error, openai.APIConnectionError) or not isinstance(error, OWN_ERRORS)
+
+
+def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """What a server says of when to come again, in seconds or as a date; None if nothing, or nothing sensible."""
+    told = headers.get("retry-after", "")
+    try:
+        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(told)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
