@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from evaluation import reach, speed
+from evaluation import METHODS, reach, speed
 from streamchat import plugin
 from streamchat.config import AS_IN_PAPER, MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
 from streamchat.errors import InputError, exit_code
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from evaluation import processes, runner
     from evaluation.samples import Benchmark
 
-METHODS = ("memory", "recent", "uniform", "blind")
 STOPPED = dict.fromkeys(("download", "run", "judge"), "stopped; the same command goes on from here")
 EPILOG = """\
 from nothing to a report:

@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from evaluation import METHODS
 from streamchat.answering import AnswerStream
 from streamchat.config import Options
 from streamchat.embedding import TextEmbedder
@@ -207,13 +208,13 @@ class Blind(Baseline):
         return self._asked(question, embedding, at_seconds, black)
 
 
-METHODS = {"memory": StreamChat, "recent": Recent, "uniform": Uniform, "blind": Blind}
+SESSIONS = dict(zip(METHODS, (StreamChat, Recent, Uniform, Blind), strict=True))
 
 
 def begin(name: str, model: Model, options: Options, embedder: TextEmbedder) -> StreamChat | Baseline:
     """A session of a method; InputError for an unknown one."""
     check_method(name)
-    session: StreamChat | Baseline = METHODS[name](model, options, embedder)
+    session: StreamChat | Baseline = SESSIONS[name](model, options, embedder)
     return session
 
 

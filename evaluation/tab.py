@@ -14,9 +14,8 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from evaluation import judges, judging, metrics, plots, report, runner
+from evaluation import METHODS, judges, judging, metrics, plots, report, runner
 from evaluation.benchmarks import streambench
-from evaluation.methods import METHODS
 from evaluation.records import RUN, RunFolder, digest
 from evaluation.samples import Benchmark, Choice
 from evaluation.tables import Cell, Number, Table, table_html

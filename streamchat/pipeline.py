@@ -91,6 +91,7 @@ class LiveSession:
         self._given_up = 0  # frames that could not be encoded
         self._times: deque[float] = deque(maxlen=RATE_FRAMES)
         self._ceiling = engine.options.max_kept_per_second
+        engine.limit_kept(self._ceiling)  # a session before may have lowered it
         self._ceiling_set = -math.inf  # when, on the monotonic clock
         self._screen: deque[Frame] = deque(maxlen=round(SCREEN_SECONDS / SCREEN_STEP_SECONDS))
         self._threads = [

@@ -14,9 +14,9 @@ import pytest
 from benchmark_runs import bench, config, play, root, untimed
 from conftest import WordEmbedder
 
-from evaluation import report, runner
+from evaluation import METHODS, report, runner
 from evaluation.benchmarks.streambench import StreamBench
-from evaluation.methods import METHODS, Blind, Recent, Uniform
+from evaluation.methods import Blind, Recent, Uniform
 from evaluation.records import ANSWERED, ROW, RunFolder, Writer, read_rows
 from evaluation.runner import Run, Share
 from evaluation.samples import Choice

@@ -21,7 +21,7 @@ from streamchat.embedding import TextEmbedder
 from streamchat.errors import InputError, StreamChatError
 
 PRESET = "base"
-METHODS = ("memory", "recent")
+COMPARED = ("memory", "recent")
 TEXTS: dict[Kind, str] = {
     "card": "A card with the word {word} and the number {number}.",
     "clip": "A scene of the movie {word}, part {number}.",
@@ -126,7 +126,7 @@ def measure(
     for kind in kinds:
         needle = Needle(Choice(seed=settings.seed), kind=kind, layout=settings.layout)
         model = scripted(needle, settings)
-        for method in METHODS:
+        for method in COMPARED:
             run = runner.Run(
                 model=model,
                 model_spec=settings.model_spec,

@@ -98,15 +98,14 @@ class Api:
         def answer() -> dict[str, Any]:
             visit = self._visitors.watching(self._visitor(session), None)
             check_question(question)
-            if visit.answering:
+            if not visit.asking.acquire(blocking=False):
                 raise InputError("this session is answering a question: ask again when its answer is there")
-            visit.answering = True
             try:
                 stream = _asked(visit, question, at_seconds)
                 for _ in stream:
                     pass
             finally:
-                visit.answering = False
+                visit.asking.release()
             return _answer_json(stream)
 
         return _told(answer)

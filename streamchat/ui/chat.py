@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ class ChatPanel:
             film = None if video.value is None else Path(video.value)
             visit = self._visitors.watching(visitor, film)
             check_question(question)
-            idle = not visit.answering
+            idle = True
         except InputError as error:
             warn(error, title="Nothing was asked")
             idle = False
@@ -125,7 +126,7 @@ class ChatPanel:
         """Replace the last round: the same question, or another one, at the moment of the last."""
         visitor = str(request.session_hash)
         visit = self._visitors.get(visitor)
-        if visit is None or visit.answering:
+        if visit is None:
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         last = visit.conversation.last_question
@@ -146,28 +147,39 @@ class ChatPanel:
     def _answered(
         self, visitor: str, visit: Visit, question: str, at_seconds: float, ask: Callable[[], AnswerStream]
     ) -> Iterator[Any]:
-        """The page while an answer is on its way, and after it."""
-        visit.answering, visit.stop_asked = True, False
+        """The page while an answer is on its way, and after it; nothing while another one is."""
+        if not visit.asking.acquire(blocking=False):
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return
         question = question.strip()
-        asking, idle = gr.update(interactive=False), gr.update(interactive=True)
-        yield "", visit.conversation.messages(question, "…"), asking, gr.update(interactive=True)
-        for text in self._answer(visit, question, at_seconds, ask):
-            if self._visitors.get(visitor) is not visit:  # another film was opened: its page is not this one's
-                return
-            yield gr.skip(), visit.conversation.messages(question, text), gr.skip(), gr.skip()
+        busy, idle = gr.update(interactive=False), gr.update(interactive=True)
+        begins = "", busy, idle
+        try:
+            visit.stop_asked, visit.stream = False, None
+            with closing(self._answer(visit, question, at_seconds, ask)) as texts:
+                for text in texts:
+                    if self._visitors.get(visitor) is not visit:  # another film was opened: its page is not this one's
+                        return
+                    box, send, stop = begins
+                    yield box, visit.conversation.messages(question, text), send, stop
+                    begins = gr.skip(), gr.skip(), gr.skip()
+        finally:  # also when a closed page ends the generator
+            visit.asking.release()
         if self._visitors.get(visitor) is not visit:
             return
         yield gr.skip(), visit.conversation.messages(), idle, gr.update(interactive=False)
 
-    def _answer(self, visit: Visit, question: str, at_seconds: float, ask: Callable[[], AnswerStream]) -> Iterator[str]:
+    def _answer(
+        self, visit: Visit, question: str, at_seconds: float, ask: Callable[[], AnswerStream]
+    ) -> Generator[str, None, None]:
         """The answer as it grows; at its end it, or as much as there is of it, stands in the conversation."""
-        stream: AnswerStream | None = None
         text = ""
         try:
+            yield "…"
             for seconds in visit.until_taken_in(at_seconds):
                 yield components.waiting(seconds, visit.duration_seconds)
-            stream = None if visit.stop_asked else ask()
-            for piece in stream or ():
+            visit.stream = None if visit.stop_asked else ask()
+            for piece in visit.stream or ():
                 text += piece
                 yield text
                 if visit.stop_asked:
@@ -176,12 +188,11 @@ class ChatPanel:
             log.error("answering failed", exc_info=None if isinstance(error, StreamChatError) else error)
             warn(error, title="The answer broke off", duration=None)
         finally:  # also when a closed page ends the generator
-            visit.answering = False
-            if stream is None:
+            if visit.stream is None:
                 visit.conversation.add(question, "", at_seconds, (), "")
             else:
-                stream.close()
-                self._finish(visit, question, stream)
+                visit.stream.close()
+                self._finish(visit, question, visit.stream)
 
     @staticmethod
     def _finish(visit: Visit, question: str, stream: AnswerStream) -> None:
@@ -204,10 +215,10 @@ class ChatPanel:
             visit.conversation.clear()
 
     def _stop(self, request: gr.Request) -> Any:
-        """End the answer on its way after the piece that is being made."""
+        """End the answer on its way at its next token."""
         visit = self._visitors.get(str(request.session_hash))
         if visit is not None:
-            visit.stop_asked = True
+            visit.stop()
         return gr.update(interactive=False)
 
 

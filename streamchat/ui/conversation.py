@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -41,50 +42,67 @@ class Entry:
 
 
 class Conversation:
-    """What was asked and answered, in order; the pictures of its moments are fetched by the page one by one."""
+    """What was asked and answered, in order; the pictures of its moments are fetched by the page one by one.
+
+    Thread-safe: an answer ends in one thread while an alert comes in another.
+    """
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self._lock = threading.Lock()
+        self._entries: list[Entry] = []
         self.pictures: dict[int, bytes] = {}  # JPEG
         self.notices = 0  # how many were ever added by standing questions
         self._next_picture = 0  # never used again, as pages keep the pictures that they have
 
     def add(self, question: str | None, text: str, at_seconds: float, evidence: Sequence[Evidence], made: str) -> None:
         """Put an answer, or as much as there is of it, and its moments at the end."""
-        moments = tuple(self._moment(one) for one in evidence[:MOST_MOMENTS])
-        entry = Entry(question=question, text=text or NOTHING, at_seconds=at_seconds, moments=moments, made=made)
-        self.entries.append(entry)
-        while len(self.entries) > MOST_ENTRIES:
-            self._forget(0)
-        self.notices += question is None
+        cited = evidence[:MOST_MOMENTS]
+        pictures = [None if one.keyframe is None else jpeg(picture(one.keyframe), PICTURE_SIDE) for one in cited]
+        with self._lock:
+            moments = tuple(self._moment(one, small) for one, small in zip(cited, pictures, strict=True))
+            entry = Entry(question=question, text=text or NOTHING, at_seconds=at_seconds, moments=moments, made=made)
+            self._entries.append(entry)
+            while len(self._entries) > MOST_ENTRIES:
+                self._forget(0)
+            self.notices += question is None
 
-    def _moment(self, evidence: Evidence) -> Moment:
+    def _moment(self, evidence: Evidence, small: bytes | None) -> Moment:
         number = None
-        if evidence.keyframe is not None:
+        if small is not None:
             number, self._next_picture = self._next_picture, self._next_picture + 1
-            self.pictures[number] = jpeg(picture(evidence.keyframe), PICTURE_SIDE)
+            self.pictures[number] = small
         return Moment(start=evidence.span.start, end=evidence.span.end, caption=evidence.caption, picture=number)
 
     def _forget(self, index: int) -> None:
-        for moment in self.entries.pop(index).moments:
+        for moment in self._entries.pop(index).moments:
             if moment.picture is not None:
                 self.pictures.pop(moment.picture, None)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All that stands on the page, in order."""
+        with self._lock:
+            return tuple(self._entries)
 
     @property
     def last_question(self) -> Entry | None:
         """The newest question with its answer."""
         return next((entry for entry in reversed(self.entries) if entry.question is not None), None)
 
-    def take_back(self) -> None:
-        """Take the newest question and its answer out."""
-        last = self.last_question
-        if last is not None:
-            self._forget(self.entries.index(last))
+    def take_back(self) -> Entry | None:
+        """Take the newest question and its answer out; None if there is none."""
+        with self._lock:
+            for index in reversed(range(len(self._entries))):
+                if (entry := self._entries[index]).question is not None:
+                    self._forget(index)
+                    return entry
+        return None
 
     def clear(self) -> None:
         """Empty the page; the memory of what was said stays."""
-        self.entries.clear()
-        self.pictures.clear()
+        with self._lock:
+            self._entries.clear()
+            self.pictures.clear()
 
     def messages(self, asking: str | None = None, so_far: str | None = None) -> list[Message]:
         """What the chat shows; at its end a question that is being asked, and what there is of its answer."""
@@ -117,8 +135,10 @@ class Conversation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that `from_json` takes back."""
-        pictures = {str(number): base64.b64encode(data).decode() for number, data in self.pictures.items()}
-        return {"entries": [asdict(entry) for entry in self.entries], "pictures": pictures}
+        with self._lock:
+            entries, pictures = list(self._entries), dict(self.pictures)
+        written = {str(number): base64.b64encode(data).decode() for number, data in pictures.items()}
+        return {"entries": [asdict(entry) for entry in entries], "pictures": written}
 
     @classmethod
     def from_json(cls, stored: Any) -> Conversation:
@@ -128,7 +148,7 @@ class Conversation:
             for number, data in islice(stored["pictures"].items(), MOST_ENTRIES * MOST_MOMENTS):
                 conversation.pictures[int(number)] = _small_picture(base64.b64decode(data))
             conversation._next_picture = max(conversation.pictures, default=-1) + 1
-            conversation.entries = [_entry(one, conversation.pictures) for one in stored["entries"][-MOST_ENTRIES:]]
+            conversation._entries = [_entry(one, conversation.pictures) for one in stored["entries"][-MOST_ENTRIES:]]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, cv2.error) as error:
             raise InputError(f"the conversation in the session's file is damaged ({error}): save it again") from None
         return conversation

@@ -61,11 +61,17 @@ class Visit:
     unplayable: bool = False  # the browser cannot show the film, so that there is no player to follow
     last_timing: Timing | None = None  # of the last answer
     lit: tuple[int, ...] = ()  # ids of the nodes that the last answer was found by
-    answering: bool = False  # one question at a time
+    asking: threading.Lock = field(default_factory=threading.Lock)  # held while a question is answered: one at a time
     stop_asked: bool = False  # the answer on its way is to end
+    stream: AnswerStream | None = None  # the answer on its way, or the last one
     view: View = field(default_factory=View)  # what the page has of it
     chosen: Options | None = None  # what its visitor had chosen when it began
     camera_began: float = 0.0  # where the camera's clock began, in seconds of the stream
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is on its way."""
+        return self.asking.locked()
 
     @property
     def is_loaded(self) -> bool:
@@ -98,10 +104,13 @@ class Visit:
         return self.session.stats().position_seconds if now else player_seconds
 
     def ask_again(self, question: str) -> AnswerStream:
-        """Ask in place of the last question, at its own moment; the round before is forgotten."""
-        last = self.conversation.last_question
-        assert last is not None  # the page offers it then only
-        self.conversation.take_back()
+        """Ask in place of the last question, at its own moment; the round before is forgotten.
+
+        Raises InputError if that was cleared in the meantime.
+        """
+        last = self.conversation.take_back()
+        if last is None:
+            raise InputError("the conversation was cleared: ask the question anew")
         self.session.engine.forget_last_round(last.question)
         return self.session.ask(question, last.at_seconds)
 
@@ -127,9 +136,15 @@ class Visit:
                 return
             yield self.session.stats().position_seconds
 
+    def stop(self) -> None:
+        """End the answer that is on its way at its next token, or before it begins."""
+        self.stop_asked = True
+        if self.stream is not None:
+            self.stream.stop()
+
     def end(self) -> None:
         """End the session and the answer that is on its way."""
-        self.stop_asked = True
+        self.stop()
         self.session.close()
 
 
@@ -197,6 +212,7 @@ class Visitors:
             video = open_video(film, max_side=options.max_side)
             mark = fingerprint(film)
             if before is not None and before.is_loaded and before.fingerprint == mark:
+                before.end()  # two sessions must not work on one engine
                 session = LiveSession(before.session.engine, video, before.session.history)
                 conversation = before.conversation
             else:
@@ -210,6 +226,7 @@ class Visitors:
                 fingerprint=mark,
                 duration_seconds=video.duration_seconds,
                 conversation=conversation,
+                chosen=options,
             )
 
         self._replace(visitor, begin)
@@ -221,14 +238,22 @@ class Visitors:
             options = self.options_of(visitor)
             camera = PushSource(max_side=options.max_side)
             if before is not None and before.film is None and self._still_suits(before, visitor):
+                before.end()  # else what it still takes in would come after the new clock was set
                 engine, history = before.session.engine, before.session.history
-                conversation = before.conversation
+                conversation, options = before.conversation, before.chosen or options
             else:
                 engine, history = self._begun(options), History()
                 conversation = Conversation()
             began = 0.0 if engine.newest is None else engine.newest.pts_seconds + PAUSE_SECONDS
             session = LiveSession(engine, camera, history)
-            return Visit(session=session, title=CAMERA, camera=camera, conversation=conversation, camera_began=began)
+            return Visit(
+                session=session,
+                title=CAMERA,
+                camera=camera,
+                conversation=conversation,
+                camera_began=began,
+                chosen=options,
+            )
 
         self._replace(visitor, begin)
 
@@ -253,6 +278,7 @@ class Visitors:
                 title=str(extra.get("title", ""))[:TITLE_CHARACTERS],
                 fingerprint=str(extra.get("fingerprint", "")),
                 conversation=Conversation.from_json(extra.get("conversation")),
+                chosen=self.options_of(visitor),
             )
             self._standing[visitor] = _standing(extra.get("standing"))
             return visit
@@ -272,7 +298,10 @@ class Visitors:
         save_session(visit.session.engine, file, extra=extra)
 
     def _replace(self, visitor: str, begin: Callable[[Visit | None], Visit]) -> None:
-        """Begin another session for a visitor, and then end the one before, which stays if that fails."""
+        """Begin another session for a visitor in place of the one before, which stays if there is no other.
+
+        One that cannot start holds no place.
+        """
         self._make_room(visitor)
         with self._changed:
             self._changed.wait_for(lambda: visitor not in self._opening)
@@ -283,12 +312,15 @@ class Visitors:
             self._opening.add(visitor)
         try:
             visit = begin(self._visits.get(visitor))
-            self._end(visitor)
             visit.number = next(self._numbers)
-            visit.chosen = self.options_of(visitor)
             visit.session.engine.standing.set(self._standing.get(visitor, []))
+            try:
+                self._end(visitor)
+                visit.session.start()
+            except BaseException:
+                visit.end()
+                raise
             self._visits[visitor] = visit
-            visit.session.start()
         finally:
             with self._changed:
                 self._opening.discard(visitor)
