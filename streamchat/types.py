@@ -19,6 +19,7 @@ import torch
 from streamchat.images import jpeg
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]  # plain values, which JSON can hold
+NODE_BYTES = 400  # what a node with nothing in it takes in memory, with its span and its place in the tree, rounded up
 BYTES_OF_A_CHARACTER = 4  # of a caption's data written as JSON: what its objects take in memory, rounded up
 
 
@@ -132,7 +133,8 @@ class MemoryNode:
     @property
     def nbytes(self) -> int:
         """Bytes held by this node alone, without its children."""
-        total = 0 if self.tokens is None else self.tokens.numel() * self.tokens.element_size()
+        total = NODE_BYTES
+        total += 0 if self.tokens is None else self.tokens.numel() * self.tokens.element_size()
         total += sum(len(picture.jpeg) for picture in self.pictures)
         if self.caption is not None:  # text and vector stand in the index once more
             total += 2 * len(self.caption.text.encode())

@@ -122,7 +122,7 @@ class TestLongTerm:
         assert before[0].caption is None
 
     @pytest.mark.parametrize("captioned", [True, False])
-    @pytest.mark.parametrize("budget", [1200, 3000, 20_000])
+    @pytest.mark.parametrize("budget", [3000, 8000, 60_000])
     def test_the_budget_is_never_passed_and_nothing_is_left_uncovered(self, budget: int, captioned: bool) -> None:
         tree = self.tree(budget)
         for start in range(200):
@@ -150,7 +150,7 @@ class TestLongTerm:
         assert tree.roots[-1].caption is not None
 
     def test_captions_are_not_dropped_before_a_summary_of_them_is_there(self) -> None:
-        tree = self.tree(2000)
+        tree = self.tree(19_600)
         for start in range(30):
             tree.add(leaf(start, start + 1))
             node = tree.next_uncaptioned()
@@ -165,7 +165,7 @@ class TestLongTerm:
             full.add(leaf(start, start + 1))
         while (node := full.next_uncaptioned()) is not None:
             full.set_caption(node, caption())
-        tree = self.tree(full.nbytes * 9 // 10)
+        tree = self.tree(full.nbytes - 1500)
         for start in range(27):
             tree.add(leaf(start, start + 1))
             while (node := tree.next_uncaptioned()) is not None:

@@ -4,7 +4,7 @@ Leaves stand for chunks of the stream; every g roots of one level, in time order
 Until a group is full its nodes stand as roots. The paper lets the tree grow for ever; here a budget in bytes is kept by
 folding what is oldest and deepest: first the tokens and pictures of nodes that a parent stands for, then the roots'
 centroids into one, then the captions below a parent, and at last the two oldest roots into one. The timeline stays
-covered without gap or overlap.
+covered without gap or overlap, and the tree no deeper than groups of groups make it, however long the stream.
 """
 
 from __future__ import annotations
@@ -151,29 +151,30 @@ class LongTermTree:
         """Make the newest g roots the children of a parent."""
         group = self._roots[-self._group_nodes :]
         del self._roots[-self._group_nodes :]
-        self._append(self._parent_of(group, self._clusters))
+        parent = self._parent_of(group, self._clusters)
+        self._append(replace(parent, level=group[0].level + 1, children=tuple(group)))
         self._note_children(self._roots[-1])
 
     def _parent_of(self, group: Sequence[MemoryNode], clusters: int) -> MemoryNode:
-        """A parent whose centroids are the weighted k-means of its children's (paper section 3.3)."""
+        """A node whose centroids are the weighted k-means of those of a group (paper section 3.3)."""
         tokens = torch.cat([node.tokens for node in group if node.tokens is not None])
         weights = torch.tensor([weight for node in group if node.tokens is not None for weight in node.weights])
         found = kmeans(tokens, clusters, weights=weights, seed=self._seed + self._next_id)
         return MemoryNode(
             id=self._next_id,
             span=merged_span([node.span for node in group]),
-            level=max(node.level for node in group) + 1,
+            level=0,
             tokens=found.centroids,
             weights=tuple(round(float(weight)) for weight in found.weights),
             mass=sum(node.mass for node in group),
             pictures=_pictures_of(group, found),
-            children=tuple(group),
         )
 
     def _note_children(self, parent: MemoryNode) -> None:
         self._parents.setdefault(parent.level, deque()).append(_Key(parent.id, parent.span.start))
+        known = {key.id for keys in self._covered.values() for key in keys}
         for child in parent.children:
-            if child.tokens is not None:
+            if child.tokens is not None and child.id not in known:
                 self._covered.setdefault(child.level, deque()).append(_Key(child.id, child.span.start))
 
     # Folding what is oldest
@@ -235,17 +236,27 @@ class LongTermTree:
         key = self._parents[level].popleft()
         parent = self._find(key)
         if parent is not None:
-            self.captions.remove([node.id for node in every_node(parent.children)])
+            self._forget([node.id for node in every_node(parent.children)])
             self._rewrite(key, lambda node: replace(node, children=()))
         return True
+
+    def _forget(self, numbers: Sequence[int]) -> None:
+        """Nodes with these ids are gone: they are not found any more, nor captioned."""
+        self.captions.remove(numbers)
+        gone = frozenset(numbers)
+        self._uncaptioned = deque(key for key in self._uncaptioned if key.id not in gone)
 
     def _merge_oldest_roots(self) -> bool:
         if len(self._roots) < 2:
             return False
-        merged = self._parent_of(self._roots[:2], 1)
+        first, second = self._roots[:2]
+        level, children = _joined(first, second)
+        merged = replace(self._parent_of([first, second], 1), level=level, children=children)
         self._next_id += 1
         self._roots[:2] = [merged]
-        self.nbytes += merged.nbytes
+        dissolved = [root for root in (first, second) if all(root.id != child.id for child in children)]
+        self._forget([root.id for root in dissolved])
+        self.nbytes += merged.nbytes - sum(root.nbytes for root in dissolved)
         self._uncaptioned.append(_Key(merged.id, merged.span.start))
         self._note_children(merged)
         return True
@@ -265,6 +276,19 @@ class LongTermTree:
         self._roots[index], freed = changed
         self.nbytes -= freed
         return True
+
+
+def _joined(first: MemoryNode, second: MemoryNode) -> tuple[int, tuple[MemoryNode, ...]]:
+    """Level and children of two roots that become one: of the higher one, if it has any, the children go on.
+
+    So the tree does not get deeper with every merge. A root that lost its children counts as one of the first level.
+    """
+    if first.children and first.level > second.level:
+        return first.level, (*first.children, second)
+    if second.children and second.level > first.level:
+        return second.level, (first, *second.children)
+    pair = tuple(one if one.children else replace(one, level=min(one.level, 1)) for one in (first, second))
+    return max(one.level for one in pair) + 1, pair
 
 
 def _can_be_captioned(node: MemoryNode) -> bool:
