@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from evaluation import METHODS, reach, speed
 from streamchat import plugin
-from streamchat.config import AS_IN_PAPER, MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
+from streamchat.clock import timestamp
 from streamchat.errors import InputError, exit_code
-from streamchat.prompts import clock
+from streamchat.options import AS_IN_PAPER, MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
 
 if TYPE_CHECKING:
     from evaluation import processes, runner
@@ -186,7 +186,7 @@ def _run(arguments: argparse.Namespace) -> int:
             for progress in runner.answers(run, benchmark, folder, share=team.share):
                 failed = progress.failed
                 bar.total = progress.questions
-                bar.set_description(f"{Path(progress.video).name[:24]} {clock(progress.seconds)}", refresh=False)
+                bar.set_description(f"{Path(progress.video).name[:24]} {timestamp(progress.seconds)}", refresh=False)
                 bar.update(progress.answered - bar.n)
         return failed
 

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from streamchat.config import PRESETS, Options, mebibytes
 from streamchat.errors import InputError
+from streamchat.options import PRESETS, Options, mebibytes
 
 if TYPE_CHECKING:
     import gradio as gr
 
-    from streamchat.ui.sessions import Visitors
+    from streamchat.ui.session_manager import Visitors
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine unasked
 # Uploads in a folder of this process, or an app that ends would take those of another with it.
@@ -141,7 +141,7 @@ def serve(arguments: argparse.Namespace) -> int:
         arguments.preset, max_pictures=arguments.max_pictures, memory_bytes=mebibytes(arguments.memory_mib)
     )
     from streamchat.ui.examples import data_folder
-    from streamchat.ui.sessions import Visitors
+    from streamchat.ui.session_manager import Visitors
     from streamchat.ui.shared_model import SharedModel
     from streamchat.ui.theme import HEAD, css, theme
 

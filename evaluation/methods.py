@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from evaluation import METHODS
-from streamchat.answering import AnswerStream
-from streamchat.config import Options
 from streamchat.embedding import TextEmbedder
-from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.memory.dialogue import DialogueMemory
 from streamchat.memory.short_term import OnePerSecond, last_seconds
 from streamchat.models.base import Model
+from streamchat.options import Options
+from streamchat.session.answer import AnswerStream
+from streamchat.session.engine import StreamChat
 from streamchat.types import Clip, Context, DialogueTurn, Frame, Span, Visual
 
 MOST_PICTURES = Options().max_pictures  # that a question is answered from, unless told otherwise

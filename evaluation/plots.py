@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from evaluation import metrics
+from evaluation.loaded import Loaded
 from evaluation.records import Row
-
-if TYPE_CHECKING:
-    from evaluation.report import Loaded
 
 COLOURS = ("#4f46e5", "#94a3b8", "#0ea5e9", "#f59e0b", "#10b981", "#ef4444")
 WIDTH, HEIGHT = 9.0, 3.2  # inches

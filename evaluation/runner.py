@@ -19,11 +19,11 @@ from evaluation import tracing
 from evaluation.methods import Baseline, SeenOnce, begin, check_method
 from evaluation.records import BUDGET, Row, RunError, RunFolder, Writer
 from evaluation.samples import Benchmark, Question, Sample
-from streamchat.config import Options
 from streamchat.embedding import TextEmbedder
-from streamchat.engine import StreamChat, memory_budget
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Model
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat, memory_budget
 from streamchat.types import Frame
 
 log = logging.getLogger(__name__)

@@ -21,12 +21,12 @@ from evaluation.samples import Benchmark, Choice
 from evaluation.tables import Cell, Number, Table, table_html
 from streamchat import plugin
 from streamchat.checkpoints.hub import size_text
-from streamchat.config import PRESETS, Options
+from streamchat.clock import timestamp
 from streamchat.embedding import minilm
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models import load_model
 from streamchat.models.base import Model
-from streamchat.prompts import clock
+from streamchat.options import PRESETS, Options
 
 log = logging.getLogger(__name__)
 
@@ -259,8 +259,8 @@ class _Work:
         """How far it is, and the time left if all goes on as so far."""
         whole = self._methods * progress.questions
         done = sum(last.answered for last in self._last.values())
-        left = f", about {clock(elapsed / done * (whole - done))} left" if done else ""
-        where = f"{progress.video} at {clock(progress.seconds)}"
+        left = f", about {timestamp(elapsed / done * (whole - done))} left" if done else ""
+        where = f"{progress.video} at {timestamp(progress.seconds)}"
         return f"{progress.answered} of {progress.questions} answered, {where}{left}"
 
     def shown(self) -> str:

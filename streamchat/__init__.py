@@ -15,20 +15,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamchat.config import Options as Options
-    from streamchat.engine import StreamChat as StreamChat
     from streamchat.models import load_model as load_model
-    from streamchat.video import open_video as open_video
+    from streamchat.options import Options as Options
+    from streamchat.session.engine import StreamChat as StreamChat
+    from streamchat.video.file import open_video as open_video
 
 __version__ = "0.1.0"
 
 __all__ = ["Options", "StreamChat", "load_model", "open_video"]
 
 _HOMES = {
-    "Options": "streamchat.config",
-    "StreamChat": "streamchat.engine",
+    "Options": "streamchat.options",
+    "StreamChat": "streamchat.session.engine",
     "load_model": "streamchat.models",
-    "open_video": "streamchat.video",
+    "open_video": "streamchat.video.file",
 }
 
 

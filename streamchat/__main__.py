@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from streamchat import plugin, prompts
-from streamchat.config import MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
+from streamchat import plugin
+from streamchat.clock import time_range, timestamp
 from streamchat.errors import InputError, exit_code
+from streamchat.options import MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
 
 if TYPE_CHECKING:
-    from streamchat.engine import StreamChat
+    from streamchat.session.engine import StreamChat
 
 EPILOG = """\
 examples:
@@ -148,7 +149,7 @@ def _download(name: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from streamchat.questions import check_question
+    from streamchat.session.questions import check_question
 
     if not arguments.video:
         raise InputError("no video was given: python -m streamchat VIDEO --ask TIME QUESTION (see --help)")
@@ -187,17 +188,18 @@ def _model(arguments: argparse.Namespace) -> Any:
 
 
 def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[float, str]]) -> dict[str, Any]:
-    from streamchat.engine import StreamChat
-    from streamchat.video import open_video
+    from streamchat.session.engine import StreamChat
+    from streamchat.video.source import RecordedSource, open_source
 
-    video = open_video(arguments.video, max_side=options.max_side)
+    video = open_source(arguments.video, max_side=options.max_side)
+    duration_seconds = video.duration_seconds if isinstance(video, RecordedSource) else None
     chat = StreamChat(_model(arguments), options)
     _report_budget(chat)
     answers: list[dict[str, Any]] = []
     waiting = list(asks)
     started = time.perf_counter()
     answering = 0.0
-    with tqdm(total=video.duration_seconds, unit="s", disable=not sys.stderr.isatty(), bar_format=_BAR) as bar:
+    with tqdm(total=duration_seconds, unit="s", disable=not sys.stderr.isatty(), bar_format=_BAR) as bar:
         for frame in video:
             while waiting and waiting[0][0] < frame.pts_seconds:
                 before = time.perf_counter()
@@ -208,7 +210,7 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
     taking_in = time.perf_counter() - started - answering
     end = chat.newest.pts_seconds if chat.newest is not None else 0.0
     for at_seconds, question in waiting:
-        if at_seconds > (video.duration_seconds or end):
+        if at_seconds > (duration_seconds or end):
             print(
                 f"warning: the film ends at {end:.1f} s; the question for {at_seconds:g} s is asked there",
                 file=sys.stderr,
@@ -245,7 +247,7 @@ def _ask(
         bar.clear()
     stream = chat.stream_answer(question, at_seconds)
     if not arguments.json:
-        print(f"[{prompts.clock(at_seconds)}] {question}", flush=True)
+        print(f"[{timestamp(at_seconds)}] {question}", flush=True)
     indent = "  "
     for piece in stream:
         if not arguments.json:
@@ -255,7 +257,7 @@ def _ask(
     if not arguments.json:
         print()
         for moment in answer.evidence:
-            print(f"    {prompts.moment(moment.span)}  {moment.caption}")
+            print(f"    {time_range(moment.span)}  {moment.caption}")
     if arguments.show_prompt:
         print(textwrap.indent(stream.shown_prompt, "    | ", lambda _: True), file=sys.stderr)
     return {

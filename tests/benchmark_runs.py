@@ -14,8 +14,8 @@ from evaluation.benchmarks.streambench import StreamBench
 from evaluation.records import RunFolder
 from evaluation.runner import Run
 from evaluation.samples import Choice
-from streamchat.config import Options
 from streamchat.models.base import Model
+from streamchat.options import Options
 
 TIMED = ("timing", "take_in_seconds")
 

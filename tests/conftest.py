@@ -15,9 +15,8 @@ import torch
 from vlm import CPU, Build, Load
 
 from streamchat.models import load_model
-from streamchat.models._vlm import loading
 from streamchat.models.base import Model
-from streamchat.models.transformers import TransformersModel
+from streamchat.models.transformers import TransformersModel, loading
 from streamchat.types import EncodedFrame, Frame
 
 WIDTH = 1024

@@ -10,7 +10,7 @@ import pytest
 from in_browser import App, ask, browser, chromium, in_browser, opened, playwright, running
 from playwright.sync_api import Browser, Page, Playwright, expect
 
-from streamchat.video import open_video
+from streamchat.video.file import open_video
 
 __all__ = ["browser", "playwright"]
 

@@ -11,29 +11,20 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "streamchat.types": 0,
     "streamchat.errors": 0,
-    "streamchat.config": 0,
-    "streamchat.prompts": 0,
-    "streamchat.questions": 0,
+    "streamchat.options": 0,
+    "streamchat.clock": 0,
     "streamchat.channel": 0,
-    "streamchat.backoff": 0,
+    "streamchat.digests": 0,
+    "streamchat.threads": 0,
     "streamchat.plugin": 0,
-    "streamchat.images": 0,
     "streamchat.video": 1,
-    "streamchat.camera": 1,
-    "streamchat.selectors": 1,
     "streamchat.embedding": 1,
-    "streamchat.clustering": 1,
-    "streamchat.history": 1,
     "streamchat.checkpoints": 1,
-    "streamchat.models": 2,
-    "streamchat.memory": 2,
-    "streamchat.retrieval": 3,
-    "streamchat.progress": 3,
-    "streamchat.answering": 4,
-    "streamchat.standing": 4,
-    "streamchat.engine": 5,
-    "streamchat.pipeline": 6,
-    "streamchat.saving": 6,
+    "streamchat.selectors": 2,
+    "streamchat.models": 3,
+    "streamchat.memory": 4,
+    "streamchat.retrieval": 5,
+    "streamchat.session": 6,
     "streamchat.ui": 7,
     "streamchat.__main__": 7,
     "evaluation": 7,
@@ -54,19 +45,10 @@ def home_of(module: str) -> str | None:
     return max(names, key=len, default=None)
 
 
-def imports_at_load(path: Path) -> set[str]:
-    """Modules of this project that a file imports when it is loaded or later, but for those for types alone."""
+def imports_of(path: Path) -> set[str]:
+    """Modules of this project that a file imports, when it is loaded, later, or for types alone."""
     found: set[str] = set()
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -81,7 +63,7 @@ def test_a_file_imports_lower_floors_only(path: Path) -> None:
         return  # the package's face: names are imported when they are used
     home = home_of(module)
     assert home is not None, f"{module} has no floor: add it to FLOORS"
-    for imported in imports_at_load(path):
+    for imported in imports_of(path):
         target = home_of(imported)
         if target is None or target == home or FLOORS[target] == FLOORS[home] == 0:
             continue
@@ -91,7 +73,7 @@ def test_a_file_imports_lower_floors_only(path: Path) -> None:
 def test_no_circle_of_imports() -> None:
     modules = {module_of(path): path for path in FILES}
     below: dict[str, set[str]] = {
-        module: {max((m for m in modules if f"{name}.".startswith(f"{m}.")), key=len) for name in imports_at_load(path)}
+        module: {max((m for m in modules if f"{name}.".startswith(f"{m}.")), key=len) for name in imports_of(path)}
         for module, path in modules.items()
         if module != "streamchat"
     }
@@ -107,10 +89,10 @@ def test_no_circle_of_imports() -> None:
 
 def test_streamchat_never_imports_evaluation() -> None:
     for path in ROOT.glob("streamchat/**/*.py"):
-        assert not any(name.startswith(("evaluation", "app")) for name in imports_at_load(path)), path
+        assert not any(name.startswith(("evaluation", "app")) for name in imports_of(path)), path
 
 
-def test_only_the_pipeline_starts_threads() -> None:
+def test_only_the_live_session_starts_threads() -> None:
     starters = {
         str(path.relative_to(ROOT))
         for path in FILES
@@ -119,4 +101,4 @@ def test_only_the_pipeline_starts_threads() -> None:
             for node in ast.walk(ast.parse(path.read_text()))
         )
     }
-    assert starters <= {"streamchat/pipeline.py"}
+    assert starters <= {"streamchat/session/live.py"}

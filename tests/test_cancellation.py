@@ -11,9 +11,9 @@ from test_pipeline import WAIT_SECONDS, film, session_of
 
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import CancelledError, CancelToken
-from streamchat.pipeline import LiveSession
+from streamchat.session.live import LiveSession
 from streamchat.types import Caption, Clip, Context, Evidence
-from streamchat.video import VideoFile
+from streamchat.video.file import VideoFile
 
 __all__ = ["film"]  # a fixture
 

@@ -13,13 +13,14 @@ import pytest
 from conftest import picture
 from test_ui_sessions import WAIT_SECONDS, push, session_threads, visitors
 
-from streamchat.config import Options
 from streamchat.errors import InputError
-from streamchat.pipeline import LiveSession
+from streamchat.options import Options
+from streamchat.session.live import LiveSession
 from streamchat.types import Evidence, Span
 from streamchat.ui.chat import ChatPanel
 from streamchat.ui.conversation import MOST_ENTRIES, NOTHING, Conversation
-from streamchat.ui.sessions import Visit, Visitors
+from streamchat.ui.session_manager import Visitors
+from streamchat.ui.user_session import Visit
 
 __all__ = ["visitors"]  # a fixture
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from streamchat.clustering import kmeans
+from streamchat.memory.kmeans import kmeans
 
 
 def plain_inertia(points: torch.Tensor, centroids: torch.Tensor, weights: torch.Tensor) -> float:

@@ -13,15 +13,16 @@ import torch
 from conftest import WordEmbedder, picture
 
 from evaluation.methods import Recent
-from streamchat import prompts
-from streamchat.answering import AnswerStream
-from streamchat.config import Options
-from streamchat.engine import StreamChat
+from streamchat.clock import time_range
 from streamchat.errors import InputError, PromptTooLargeError
+from streamchat.models import prompts
 from streamchat.models.base import ChatModel, Message, messages_of, visuals_of
+from streamchat.models.prompts import MEMORY
 from streamchat.models.scheduler import CancelToken
-from streamchat.prompts import MEMORY
+from streamchat.options import Options
 from streamchat.retrieval.context import compose, in_words
+from streamchat.session.answer import AnswerStream
+from streamchat.session.engine import StreamChat
 from streamchat.types import Caption, Context, DialogueTurn, Evidence, Frame, RetrievedCaption, Span, Visual
 
 SIZES = [(576, 4096), (256, 4096), (144, 4096), (729, 4096), (576, 16384), (144, 32768), (729, 32768)]
@@ -176,7 +177,7 @@ class TestCompose:
         text = str(messages_of(context))
         assert text.count("A person in black.") == 1
         assert 2 <= len(given.captions) <= 8
-        assert all(prompts.moment(one.span) in text for one in given.captions)
+        assert all(time_range(one.span) in text for one in given.captions)
 
     def test_what_is_most_likely_asked_about_stands_apart(self) -> None:
         everything = found(np.random.default_rng(13))
@@ -188,8 +189,8 @@ class TestCompose:
         likely, others = head.split(prompts.OTHER_CAPTIONS)
         best = min(context.captions, key=lambda one: one.rank)
         worst = max(context.captions, key=lambda one: one.rank)
-        assert prompts.moment(best.span) in likely
-        assert prompts.moment(worst.span) in others
+        assert time_range(best.span) in likely
+        assert time_range(worst.span) in others
 
     def test_the_stretch_that_the_question_names_is_told(self) -> None:
         asked = replace(found(np.random.default_rng(14)), stretch=Span(125, 160))

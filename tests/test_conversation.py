@@ -10,9 +10,9 @@ import pytest
 from conftest import picture
 
 from streamchat.errors import InputError
-from streamchat.images import jpeg
 from streamchat.types import Evidence, Span
 from streamchat.ui.conversation import MOST_ENTRIES, MOST_MOMENTS, NOTHING, Conversation
+from streamchat.video.images import jpeg
 
 KEYFRAME = jpeg(picture(90, 120, 160))
 LARGE = base64.b64encode(jpeg(picture(90, 3000, 3000), None)).decode()

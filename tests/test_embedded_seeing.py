@@ -28,7 +28,7 @@ from streamchat.models.embedded.seeing import Sight, Thing, without_bars
 from streamchat.models.embedded.telling import MAX_OBSERVATIONS, caption_text, merged
 from streamchat.models.scheduler import NEVER, CancelledError, CancelToken
 from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span
-from streamchat.video import open_video
+from streamchat.video.file import open_video
 
 
 def frames_at(path: Path, times: Sequence[float]) -> tuple[Frame, ...]:

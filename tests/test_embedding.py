@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from streamchat import embedding
-from streamchat.embedding import check_sha256, minilm
+from streamchat.digests import check_sha256
+from streamchat.embedding import minilm
 from streamchat.errors import StreamChatError
 
 

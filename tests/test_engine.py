@@ -11,12 +11,13 @@ import films
 import pytest
 from conftest import WordEmbedder, picture
 
-from streamchat import StreamChat, engine, open_video, plugin
-from streamchat.config import AS_IN_PAPER, PRESETS, Options
+from streamchat import StreamChat, open_video, plugin
 from streamchat.errors import InputError
 from streamchat.models.base import Model, messages_of, visuals_of
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import CancelToken
+from streamchat.options import AS_IN_PAPER, PRESETS, Options
+from streamchat.session import engine
 from streamchat.types import Answer, Caption, Clip, Context, Evidence, Frame, Span
 
 OPTIONS = Options(selector="uniform", heartbeat_seconds=1.0, chunk_frames=3, group_nodes=3, clusters=2)

@@ -19,8 +19,8 @@ from evaluation.__main__ import main
 from evaluation.benchmarks.streambench import StreamBench
 from evaluation.records import RunFolder, read_rows
 from evaluation.tables import markdown
-from streamchat.config import AS_IN_PAPER, Options
 from streamchat.models.base import Model
+from streamchat.options import AS_IN_PAPER, Options
 
 __all__ = ["bench", "root"]
 

@@ -11,11 +11,10 @@ import torch
 from conftest import WordEmbedder
 from vlm import EIGHT, conversation, moments, noise, say
 
-from streamchat.config import Options
-from streamchat.engine import StreamChat
 from streamchat.models import load_model
-from streamchat.models._vlm import loading
-from streamchat.models.transformers import TransformersModel
+from streamchat.models.transformers import TransformersModel, loading
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat
 
 pytestmark = pytest.mark.gpu
 FAMILIES = [*EIGHT, "qwen3_5", "longva"]

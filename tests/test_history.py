@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import picture
 
-from streamchat.history import FIRST_BIN_SECONDS, MOTION_SAMPLES, STRIP_BINS, History
+from streamchat.session.history import FIRST_BIN_SECONDS, MOTION_SAMPLES, STRIP_BINS, History
 from streamchat.types import Frame
 
 

@@ -15,10 +15,9 @@ from vlm import CPU, LENGTH, Build, Load, conversation, moments, noise, say
 
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models import load_model, load_random_model
-from streamchat.models._vlm import loading, longva, random_weights
-from streamchat.models._vlm.vision import vision_of
 from streamchat.models.scheduler import NEVER, Priority
-from streamchat.models.transformers import TransformersModel
+from streamchat.models.transformers import TransformersModel, loading, longva, random_weights
+from streamchat.models.transformers.vision import vision_of
 from streamchat.types import Clip, Span
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from conftest import encoded, picture
 
-from streamchat.config import Options
 from streamchat.memory.budget import LEAST_BYTES, MOST_BYTES, SMALLEST_LEAVES, chosen_bytes
 from streamchat.memory.long_term import LongTermTree, every_node, nodes_by_level, subtree_nbytes
 from streamchat.memory.short_term import draw
 from streamchat.memory.store import MemoryStore
+from streamchat.options import Options
 from streamchat.types import Caption, EncodedFrame, Frame, MemoryNode, Picture, Span
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import WordEmbedder, picture
 
-from streamchat import plugin, prompts
+from streamchat import plugin
+from streamchat.clock import timestamp
 from streamchat.errors import InputError
 from streamchat.models import load_model, model_names
 from streamchat.models.base import ChatModel, Model, messages_of, prompt_text, visuals_of
@@ -143,4 +144,4 @@ class TestPrompt:
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (67.9, "1:07"), (3723, "1:02:03")])
 def test_times_are_written_as_people_write_them(seconds: float, text: str) -> None:
-    assert prompts.clock(seconds) == text
+    assert timestamp(seconds) == text

@@ -17,10 +17,7 @@ import torch
 from conftest import WordEmbedder
 from openai_server import NAME, StubServer, chunk, events, held, refusal, say, serving, silent, status
 
-from streamchat import images
-from streamchat.config import Options
 from streamchat.embedding import minilm
-from streamchat.engine import StreamChat
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models import load_model, openai
 from streamchat.models.base import Message
@@ -29,8 +26,11 @@ from streamchat.models.embedded.picturing import PictureEncoder
 from streamchat.models.openai import OpenAIModel
 from streamchat.models.openai import server as protocol
 from streamchat.models.scheduler import NEVER, Priority
+from streamchat.options import Options
 from streamchat.retrieval.context import compose
+from streamchat.session.engine import StreamChat
 from streamchat.types import Clip, Context, Frame, Span, Visual
+from streamchat.video import images
 
 KEY = "sk-very-secret-key-0123456789"
 QUESTION: list[Message] = [{"role": "user", "content": "What is shown?"}]

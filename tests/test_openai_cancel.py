@@ -14,15 +14,15 @@ from conftest import WordEmbedder
 from openai_server import WAIT_SECONDS, StubServer, paused, refusal, say, serving, silent, status
 from test_openai import connect, encoder, noise, quick
 
-from streamchat.camera import PushSource
-from streamchat.config import Options
-from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
 from streamchat.models.openai import server as protocol
 from streamchat.models.openai.connection import is_loopback
 from streamchat.models.openai.server import Server
 from streamchat.models.scheduler import CancelledError, CancelToken
-from streamchat.pipeline import LiveSession
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat
+from streamchat.session.live import LiveSession
+from streamchat.video.camera import PushSource
 
 __all__ = ["encoder", "quick"]  # fixtures
 

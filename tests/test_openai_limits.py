@@ -8,9 +8,9 @@ from conftest import WordEmbedder
 from openai_server import StubServer, refusal, say, serving
 from test_openai import connect, encoder, noise, quick
 
-from streamchat.config import Options
-from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat
 from streamchat.types import Frame
 
 __all__ = ["encoder", "quick"]  # fixtures

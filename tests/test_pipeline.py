@@ -12,16 +12,16 @@ import pytest
 import torch
 from conftest import WordEmbedder, picture
 
-from streamchat import pipeline
-from streamchat.camera import PushSource
-from streamchat.config import Options
-from streamchat.engine import StreamChat
 from streamchat.models.base import visuals_of
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import CancelToken
-from streamchat.pipeline import LiveSession
+from streamchat.options import Options
+from streamchat.session import live
+from streamchat.session.engine import StreamChat
+from streamchat.session.live import LiveSession
 from streamchat.types import Caption, Clip, Context, Evidence, Frame
-from streamchat.video import VideoFile, open_video
+from streamchat.video.camera import PushSource
+from streamchat.video.file import VideoFile, open_video
 
 OPTIONS = Options(chunk_frames=5, group_nodes=3, clusters=2)
 WAIT_SECONDS = 60.0
@@ -214,7 +214,7 @@ class TestMakingWay:
     """Taking in rests while a question waits for its first word."""
 
     def test_no_frame_is_taken_in_before_the_first_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pipeline, "MAKE_WAY_SECONDS", WAIT_SECONDS)
+        monkeypatch.setattr(live, "MAKE_WAY_SECONDS", WAIT_SECONDS)
         order: list[str] = []
 
         class Noting(FakeModel):
@@ -272,7 +272,7 @@ def test_a_live_stream_that_is_too_fast_drops_and_counts() -> None:
 
 
 def test_one_question_does_not_end_the_rest_that_another_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "MAKE_WAY_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(live, "MAKE_WAY_SECONDS", WAIT_SECONDS)
     source = PushSource()
     session = session_of(source)
     session.start()
@@ -302,7 +302,7 @@ class Gated(FakeModel):
 def test_fewer_frames_are_kept_while_the_model_is_behind_a_camera_and_more_again_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("streamchat.pipeline.CEILING_STEP_SECONDS", 0.0)
+    monkeypatch.setattr("streamchat.session.live.CEILING_STEP_SECONDS", 0.0)
     model, source = Gated(), PushSource(capacity=10_000)
     session = session_of(source, model)
     session.start()
@@ -348,7 +348,7 @@ class SlowCaptioner(FakeModel):
 def test_a_film_at_full_speed_waits_for_captions_that_are_made_from_pictures(
     film: VideoFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "MOST_CAPTIONS_WAITING", 2)
+    monkeypatch.setattr(live, "MOST_CAPTIONS_WAITING", 2)
     model = SlowCaptioner()
     session = session_of(film, model)
     session.start()

@@ -12,15 +12,15 @@ import torch
 from conftest import WordEmbedder, encoded, picture
 from test_pipeline import OPTIONS, WAIT_SECONDS, film, session_of
 
-from streamchat import backoff
-from streamchat.camera import PushSource
-from streamchat.engine import StreamChat
 from streamchat.errors import InputError, StreamChatError
 from streamchat.memory.long_term import every_node
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import CancelToken
+from streamchat.session import backoff
+from streamchat.session.engine import StreamChat
 from streamchat.types import Caption, Clip, Context, Evidence, Frame
-from streamchat.video import VideoFile
+from streamchat.video.camera import PushSource
+from streamchat.video.file import VideoFile
 
 __all__ = ["film"]  # a fixture
 

@@ -9,7 +9,7 @@ import films
 import numpy as np
 import pytest
 
-from streamchat.video import open_video
+from streamchat.video.file import open_video
 
 WIDE = Fraction(64, 45)  # of a widescreen DVD with 720 x 576 pixels
 

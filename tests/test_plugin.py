@@ -6,13 +6,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import films
 import pytest
+from conftest import WordEmbedder
 
 from evaluation import judges
 from streamchat import plugin
-from streamchat.config import Options
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models import load_model, model_names
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat
+from streamchat.session.live import LiveSession
+from streamchat.video.camera import PushSource
+from streamchat.video.source import LiveSource, RecordedSource, open_source
 
 Install = Callable[..., None]
 SELECTORS = "streamchat.selectors"
@@ -40,7 +46,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 @pytest.mark.parametrize("package", [SELECTORS, "streamchat.models", "evaluation.benchmarks", "evaluation.judges"])
 def test_an_installed_plugin_is_listed_and_loaded_by_its_name(install: Install, package: str) -> None:
     assert "acme" not in plugin.names(package)
-    install("acme_plugins", {package: "acme = acme_plugins"}, "MADE_BY = 'acme'")
+    group = "streamchat." + package.rpartition(".")[2]
+    install("acme_plugins", {group: "acme = acme_plugins"}, "MADE_BY = 'acme'")
     assert "acme" in plugin.names(package)
     assert plugin.load(package, "acme").MADE_BY == "acme"
 
@@ -63,7 +70,7 @@ def test_an_installed_model_is_loaded_with_its_argument(install: Install) -> Non
 
 
 def test_an_installed_judge_is_listed(install: Install) -> None:
-    install("acme_plugins", {"evaluation.judges": "acme = acme_plugins"}, "")
+    install("acme_plugins", {"streamchat.judges": "acme = acme_plugins"}, "")
     assert "acme" in judges.names()
 
 
@@ -92,3 +99,50 @@ def test_an_unknown_plugin_lists_installed_ones_too(install: Install) -> None:
     install("acme_plugins", {SELECTORS: "acme = acme_plugins"}, "")
     with pytest.raises(InputError, match=r"unknown selector 'nope': choose one of acme, novelty"):
         plugin.load(SELECTORS, "nope")
+
+
+class TestSources:
+    SOURCE = """
+from streamchat.types import Frame
+import numpy as np
+
+class Numbers:
+    dropped = 0
+
+    def __init__(self, count, max_side):
+        self.count, self.max_side = count, max_side
+
+    def __iter__(self):
+        for number in range(self.count):
+            yield Frame(np.full((24, 32, 3), number, np.uint8), number / 10, number)
+
+    def close(self):
+        self.count = 0
+
+def build(argument, max_side):
+    return Numbers(int(argument), max_side)
+"""
+
+    def test_an_installed_one_is_opened_by_its_name_and_played(self, install: Install, embedder: WordEmbedder) -> None:
+        install("acme_plugins", {"streamchat.sources": "numbers = acme_plugins"}, self.SOURCE)
+        source = open_source("numbers:30", max_side=99)
+        assert source.max_side == 99  # type: ignore[union-attr]
+        session = LiveSession(StreamChat(load_model("fake"), embedder=embedder), source)
+        session.start()
+        assert session.wait_until(lambda stats: stats.finished, 60)
+        assert session.stats().frames_seen == 30
+        session.close()
+
+    def test_an_unknown_one_is_a_path_and_installed_ones_are_named(self, install: Install) -> None:
+        with pytest.raises(InputError, match=r"no file 'numbers:30': check the path of the video$"):
+            open_source("numbers:30")
+        install("acme_plugins", {"streamchat.sources": "numbers = acme_plugins"}, self.SOURCE)
+        with pytest.raises(InputError, match=r"no file 'nope:1'.* installed source: numbers:…"):
+            open_source("nope:1")
+
+    def test_the_two_of_the_house_are_of_the_two_kinds(self) -> None:
+        video = open_source(films.bikes())
+        assert isinstance(video, RecordedSource)
+        assert not isinstance(video, LiveSource)
+        assert isinstance(PushSource(), LiveSource)
+        assert not isinstance(PushSource(), RecordedSource)

@@ -6,8 +6,8 @@ import films
 import numpy as np
 import pytest
 
-from streamchat.camera import PushSource
 from streamchat.errors import InputError
+from streamchat.video.camera import PushSource
 
 
 def test_pushed_frames_come_out_scaled_and_numbered() -> None:

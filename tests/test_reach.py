@@ -21,9 +21,9 @@ from evaluation.reach.needles import Settings
 from evaluation.reach.scripted import TOKEN_BYTES, UNKNOWN, Known, ScriptedModel, general, lossy
 from evaluation.records import RunFolder
 from streamchat.errors import StreamChatError
-from streamchat.images import jpeg
 from streamchat.models.scheduler import NEVER, Priority
 from streamchat.types import Caption, Clip, Context, Evidence, Frame, RetrievedCaption, Span, Visual
+from streamchat.video.images import jpeg
 
 SHAPE = (180, 320, 3)
 ANCHOR = Known(card("ANCHOR", "1234", SHAPE), "A card with the word ANCHOR and the number 1234.")

@@ -12,13 +12,13 @@ import server_process
 import tiny_checkpoints
 from test_openai import ask, context, noise, visual
 
-from streamchat import images
 from streamchat.errors import StreamChatError
 from streamchat.models import load_model
 from streamchat.models.base import Message
 from streamchat.models.openai import OpenAIModel
 from streamchat.models.scheduler import NEVER
 from streamchat.types import Clip, Frame, Span
+from streamchat.video import images
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,15 @@ import pytest
 import torch
 from conftest import WordEmbedder, encoded, picture
 
-from streamchat.config import Options
 from streamchat.memory.long_term import every_node
 from streamchat.memory.store import MemoryStore
 from streamchat.memory.text_index import TextIndex
 from streamchat.models.base import retrieved_evidence, visuals_of
+from streamchat.options import Options
 from streamchat.retrieval.gather import gather
 from streamchat.retrieval.tree import walk
 from streamchat.types import Caption, Context, DialogueTurn, EncodedFrame, Frame, MemoryNode, Span
+from streamchat.video.images import picture_of
 
 OPTIONS = Options(chunk_frames=2, group_nodes=3, clusters=2, short_term_frames=6, short_term_samples=2)
 
@@ -391,7 +392,7 @@ class TestGathered:
         context = gathered(store, "what was there at the beginning?", 60.0)
         shown = [visual.span.start for visual in context.recalled]
         assert [time // 2 for time in shown] == [0, 1, 2]
-        assert all(visual.picture() for visual in context.recalled)
+        assert all(picture_of(visual) for visual in context.recalled)
 
     def test_the_whole_timeline_has_captions_among_the_first(self) -> None:
         for leaves in (10, 20, 40, 60):

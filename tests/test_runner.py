@@ -21,10 +21,10 @@ from evaluation.records import ANSWERED, ROW, RunFolder, Writer, read_rows
 from evaluation.runner import Run, Share
 from evaluation.samples import Choice
 from evaluation.tables import markdown
-from streamchat import engine
-from streamchat.config import Options
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Model
+from streamchat.options import Options
+from streamchat.session import engine
 from streamchat.types import Frame
 
 __all__ = ["bench", "root"]

@@ -20,17 +20,17 @@ import torch
 from conftest import WordEmbedder, encoded, picture
 
 import streamchat
-from streamchat import engine
-from streamchat.config import Options
-from streamchat.engine import StreamChat
 from streamchat.errors import InputError, StreamChatError
-from streamchat.images import jpeg_size
 from streamchat.memory.long_term import every_node
 from streamchat.models.base import Model
 from streamchat.models.fake import FakeModel
-from streamchat.saving import archive, load_session, save_session
+from streamchat.options import Options
+from streamchat.session import engine
+from streamchat.session.engine import StreamChat
+from streamchat.session.storage import archive, load_session, save_session
 from streamchat.types import Frame, MemoryNode
-from streamchat.video import open_video
+from streamchat.video.file import open_video
+from streamchat.video.images import jpeg_size
 
 OPTIONS = Options(
     selector="uniform", heartbeat_seconds=1.0, chunk_frames=3, group_nodes=3, clusters=2, short_term_frames=5

@@ -20,14 +20,14 @@ from conftest import WordEmbedder, encoded, picture
 from safetensors.torch import load, save
 from test_saving import OPTIONS, Coarse, Session
 
-from streamchat import engine, saving
-from streamchat.engine import StreamChat
 from streamchat.errors import InputError
-from streamchat.images import jpeg
 from streamchat.models.base import Model
 from streamchat.models.fake import FakeModel
-from streamchat.saving import ALLOWANCE_BYTES, archive, load_session, save_session
-from streamchat.saving.form import VERSION
+from streamchat.session import engine, storage
+from streamchat.session.engine import StreamChat
+from streamchat.session.storage import ALLOWANCE_BYTES, archive, load_session, save_session
+from streamchat.session.storage.form import VERSION
+from streamchat.video.images import jpeg
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +346,7 @@ class TestRefusals:
     def test_frames_that_take_too_much_when_decoded(
         self, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(saving, "ALLOWANCE_BYTES", 0)
+        monkeypatch.setattr(storage, "ALLOWANCE_BYTES", 0)
         entries = entries_of(good)
         black = jpeg(np.zeros((5000, 6000, 3), np.uint8), None)
         for one in json.loads(entries[archive.SESSION])["frames"]:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from streamchat import plugin
-from streamchat.config import PRESETS, Options
+from streamchat.options import PRESETS, Options
 from streamchat.selectors import base, optical_flow
 from streamchat.selectors.base import FrameSelector, Selection
 from streamchat.types import Frame
-from streamchat.video import open_video
+from streamchat.video.file import open_video
 
 PACKAGE = "streamchat.selectors"
 NAMES = plugin.names(PACKAGE)

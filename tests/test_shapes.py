@@ -13,16 +13,15 @@ from torch import Tensor
 from vlm import CPU, KIN, Build, Load, Plain, conversation, greedy, moments, noise, say
 
 from evaluation.methods import Recent
-from streamchat.camera import PushSource
-from streamchat.config import Options
-from streamchat.engine import StreamChat
-from streamchat.images import fit_within, letterboxed
-from streamchat.models._vlm import loading
-from streamchat.models._vlm.prompting import Prompter
-from streamchat.models._vlm.vision import Grid, Size, best_grid, vision_of
-from streamchat.models.transformers import TransformersModel
-from streamchat.pipeline import LiveSession
+from streamchat.models.transformers import TransformersModel, loading
+from streamchat.models.transformers.prompt_builder import Prompter
+from streamchat.models.transformers.vision import Grid, Size, best_grid, vision_of
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat
+from streamchat.session.live import LiveSession
 from streamchat.types import Frame, Span, Visual
+from streamchat.video.camera import PushSource
+from streamchat.video.images import fit_within, letterboxed
 
 MROPE = ("qwen2_5_vl", "qwen3_vl", *KIN)
 STEPS = {"qwen2_5_vl": 28, "qwen2_vl": 28, "qwen3_vl": 32, "qwen3_vl_moe": 32, "qwen3_5": 32}  # pixels a token

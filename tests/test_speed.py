@@ -23,7 +23,8 @@ from streamchat.embedding import WIDTH
 from streamchat.retrieval.search import MOST_HITS
 from streamchat.selectors import optical_flow
 from streamchat.types import Frame
-from streamchat.video import open_video
+from streamchat.video.file import open_video
+from streamchat.video.images import picture_of
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_a_question_makes_no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.snapshot(retrieving.AFTER_ALL_SECONDS).open_chunk
     context = retrieving.ask(store, growing.vector(np.random.default_rng(0)))
     assert not made
-    assert context.present[-1].picture() == b"jpeg"
+    assert picture_of(context.present[-1]) == b"jpeg"
     assert len(made) == 1
 
 

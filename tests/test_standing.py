@@ -8,16 +8,16 @@ import films
 import pytest
 from conftest import WordEmbedder, picture
 
-from streamchat.config import Options
 from streamchat.embedding import minilm
-from streamchat.engine import StreamChat
 from streamchat.errors import InputError
 from streamchat.models.base import Message, Model
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import NEVER
-from streamchat.standing import MOST_STANDING, StandingQuestions
+from streamchat.options import Options
+from streamchat.session.alerts import MOST_STANDING, StandingQuestions
+from streamchat.session.engine import StreamChat
 from streamchat.types import Caption, Clip, Frame, Span
-from streamchat.video import open_video
+from streamchat.video.file import open_video
 
 
 class Scripted(FakeModel):

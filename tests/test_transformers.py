@@ -13,16 +13,15 @@ from conftest import WordEmbedder
 from tokenizers.processors import TemplateProcessing
 from vlm import CPU, EIGHT, KIN, LENGTH, Build, Load, Plain, conversation, greedy, moments, noise, say
 
-from streamchat.config import Options
-from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
-from streamchat.models._vlm import loading
-from streamchat.models._vlm.prompting import Prompter
-from streamchat.models._vlm.speech import Speech
-from streamchat.models._vlm.vision import vision_of
 from streamchat.models.scheduler import NEVER, Priority
-from streamchat.models.transformers import TransformersModel
+from streamchat.models.transformers import TransformersModel, loading
+from streamchat.models.transformers.decoder import Speech
+from streamchat.models.transformers.prompt_builder import Prompter
+from streamchat.models.transformers.vision import vision_of
+from streamchat.options import Options
 from streamchat.retrieval.context import compose
+from streamchat.session.engine import StreamChat
 from streamchat.types import Caption, Clip, Context, Frame, Span, Visual
 
 EVERY = (*EIGHT, *KIN, "llava_next", "longva")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from streamchat.images import jpeg
 from streamchat.memory.long_term import LongTermTree, check_forest, every_node, nodes_by_level
 from streamchat.types import Caption, MemoryNode, Picture, Span
+from streamchat.video.images import jpeg
 
 LEAVES = 4000
 PICTURE = jpeg(np.zeros((8, 8, 3), np.uint8))

@@ -12,15 +12,16 @@ import gradio as gr
 import pytest
 from conftest import picture
 
-from streamchat import engine
-from streamchat.config import Options
 from streamchat.errors import InputError
+from streamchat.options import Options
+from streamchat.session import engine
 from streamchat.ui import components, examples
-from streamchat.ui.sessions import Visit, Visitors, _history
+from streamchat.ui.session_manager import Visitors, _history
 from streamchat.ui.settings import SettingsPanel
 from streamchat.ui.shared_model import SharedModel
+from streamchat.ui.user_session import Visit
 from streamchat.ui.view import gauges
-from streamchat.video import open_video
+from streamchat.video.file import open_video
 
 WAIT_SECONDS = 60.0
 

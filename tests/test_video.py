@@ -12,10 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
-from streamchat import video
 from streamchat.errors import InputError
 from streamchat.types import Frame
-from streamchat.video import VideoFile, open_video
+from streamchat.video import file
+from streamchat.video.file import VideoFile, open_video
 
 COUNT = 60
 
@@ -34,7 +34,7 @@ def times(frames: list[Frame]) -> list[float]:
 
 @pytest.fixture
 def pyav_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "decord", None)
+    monkeypatch.setattr(file, "decord", None)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_decord_and_pyav_agree_on_real_films(real: object, monkeypatch: pytest.M
     needs_decord()
     path = real()  # type: ignore[operator]
     first, by_decord = read(path)
-    monkeypatch.setattr(video, "decord", None)
+    monkeypatch.setattr(file, "decord", None)
     second, by_pyav = read(path)
     assert (first.reader, second.reader) == ("decord", "pyav")
     assert len(by_decord) == len(by_pyav)
@@ -88,7 +88,7 @@ def test_decord_loses_nothing_where_its_chunks_meet(
     group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_decord()
-    monkeypatch.setattr(video, "CHUNK_BYTES", 0)  # as few frames a chunk as allowed
+    monkeypatch.setattr(file, "CHUNK_BYTES", 0)  # as few frames a chunk as allowed
     opened, frames = read(films.film(tmp_path / "groups.mp4", pictures(100), options={"g": str(group), "bf": "3"}))
     assert opened.reader == "decord"
     assert numbers(frames) == list(range(100))
@@ -99,7 +99,7 @@ def test_a_variable_frame_rate_keeps_its_true_times(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reader == "pyav":
-        monkeypatch.setattr(video, "decord", None)
+        monkeypatch.setattr(file, "decord", None)
     else:
         needs_decord()
     shown = [number * 0.04 + number % 3 * 0.01 + (5 if number > 30 else 0) for number in range(COUNT)]
@@ -241,7 +241,7 @@ def test_two_threads_read_and_seek_at_once(plain: Path) -> None:
 @pytest.mark.parametrize("reader", ["decord", "pyav"])
 def test_stopping_early_closes_the_file(reader: str, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if reader == "pyav":
-        monkeypatch.setattr(video, "decord", None)
+        monkeypatch.setattr(file, "decord", None)
     else:
         needs_decord()
     opened = open_video(plain)
@@ -260,15 +260,15 @@ def test_pyav_goes_on_where_decord_fails(
     plain: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     decord = pytest.importorskip("decord")
-    whole = video._decord_pictures
+    whole = file._decord_pictures
 
-    def fails_midway(facts: video._Facts) -> object:
+    def fails_midway(facts: file._Facts) -> object:
         for count, picture in enumerate(whole(facts)):
             if count == 33:
                 raise decord.DECORDError("cannot decode")
             yield picture
 
-    monkeypatch.setattr(video, "_decord_pictures", fails_midway)
+    monkeypatch.setattr(file, "_decord_pictures", fails_midway)
     with caplog.at_level(logging.WARNING):
         _, frames = read(plain)
     assert numbers(frames) == list(range(COUNT))
@@ -286,7 +286,7 @@ def test_damaged_packets_are_passed_over(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     if reader == "pyav":
-        monkeypatch.setattr(video, "decord", None)
+        monkeypatch.setattr(file, "decord", None)
     path = films.damaged(plain, tmp_path / "damaged.mp4", packets=[25, 50])
     with caplog.at_level(logging.WARNING):
         _, frames = read(path)

@@ -11,12 +11,14 @@ import films
 import numpy as np
 import pytest
 
-from streamchat.config import Options
-from streamchat.images import jpeg
+from streamchat.options import Options
 from streamchat.ui.live import CameraPanel, LivePanel
-from streamchat.ui.sessions import Visit, Visitors
+from streamchat.ui.session_manager import Visitors
 from streamchat.ui.shared_model import SharedModel
-from streamchat.ui.view import View, flattened
+from streamchat.ui.tree_view import TreeView, flattened
+from streamchat.ui.user_session import Visit
+from streamchat.ui.view import look
+from streamchat.video.images import jpeg
 
 WAIT_SECONDS = 60.0
 LARGE = base64.b64encode(jpeg(np.zeros((2000, 2000, 3), np.uint8), None)).decode()
@@ -49,35 +51,35 @@ def all_taken_in(visit: Visit) -> None:
 
 
 def test_the_first_look_tells_all_and_the_next_only_what_changed(visit: Visit) -> None:
-    view = View()
-    first = view.look(visit, serial=0, **FROM_THE_START)
+    visit.tree = TreeView()
+    first = look(visit, serial=0, **FROM_THE_START)
     assert first["all"]
     nodes = {node.id: node for node, _ in flattened(visit.session.snapshot().roots)}
     assert {row[0] for row in first["nodes"]} == set(nodes)
-    quiet = view.look(visit, serial=first["serial"], **FROM_THE_START)
+    quiet = look(visit, serial=first["serial"], **FROM_THE_START)
     assert (quiet["nodes"], quiet["gone"], quiet["all"]) == ([], [], False)
     all_taken_in(visit)
-    later = view.look(visit, serial=first["serial"], **FROM_THE_START)
+    later = look(visit, serial=first["serial"], **FROM_THE_START)
     assert 0 < len(later["nodes"]) < len(flattened(visit.session.snapshot().roots))
     assert json.loads(json.dumps(later, allow_nan=False))["serial"] == later["serial"]
 
 
 def test_a_page_that_missed_a_change_is_told_all(visit: Visit) -> None:
-    view = View()
-    first = view.look(visit, serial=0, **FROM_THE_START)
+    visit.tree = TreeView()
+    first = look(visit, serial=0, **FROM_THE_START)
     all_taken_in(visit)
-    view.look(visit, serial=first["serial"], **FROM_THE_START)
-    again = view.look(visit, serial=first["serial"], **FROM_THE_START)
+    look(visit, serial=first["serial"], **FROM_THE_START)
+    again = look(visit, serial=first["serial"], **FROM_THE_START)
     assert again["all"]
     assert len(again["nodes"]) == len(flattened(visit.session.snapshot().roots))
 
 
 def test_the_motion_and_the_preview_are_told_from_where_the_page_is(visit: Visit) -> None:
     visit.unplayable = True
-    first = visit.view.look(visit, serial=0, **FROM_THE_START)
+    first = look(visit, serial=0, **FROM_THE_START)
     assert first["preview"]["seconds"] == pytest.approx(4.96, abs=0.06)
     last = first["motion"][-1][0]
-    again = visit.view.look(visit, serial=0, motion_after=last, preview_after=first["preview"]["seconds"])
+    again = look(visit, serial=0, motion_after=last, preview_after=first["preview"]["seconds"])
     assert again["motion"] == []
     assert again["preview"] is None
 

@@ -21,14 +21,14 @@ from conftest import WordEmbedder
 from openai import BadRequestError, OpenAI
 from test_openai import ask, context, noise, visual
 
-from streamchat import images
-from streamchat.config import Options
-from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
 from streamchat.models import load_model, openai
 from streamchat.models.openai import OpenAIModel
 from streamchat.models.scheduler import NEVER
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat
 from streamchat.types import Frame
+from streamchat.video import images
 
 PYTHON = os.environ.get("STREAMCHAT_VLLM_PYTHON", "")
 START_SECONDS = 420.0  # until it is healthy; on two busy cores that takes about a minute

@@ -23,9 +23,9 @@ import numpy as np
 from evaluation.benchmarks.streambench import VIDEO_ENDINGS
 from evaluation.samples import Choice, Question, Sample
 from streamchat.errors import InputError
-from streamchat.images import letterboxed
 from streamchat.types import Frame, Span
-from streamchat.video import open_video
+from streamchat.video.file import open_video
+from streamchat.video.images import letterboxed
 
 FPS = 2.0
 SIDE = 320  # pixels, the long side of the pictures

@@ -15,7 +15,7 @@ from evaluation.samples import Choice, Sample
 from evaluation.unpacking import unpack
 from streamchat.checkpoints import hub
 from streamchat.errors import InputError
-from streamchat.video import VideoFile, open_video
+from streamchat.video.file import VideoFile, open_video
 
 REPO = "Barry-12138/StreamBench_v0.3"
 QUESTIONS = "streaming_bench*.json"

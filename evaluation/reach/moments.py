@@ -16,8 +16,8 @@ from evaluation.reach.needles import Settings
 from evaluation.reach.scripted import Known, ScriptedModel, Summarize, general, lossy
 from evaluation.reach.wording import ACTIONS, PLACES, SUBJECTS
 from streamchat.embedding import TextEmbedder
-from streamchat.engine import StreamChat
 from streamchat.models.base import prompt_text
+from streamchat.session.engine import StreamChat
 from streamchat.types import Frame
 
 COUNT = len(SUBJECTS) * len(PLACES)  # 480

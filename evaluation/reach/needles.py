@@ -16,9 +16,9 @@ from evaluation.methods import with_frames
 from evaluation.reach.scripted import TOKEN_BYTES, Known, ScriptedModel
 from evaluation.records import Row, RunFolder
 from evaluation.samples import Choice
-from streamchat.config import MEBIBYTE, Options
 from streamchat.embedding import TextEmbedder
 from streamchat.errors import InputError, StreamChatError
+from streamchat.options import MEBIBYTE, Options
 
 PRESET = "base"
 COMPARED = ("memory", "recent")

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import torch
 
-from streamchat import prompts
-from streamchat.images import picture
+from streamchat.models import prompts
 from streamchat.models.base import ChatModel, Message, parts_of
 from streamchat.models.scheduler import CancelToken, Priority
 from streamchat.types import Clip, Frame, Span, Visual
+from streamchat.video.images import picture, picture_of
 
 COPIES = 16  # of a cell's color in its token, so that tokens are large beside the pictures, as those of real models are
 TOKEN_BYTES = COPIES * 3 * 4  # of a token in memory
@@ -173,7 +173,7 @@ class ScriptedModel(ChatModel):
     def _shown(self, visual: Visual) -> torch.Tensor:
         """Mean colors of a visual's pictures as the model is given them: [K, grid * grid * 3]."""
         if self._takes_pictures:
-            jpeg = visual.picture()
+            jpeg = picture_of(visual)
             return self._colors[:0] if jpeg is None else self._mean_colors(picture(jpeg))[None]
         if visual.tokens is None:
             return self._colors[:0] if visual.frame is None else self._mean_colors(visual.frame.data)[None]

@@ -60,13 +60,13 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float | str]:
     from evaluation.records import make_folder
     from evaluation.speed import report
     from evaluation.speed.measuring import Part, Settings, median
-    from streamchat.embedding import limit_torch_threads
     from streamchat.models import check_model_name
+    from streamchat.threads import limit_torch_threads
 
     make_folder(arguments.out)
     check_model_name(arguments.model)
     if arguments.video is not None:
-        from streamchat.video import open_video
+        from streamchat.video.file import open_video
 
         open_video(arguments.video)  # a bad file is said now
     limit_torch_threads()

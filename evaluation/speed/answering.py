@@ -18,12 +18,12 @@ from pathlib import Path
 
 from evaluation.speed import films
 from evaluation.speed.measuring import Part, Series, Settings, median, p95
-from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
 from streamchat.models import load_model, load_random_model
 from streamchat.models.base import Model
-from streamchat.pipeline import LiveSession
-from streamchat.video import open_video
+from streamchat.session.engine import StreamChat
+from streamchat.session.live import LiveSession
+from streamchat.video.file import open_video
 
 QUESTIONS = (
     "What is shown right now?",

@@ -9,7 +9,7 @@ import torch
 
 from evaluation.speed import plain
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio, seconds_of
-from streamchat.clustering import kmeans
+from streamchat.memory.kmeans import kmeans
 
 FRAMES, TOKENS, WIDTH, CLUSTERS = 40, 144, 3584, 5
 SIZES = (10, 20, 40, 80)  # frames, for the plot

@@ -11,12 +11,12 @@ from pathlib import Path
 from evaluation.speed import films
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio
 from streamchat import plugin
-from streamchat.config import Options
-from streamchat.engine import StreamChat
 from streamchat.models import load_model
 from streamchat.models.base import Model
-from streamchat.pipeline import LiveSession
-from streamchat.video import open_video
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat
+from streamchat.session.live import LiveSession
+from streamchat.video.file import open_video
 
 HEIGHTS = (360, 720)
 SELECTORS = ("novelty", "optical_flow")

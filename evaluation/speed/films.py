@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from evaluation.speed.measuring import Settings
-from streamchat.video import open_video
+from streamchat.video.file import open_video
 
 RATE = 30  # frames a second
 SCENES = ("pan", "walkers", "still", "shake", "walkers")

@@ -7,9 +7,9 @@ import functools
 import numpy as np
 import torch
 
-from streamchat.config import Options
 from streamchat.embedding import WIDTH
 from streamchat.memory.store import MemoryStore
+from streamchat.options import Options
 from streamchat.types import Caption, EncodedFrame, Frame
 
 BUDGET_BYTES = 512 * 2**20  # the same on every machine

@@ -18,7 +18,7 @@ from evaluation import tracing
 from evaluation.plots import COLOURS, HEIGHT, WIDTH, svg
 from evaluation.report import Table, markdown, table_html
 from evaluation.speed.measuring import FULL_SIZE, Series
-from streamchat.embedding import compute_threads
+from streamchat.threads import compute_threads
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "av", "decord", "onnxruntime", "transformers")
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from evaluation.speed.growing import QUESTION, grown, vector
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, p95
-from streamchat.config import Options
 from streamchat.memory.store import MemoryStore
+from streamchat.options import Options
 from streamchat.retrieval.gather import gather
 from streamchat.types import Context
 

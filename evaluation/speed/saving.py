@@ -7,12 +7,12 @@ from pathlib import Path
 
 from evaluation.speed.growing import BUDGET_BYTES, grown
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median
-from streamchat.config import Options
 from streamchat.embedding import WIDTH, minilm
-from streamchat.engine import StreamChat
 from streamchat.memory.store import MemoryStore
 from streamchat.models.fake import FakeModel
-from streamchat.saving import load_session, save_session
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat
+from streamchat.session.storage import load_session, save_session
 
 NODES = (100, 1_000, 10_000)
 REPEATS = 50

@@ -11,10 +11,10 @@ import torch
 from evaluation.speed import films, plain
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio
 from streamchat import plugin
-from streamchat.config import PRESETS, Options
+from streamchat.options import PRESETS, Options
 from streamchat.selectors import optical_flow
 from streamchat.types import Frame
-from streamchat.video import open_video
+from streamchat.video.file import open_video
 
 SELECTORS = ("optical_flow", "novelty")
 REPEATS = 30

@@ -17,11 +17,11 @@ import torch
 
 from evaluation.speed.growing import vector
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio, seconds_of
-from streamchat.config import Options
 from streamchat.embedding import TextEmbedder, minilm
-from streamchat.engine import StreamChat
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import CancelToken
+from streamchat.options import Options
+from streamchat.session.engine import StreamChat
 from streamchat.types import Caption, Clip, EncodedFrame, Frame, MemoryNode
 
 HOUR_SECONDS = 3600

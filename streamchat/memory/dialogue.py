@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamchat import prompts
-from streamchat.config import DIALOGUE_TURNS
+from streamchat.clock import timestamp
 from streamchat.memory.text_index import TextIndex
+from streamchat.models import prompts
+from streamchat.options import DIALOGUE_TURNS
 from streamchat.types import DialogueTurn, Span
 
 GROUP = 10  # rounds, or summaries of one level, that are folded into one summary of the next level
@@ -208,7 +209,7 @@ def _lines(entry: Remembered) -> list[str]:
         return turn.answer.splitlines()
     answer = re.split(r"(?<=[.!?])\s", turn.answer.strip(), maxsplit=1)[0]
     question, answer = _shortened(turn.question, QUESTION_CHARACTERS), _shortened(answer, ANSWER_CHARACTERS)
-    return [prompts.ROUND.format(time=prompts.clock(turn.asked_at_seconds), question=question, answer=answer)]
+    return [prompts.ROUND.format(time=timestamp(turn.asked_at_seconds), question=question, answer=answer)]
 
 
 def _shortened(text: str, most: int) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 
-from streamchat.clustering import Clusters, kmeans, medoids
+from streamchat.memory.kmeans import Clusters, kmeans, medoids
 from streamchat.memory.text_index import TextIndex
 from streamchat.types import Caption, MemoryNode, Picture, merged_span
 

@@ -12,14 +12,14 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from streamchat.clustering import kmeans, medoids
-from streamchat.config import Options
-from streamchat.images import jpeg, picture
 from streamchat.memory.budget import LEAST_BYTES
 from streamchat.memory.dialogue import DialogueMemory, Remembered
+from streamchat.memory.kmeans import kmeans, medoids
 from streamchat.memory.long_term import LongTermTree, nodes_by_level
 from streamchat.memory.text_index import TextView
+from streamchat.options import Options
 from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Picture, Span
+from streamchat.video.images import jpeg, picture
 
 MOST_PENDING_CLIPS = 64  # leaves that keep their pictures until they are captioned; an older one is captioned from less
 FRAMES_SHARE = 2  # half of the budget is the most that frames and pending clips may take

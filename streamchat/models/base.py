@@ -12,10 +12,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from streamchat import prompts
+from streamchat.clock import time_range, timestamp
 from streamchat.errors import InputError, PromptTooLargeError
+from streamchat.models import prompts
 from streamchat.models.scheduler import CancelToken, Priority, Scheduler
 from streamchat.types import Caption, Clip, Context, Evidence, Frame, RetrievedCaption, Span, Visual
+from streamchat.video.images import picture_of
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +169,7 @@ class ChatModel(ABC):
 
     def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
         """Describe a clip."""
-        text = prompts.CAPTION.format(span=prompts.moment(clip.span))
+        text = prompts.CAPTION.format(span=time_range(clip.span))
         return self._asked_of_clip(clip, text, Priority.CAPTION, cancel)
 
     def summarize(self, captions: Sequence[Caption], cancel: CancelToken) -> Caption:
@@ -201,7 +203,7 @@ class ChatModel(ABC):
 
     def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:  # noqa: ARG002 - pictures tell more
         """Ask for yes or no with a reason; anything else is no."""
-        text = prompts.NOTICE.format(question=question, span=prompts.moment(clip.span))
+        text = prompts.NOTICE.format(question=question, span=time_range(clip.span))
         reply = YES.match(self._asked_of_clip(clip, text, Priority.ALERT, cancel).text)
         return None if reply is None else reply[1].strip() or "yes"
 
@@ -271,7 +273,7 @@ def messages_of(context: Context) -> list[Message]:
         parts.append({"type": "text", "text": prompts.label(visual.span)})
         parts.append({"type": "image"})
     asked = prompts.QUESTION_OR_MEMORY if context.may_ask_for_memory else prompts.QUESTION
-    question = asked.format(time=prompts.clock(context.asked_at_seconds), question=context.question)
+    question = asked.format(time=timestamp(context.asked_at_seconds), question=context.question)
     if context.stretch is not None:
         question = f"{question}\n{prompts.stretch_line(context.stretch, context.moment_seconds)}"
     parts.append({"type": "text", "text": f"\n{question}"})
@@ -312,7 +314,7 @@ def retrieved_evidence(context: Context) -> tuple[Evidence, ...]:
     if now is not None:
         start = context.open_clip.span.start if context.open_clip else now.span.start
         span = Span(min(start, now.span.end), now.span.end)
-        moments.append(Evidence(span=span, caption="What was on the screen.", keyframe=now.picture()))
+        moments.append(Evidence(span=span, caption="What was on the screen.", keyframe=picture_of(now)))
     return tuple(moments)
 
 

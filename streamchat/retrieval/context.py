@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from streamchat import prompts
-from streamchat.config import Options
 from streamchat.errors import InputError
+from streamchat.models import prompts
 from streamchat.models.base import PromptReader, messages_of, same_captions, visuals_of
+from streamchat.options import Options
 from streamchat.retrieval.gather import in_reading_order
 from streamchat.types import Context, DialogueTurn, Given, GivenCaption, RetrievedCaption, Span, Visual
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from streamchat.config import Options
 from streamchat.memory.short_term import draw, last_seconds
 from streamchat.memory.store import Snapshot, cluster
+from streamchat.options import Options
 from streamchat.retrieval.search import Embed, Found, Hit, search
 from streamchat.retrieval.times import Stretch
 from streamchat.retrieval.tree import UNKNOWN, relevance, walk

@@ -14,7 +14,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from streamchat.config import Options
+from streamchat.options import Options
 from streamchat.types import Frame
 
 CUT_SIZE = (96, 54)  # width, height in pixels at which pictures are compared for cuts

@@ -18,7 +18,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from streamchat.config import Options
+from streamchat.options import Options
 from streamchat.selectors.base import Guards, Selection
 from streamchat.types import Frame
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamchat.config import Options
+from streamchat.options import Options
 from streamchat.selectors.base import TIME_TOLERANCE_SECONDS, CutDetector, Selection, TokenBucket
 from streamchat.types import Frame
 

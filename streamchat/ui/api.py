@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.events import api
 
-from streamchat.answering import AnswerStream
 from streamchat.errors import InputError, StreamChatError
-from streamchat.questions import check_question
+from streamchat.session.answer import AnswerStream
+from streamchat.session.questions import check_question
 from streamchat.types import Evidence
-from streamchat.ui.sessions import Visit, Visitors
+from streamchat.ui.session_manager import Visitors
+from streamchat.ui.user_session import Visit
 from streamchat.ui.view import memory_json
 
 IDLE_SECONDS = 1800.0  # a session of which nothing was asked for so long is ended

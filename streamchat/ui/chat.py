@@ -11,14 +11,15 @@ from typing import Any
 
 import gradio as gr
 
-from streamchat.answering import AnswerStream
 from streamchat.errors import InputError, StreamChatError
-from streamchat.questions import check_question
-from streamchat.standing import MOST_STANDING
+from streamchat.session.alerts import MOST_STANDING
+from streamchat.session.answer import AnswerStream
+from streamchat.session.questions import check_question
 from streamchat.types import Answer
 from streamchat.ui import components
 from streamchat.ui.conversation import made_of
-from streamchat.ui.sessions import Visit, Visitors
+from streamchat.ui.session_manager import Visitors
+from streamchat.ui.user_session import Visit
 
 log = logging.getLogger(__name__)
 

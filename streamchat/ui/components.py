@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from streamchat import prompts
+from streamchat.clock import time_range, timestamp
 from streamchat.types import Span
 
 
@@ -41,7 +41,7 @@ def moments(shown: Sequence[Moment]) -> str:
 
 def _chip(moment: Moment) -> str:
     image = "" if moment.picture is None else f'<img data-picture="{moment.picture}" alt="">'
-    time = prompts.moment(Span(moment.start, moment.end))
+    time = time_range(Span(moment.start, moment.end))
     caption = escape(moment.caption, quote=True)
     return (
         f'<button type="button" class="sc-chip" data-seek="{moment.start:.3f}" title="{caption}" '
@@ -59,8 +59,8 @@ def footnote(made: str, answer: str) -> str:
 
 def waiting(position_seconds: float, duration_seconds: float | None) -> str:
     """Said in place of an answer while the rest of the film is taken in for it."""
-    end = "" if duration_seconds is None else f" of {prompts.clock(duration_seconds)}"
-    return f"Taking in the rest of the film first: {prompts.clock(position_seconds)}{end} …"
+    end = "" if duration_seconds is None else f" of {timestamp(duration_seconds)}"
+    return f"Taking in the rest of the film first: {timestamp(position_seconds)}{end} …"
 
 
 def speeds() -> str:

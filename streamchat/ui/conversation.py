@@ -14,12 +14,12 @@ from typing import Any
 import cv2
 import gradio as gr
 
-from streamchat import prompts
+from streamchat.clock import time_range, timestamp
 from streamchat.errors import InputError
-from streamchat.images import jpeg, jpeg_size, picture
 from streamchat.types import Answer, Evidence, Span
 from streamchat.ui import components
 from streamchat.ui.components import Moment
+from streamchat.video.images import jpeg, jpeg_size, picture
 
 MOST_ENTRIES = 200  # that stand on the page; older ones leave it, not the memory
 MOST_MOMENTS = 8  # below an answer
@@ -123,10 +123,10 @@ class Conversation:
         parts = [f"# {title}"]
         for entry in self.entries:
             if entry.question is not None:
-                parts.append(f"**{prompts.clock(entry.at_seconds)} — {_markdown(entry.question)}**")
+                parts.append(f"**{timestamp(entry.at_seconds)} — {_markdown(entry.question)}**")
             parts.append(_markdown(entry.text))
             parts += [
-                f"- {prompts.moment(Span(moment.start, moment.end))}: {_markdown(moment.caption)}"
+                f"- {time_range(Span(moment.start, moment.end))}: {_markdown(moment.caption)}"
                 for moment in entry.moments
             ]
             if entry.made:
@@ -158,7 +158,7 @@ def made_of(answer: Answer) -> str:
     """How an answer came to be: what it was made from, of how much that was found, and how long it took."""
     given = answer.given
     parts = [
-        f"at {prompts.clock(answer.asked_at_seconds)}",
+        f"at {timestamp(answer.asked_at_seconds)}",
         f"{answer.timing.first_token_seconds:.2f} s to the first word, {answer.timing.total_seconds:.2f} s in all",
     ]
     if given.captions or given.captions_left_out:

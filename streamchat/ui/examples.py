@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from streamchat.errors import InputError
-from streamchat.images import jpeg
-from streamchat.video import open_video
+from streamchat.video.file import open_video
+from streamchat.video.images import jpeg
 
 WIDTH, HEIGHT, RATE = 960, 540, 25  # pixels, pixels, frames a second
 SCENE_SECONDS, CARD_SECONDS = 4.0, 2.0

@@ -11,7 +11,7 @@ import gradio as gr
 
 from streamchat.errors import StreamChatError
 from streamchat.ui.chat import warn
-from streamchat.ui.sessions import Visitors
+from streamchat.ui.session_manager import Visitors
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ import gradio as gr
 import numpy as np
 
 from streamchat.errors import InputError
-from streamchat.images import jpeg_size, picture
 from streamchat.ui import components
-from streamchat.ui.sessions import Visit, Visitors
-from streamchat.ui.view import found_node, memory_json, node_details
+from streamchat.ui.session_manager import Visitors
+from streamchat.ui.user_session import Visit
+from streamchat.ui.view import found_node, look, memory_json, node_details
+from streamchat.video.images import jpeg_size, picture
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class LivePanel:
         position = _number(asked.get("position"))
         if position is not None:
             visit.follow(position)
-        return visit.view.look(
+        return look(
             visit,
             serial=int(_number(asked.get("serial")) or 0),
             motion_after=_or_before(asked.get("motion")),

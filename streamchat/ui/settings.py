@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from streamchat import plugin
-from streamchat.config import MEBIBYTE, PRESETS, Options
 from streamchat.errors import InputError, StreamChatError
+from streamchat.options import MEBIBYTE, PRESETS, Options
 from streamchat.ui import components
 from streamchat.ui.chat import warn
-from streamchat.ui.sessions import Visitors
+from streamchat.ui.session_manager import Visitors
 from streamchat.ui.shared_model import on_a_space
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from streamchat.ui import components, examples
 from streamchat.ui.chat import ChatPanel, warn
 from streamchat.ui.keeping import KeepingPanel
 from streamchat.ui.live import CameraPanel, LivePanel
-from streamchat.ui.sessions import Visitors
+from streamchat.ui.session_manager import Visitors
 from streamchat.ui.shared_model import on_a_space
 from streamchat.ui.theme import PLAY
 

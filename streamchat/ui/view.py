@@ -3,86 +3,45 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from streamchat import prompts
-from streamchat.config import MEBIBYTE
-from streamchat.images import jpeg
+from streamchat.clock import time_range, timestamp
 from streamchat.memory.store import Snapshot
-from streamchat.pipeline import Stats
+from streamchat.options import MEBIBYTE
+from streamchat.session.live import Stats
 from streamchat.types import MemoryNode
-
-if TYPE_CHECKING:
-    from streamchat.ui.sessions import Visit
+from streamchat.ui.tree_view import flattened
+from streamchat.ui.user_session import Visit
+from streamchat.video.images import jpeg
 
 PREVIEW_SIDE = 640  # pixels
 SHORTEST_AXIS_SECONDS = 10.0  # of a stream whose end is not known
-Row = list[float | int | None]
 
 
-class View:
-    """The page's view of one visit. The page names the last change that reached it; if one was lost, all is sent."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._roots: tuple[MemoryNode, ...] = ()
-        self._rows: dict[int, Row] = {}
-        self._serial = 0
-
-    def look(self, visit: Visit, *, serial: int, motion_after: float, preview_after: float) -> dict[str, Any]:
-        """All that the page shows, as plain values; `serial` is the page's newest change of the tree."""
-        visit.tell_hits()
-        stats, snapshot = visit.session.stats(), visit.session.snapshot()
-        strip = visit.session.history.kept()
-        short = [frame.pts_seconds for frame in snapshot.short_term]
-        end = max(stats.position_seconds, SHORTEST_AXIS_SECONDS)
-        if visit.duration_seconds is not None:
-            end = visit.duration_seconds
-        return {
-            **self._tree(snapshot, serial),
-            "gauges": gauges(visit, stats),
-            "status": status(visit, stats),
-            "position": stats.position_seconds,
-            "end": end,
-            "strip": [strip.bin_seconds, strip.counts],
-            "short": [short[0], short[-1]] if short else None,
-            "motion": [_finite(sample) for sample in visit.session.history.motion(motion_after)],
-            "lit": visit.lit,
-            "posted": visit.conversation.notices,
-            "about": about(visit),
-            "preview": _preview(visit, preview_after),
-        }
-
-    def _tree(self, snapshot: Snapshot, serial: int) -> dict[str, Any]:
-        """Nodes that are new or changed since the page's serial, and the ids of those that are gone.
-
-        Nodes are immutable, so that a changed one is another.
-        """
-        with self._lock:
-            known = self._rows if serial == self._serial else {}
-            if snapshot.roots != self._roots:
-                self._serial += 1
-                self._roots = snapshot.roots
-                self._rows = {node.id: _row(node, parent) for node, parent in flattened(snapshot.roots)}
-            return {
-                "serial": self._serial,
-                "all": not known,
-                "nodes": [row for node, row in self._rows.items() if known.get(node) != row],
-                "gone": [node for node in known if node not in self._rows],
-            }
-
-
-def flattened(roots: Sequence[MemoryNode]) -> list[tuple[MemoryNode, int | None]]:
-    """All nodes of a forest with the id of their parent, parents first."""
-    found: list[tuple[MemoryNode, int | None]] = []
-    waiting: list[tuple[MemoryNode, int | None]] = [(root, None) for root in reversed(roots)]
-    while waiting:
-        node, parent = waiting.pop()
-        found.append((node, parent))
-        waiting += [(child, node.id) for child in reversed(node.children)]
-    return found
+def look(visit: Visit, *, serial: int, motion_after: float, preview_after: float) -> dict[str, Any]:
+    """All that the page shows, as plain values; `serial` is the page's newest change of the tree."""
+    visit.tell_hits()
+    stats, snapshot = visit.session.stats(), visit.session.snapshot()
+    strip = visit.session.history.kept()
+    short = [frame.pts_seconds for frame in snapshot.short_term]
+    end = max(stats.position_seconds, SHORTEST_AXIS_SECONDS)
+    if visit.duration_seconds is not None:
+        end = visit.duration_seconds
+    return {
+        **visit.tree.changes(snapshot.roots, serial),
+        "gauges": gauges(visit, stats),
+        "status": status(visit, stats),
+        "position": stats.position_seconds,
+        "end": end,
+        "strip": [strip.bin_seconds, strip.counts],
+        "short": [short[0], short[-1]] if short else None,
+        "motion": [_finite(sample) for sample in visit.session.history.motion(motion_after)],
+        "lit": visit.lit,
+        "posted": visit.conversation.notices,
+        "about": about(visit),
+        "preview": _preview(visit, preview_after),
+    }
 
 
 def found_node(roots: Sequence[MemoryNode], number: int) -> MemoryNode | None:
@@ -94,11 +53,11 @@ def node_details(node: MemoryNode) -> dict[str, Any]:
     """What the page shows of a node that was clicked."""
     return {
         "id": node.id,
-        "time": prompts.moment(node.span),
+        "time": time_range(node.span),
         "caption": "" if node.caption is None else node.caption.text,
         "keyframe": None if node.keyframe is None else base64.b64encode(node.keyframe).decode(),
         "facts": f"level {node.level}, {node.mass:,} kept frames",
-        "children": [[child.id, prompts.moment(child.span)] for child in node.children],
+        "children": [[child.id, time_range(child.span)] for child in node.children],
     }
 
 
@@ -124,14 +83,14 @@ def memory_json(snapshot: Snapshot) -> dict[str, Any]:
 def gauges(visit: Visit, stats: Stats) -> list[tuple[str, str]]:
     """Value and detail of every tile, in the order of `components.GAUGES`."""
     duration = visit.duration_seconds
-    end = "" if duration is None else f" / {prompts.clock(duration)}"
+    end = "" if duration is None else f" / {timestamp(duration)}"
     position = duration if stats.finished and duration else stats.position_seconds
     share = stats.frames_kept / stats.frames_seen if stats.frames_seen else 0.0
     levels = " + ".join(str(count) for count in stats.nodes_by_level)
     budget = visit.session.engine.memory_budget_bytes / MEBIBYTE
     timing = visit.last_timing
     return [
-        (f"{prompts.clock(position)}{end}", f"{stats.frames_per_second:.0f} frames a second"),
+        (f"{timestamp(position)}{end}", f"{stats.frames_per_second:.0f} frames a second"),
         (f"{stats.frames_kept:,} of {stats.frames_seen:,}", f"{share:.0%}"),
         (f"{stats.frames_waiting}", f"{stats.frames_dropped} dropped" if visit.camera else ""),
         (f"{sum(stats.nodes_by_level):,}", f"leaves first: {levels}" if levels else ""),
@@ -170,17 +129,6 @@ def about(visit: Visit) -> str:
     if visit.film is None:
         return "now"
     return "end" if visit.to_the_end else "player"
-
-
-def _row(node: MemoryNode, parent: int | None) -> Row:
-    return [
-        node.id,
-        round(node.span.start, 2),
-        round(node.span.end, 2),
-        node.level,
-        int(node.caption is not None),
-        parent,
-    ]
 
 
 def _finite(sample: Sequence[float]) -> list[float | None]:

@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from streamchat.embedding import limit_torch_threads
 from streamchat.models.embedded import weights
 from streamchat.models.embedded.known import ByPicture
+from streamchat.threads import limit_torch_threads
 
 SIDE = 260
 CENTRE, SCALE = 127.0, 128.0  # pixel values to the network's range

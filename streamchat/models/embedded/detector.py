@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from streamchat.embedding import compute_threads
 from streamchat.models.embedded import weights
 from streamchat.models.embedded.vocabulary import COCO
+from streamchat.threads import compute_threads
 
 SIDE = 416
 STRIDES = (8, 16, 32)

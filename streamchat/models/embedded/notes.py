@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from streamchat.images import jpeg
 from streamchat.models.embedded.observation import Observation, observations_of
 from streamchat.models.embedded.seeing import UNNAMED
 from streamchat.models.embedded.telling import merged, said
 from streamchat.selectors.novelty import shows_nothing_new
 from streamchat.types import Clip, Context, Evidence, Frame, RetrievedCaption, Span
+from streamchat.video.images import jpeg
 
 NOW_SECONDS = 1.0  # what was seen within this long before the question is there "now"
 NEAR_RELEVANCE = 0.42  # cosine of a question with a caption, below which it is about something else

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from streamchat.embedding import compute_threads
 from streamchat.models.embedded import weights
 from streamchat.models.embedded.detector import Box
+from streamchat.threads import compute_threads
 
 MIN_SCORE = 0.82
 MIN_LETTERS = 2

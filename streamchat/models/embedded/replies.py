@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from streamchat.clock import time_range
 from streamchat.models.embedded.choosing import PAST, PRESENT, Case, Reply, chosen, distinct
 from streamchat.models.embedded.lexicon import CLOTHES, Time
 from streamchat.models.embedded.observation import Observation
 from streamchat.models.embedded.questions import LABEL_WORDS, Target
 from streamchat.models.embedded.telling import PART_WORDS, said
 from streamchat.models.embedded.vocabulary import listed, plural, split
-from streamchat.prompts import moment
 from streamchat.types import Span
 
 LIMIT = "in built-in mode"
@@ -24,13 +24,13 @@ GENDERED = frozenset(split("man woman men women boy girl boys girls lady ladies 
 
 def at(one: Observation) -> str:
     """When an observation held, in words."""
-    return moment(one.span)
+    return time_range(one.span)
 
 
 def not_noticed(case: Case, word: str) -> Reply:
     """Never "no": only that it was not noticed, with what there was instead."""
     instead = distinct(chosen(case, case.notes.things()) or case.notes.now(case.notes.things()), 3)
-    text = f"I did not notice {_with_article(word)} up to {moment(_asked(case))}."
+    text = f"I did not notice {_with_article(word)} up to {time_range(_asked(case))}."
     if instead:
         text += f" What I noticed: {_row(instead)}."
     return Reply(text, tuple(instead), found_nothing=True)
@@ -48,7 +48,7 @@ def cannot_see(case: Case, what: str, *, never: bool = True) -> Reply:
     if known:
         text += f" Closest to it I noticed: {_row(known)}."
     else:
-        text += f" I recognised nothing by name up to {moment(_asked(case))}."
+        text += f" I recognised nothing by name up to {time_range(_asked(case))}."
     return Reply(text, tuple(known), found_nothing=not (never and known))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from streamchat.clock import time_range
 from streamchat.models.embedded.choosing import PAST, Case, Reply, chosen, distinct
 from streamchat.models.embedded.lexicon import CLOTHES, Time
 from streamchat.models.embedded.replies import GENDERED, LIMIT, at, cannot_see, not_noticed, sentence, which
 from streamchat.models.embedded.seeing import UNNAMED
 from streamchat.models.embedded.telling import said
 from streamchat.models.embedded.vocabulary import HYPERNYMS, listed, split
-from streamchat.prompts import moment
 from streamchat.types import Span
 
 ABILITIES = (
@@ -68,7 +68,7 @@ def _shares_a_word(label: str, question: str) -> bool:
 
 
 def _now_words(case: Case) -> str:
-    return moment(Span(case.notes.asked_at_seconds, case.notes.asked_at_seconds))
+    return time_range(Span(case.notes.asked_at_seconds, case.notes.asked_at_seconds))
 
 
 def shots(case: Case) -> Reply:

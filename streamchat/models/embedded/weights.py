@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from streamchat.embedding import check_sha256
+from streamchat.digests import check_sha256
 from streamchat.errors import StreamChatError
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"

@@ -23,6 +23,7 @@ from streamchat.models.embedded.picturing import PictureEncoder
 from streamchat.models.openai.server import TOO_LONG, RefusedError, ServedModel, Server, parse_address
 from streamchat.models.scheduler import CancelToken, Priority, Scheduler
 from streamchat.types import Clip, Frame, Visual
+from streamchat.video.images import picture_of
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def _written(messages: Sequence[Message], visuals: Sequence[Visual]) -> list[Mes
 
 def _image(visual: Visual) -> dict[str, Any] | None:
     """The image part of a visual; None for one without a keyframe, which its moment alone must stand for."""
-    picture = visual.picture()
+    picture = picture_of(visual)
     if picture is None:
         return None
     data = base64.b64encode(picture).decode()

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
-import numpy as np
 
-from streamchat.answering import AnswerStream
-from streamchat.camera import PushSource
-from streamchat.config import Options
-from streamchat.engine import StreamChat
 from streamchat.errors import InputError
-from streamchat.history import FIRST_BIN_SECONDS, STRIP_BINS, History, Strip
-from streamchat.pipeline import LiveSession, Stats
-from streamchat.saving import load_session, save_session
-from streamchat.standing import StandingQuestions
-from streamchat.types import Timing
+from streamchat.options import Options
+from streamchat.session.alerts import StandingQuestions
+from streamchat.session.engine import StreamChat
+from streamchat.session.history import FIRST_BIN_SECONDS, STRIP_BINS, History, Strip
+from streamchat.session.live import LiveSession
+from streamchat.session.storage import load_session, save_session
 from streamchat.ui.conversation import Conversation
 from streamchat.ui.examples import data_folder
 from streamchat.ui.shared_model import SharedModel
-from streamchat.ui.view import View
-from streamchat.video import open_video
+from streamchat.ui.user_session import Visit
+from streamchat.video.camera import PushSource
+from streamchat.video.file import open_video
 
-WAIT_SECONDS = 0.5  # a question that waits for the end of the film says this often how far it is
 OPEN_SECONDS = 10.0  # a question waits this long for the film that the page already shows
 MOST_VISITORS = 8  # sessions at once; each holds its memory and three threads
 PAUSE_SECONDS = 1.0  # between what was seen before a camera was stopped and what it sees once it is started again
@@ -40,112 +35,6 @@ CAMERA = "camera"
 FINGERPRINT_BYTES = 2**20
 MOST_BIN_SECONDS, MOST_KEPT = 1e6, 10**9  # that a saved strip of kept frames may hold
 TITLE_CHARACTERS = 120
-NEAR_SECONDS = 0.5  # to the player's moment, from where on a question is not held up
-READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whose position comes twice a second
-
-
-@dataclass(slots=True)
-class Visit:
-    """What one visitor watches, and the conversation about it: a film, a camera, or a session that was loaded."""
-
-    session: LiveSession
-    title: str  # the film's file name, or "camera"
-    number: int = 0  # of this visit among all that the app ever had
-    film: Path | None = None
-    camera: PushSource | None = None
-    fingerprint: str = ""  # of the film
-    duration_seconds: float | None = None
-    begins_seconds: float = 0.0  # where the player begins: a loaded session goes on where it ended
-    conversation: Conversation = field(default_factory=Conversation)
-    to_the_end: bool = False  # the rest is taken in at full speed, and a question means the end
-    unplayable: bool = False  # the browser cannot show the film, so that there is no player to follow
-    last_timing: Timing | None = None  # of the last answer
-    lit: tuple[int, ...] = ()  # ids of the nodes that the last answer was found by
-    asking: threading.Lock = field(default_factory=threading.Lock)  # held while a question is answered: one at a time
-    stop_asked: bool = False  # the answer on its way is to end
-    stream: AnswerStream | None = None  # the answer on its way, or the last one
-    view: View = field(default_factory=View)  # what the page has of it
-    chosen: Options | None = None  # what its visitor had chosen when it began
-    camera_began: float = 0.0  # where the camera's clock began, in seconds of the stream
-
-    @property
-    def answering(self) -> bool:
-        """Whether an answer is on its way."""
-        return self.asking.locked()
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether it is a saved session that nothing was opened in yet."""
-        return self.film is None and self.camera is None
-
-    def follow(self, player_seconds: float) -> None:
-        """Let the reader follow the player, if there is one."""
-        if self.film is not None and not self.to_the_end:
-            self.session.play_until(player_seconds + READ_AHEAD_SECONDS)
-
-    def take_in_the_rest(self) -> None:
-        """Let the reader run to the end at full speed."""
-        self.to_the_end = True
-        self.session.play_until(math.inf)
-
-    def push(self, picture: np.ndarray, seconds: float) -> None:
-        """A picture of the camera, uint8 [H, W, 3] RGB, at a time on the camera's own clock."""
-        if self.camera is not None:
-            self.camera.push(picture, self.camera_began + seconds)
-
-    def ask(self, question: str, player_seconds: float) -> AnswerStream:
-        """Ask about what was shown up to the player's position, or, where none is followed, about all of it."""
-        now = self.to_the_end or self.film is None
-        return self.session.ask(question, None if now else player_seconds)
-
-    def moment_of(self, player_seconds: float) -> float:
-        """The moment of the stream that a question asked now is about."""
-        now = self.to_the_end or self.film is None
-        return self.session.stats().position_seconds if now else player_seconds
-
-    def ask_again(self, question: str) -> AnswerStream:
-        """Ask in place of the last question, at its own moment; the round before is forgotten.
-
-        Raises InputError if that was cleared in the meantime.
-        """
-        last = self.conversation.take_back()
-        if last is None:
-            raise InputError("the conversation was cleared: ask the question anew")
-        self.session.engine.forget_last_round(last.question)
-        return self.session.ask(question, last.at_seconds)
-
-    def tell_hits(self) -> None:
-        """Put what standing questions found into the conversation."""
-        for hit in self.session.engine.standing.take_hits():
-            text = f"{hit.question}: {hit.reason}"
-            self.conversation.add(None, text, hit.evidence.span.start, [hit.evidence], "")
-
-    def until_taken_in(self, player_seconds: float) -> Iterator[float]:
-        """Wait until all that a question is about was taken in; gives the position in seconds meanwhile.
-
-        Ends at once for a camera, after an error, and when the answer is stopped.
-        """
-        self.follow(player_seconds)
-
-        def there(stats: Stats) -> bool:
-            reached = not self.to_the_end and stats.position_seconds >= player_seconds - NEAR_SECONDS
-            return self.stop_asked or stats.finished or reached
-
-        while self.film and not self.stop_asked and self.session.error is None:
-            if self.session.wait_until(there, WAIT_SECONDS):
-                return
-            yield self.session.stats().position_seconds
-
-    def stop(self) -> None:
-        """End the answer that is on its way at its next token, or before it begins."""
-        self.stop_asked = True
-        if self.stream is not None:
-            self.stream.stop()
-
-    def end(self) -> None:
-        """End the session and the answer that is on its way."""
-        self.stop()
-        self.session.close()
 
 
 class Visitors:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from streamchat.saving.form import UnsuitableError
+from streamchat.session.storage.form import UnsuitableError
 
 SESSION, TENSORS = "session.json", "tensors.safetensors"
 PICTURE = "pictures/{}.jpg"

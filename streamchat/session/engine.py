@@ -14,23 +14,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from streamchat import plugin
-from streamchat.answering import AnswerStream
 from streamchat.checkpoints.machine import free_memory_bytes
-from streamchat.config import MEBIBYTE, Options
 from streamchat.embedding import TextEmbedder, minilm
 from streamchat.errors import InputError
-from streamchat.images import letterboxed, picture
 from streamchat.memory.budget import SMALLEST_LEAVES, chosen_bytes
 from streamchat.memory.short_term import OnePerSecond
 from streamchat.memory.store import MemoryStore, Snapshot, make_leaf
 from streamchat.models.base import Model
 from streamchat.models.scheduler import NEVER, CancelToken, Priority
-from streamchat.progress import ChatState, Progress, as_remembered, check_progress
-from streamchat.questions import check_question
+from streamchat.options import MEBIBYTE, Options
 from streamchat.retrieval.gather import gather
 from streamchat.selectors.base import FrameSelector, Selection
-from streamchat.standing import StandingQuestions
+from streamchat.session.alerts import StandingQuestions
+from streamchat.session.answer import AnswerStream
+from streamchat.session.questions import check_question
+from streamchat.session.state import ChatState, Progress, as_remembered, check_progress
 from streamchat.types import Answer, Caption, Clip, Context, DialogueTurn, EncodedFrame, Frame, Span
+from streamchat.video.images import letterboxed, picture
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from streamchat.images import jpeg, jpeg_size, picture
 from streamchat.memory.dialogue import Remembered, middle_of
 from streamchat.memory.long_term import every_node
 from streamchat.memory.store import MemoryState
-from streamchat.progress import ChatState, Progress
-from streamchat.saving import form
-from streamchat.saving.form import SessionForm
+from streamchat.session.state import ChatState, Progress
+from streamchat.session.storage import form
+from streamchat.session.storage.form import SessionForm
 from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Picture, Span
+from streamchat.video.images import jpeg, jpeg_size, picture
 
 FRAME_QUALITY = 92  # of the JPEG of a frame: what the model sees of it is all but the same
 MOST_PICTURE_PIXELS = 2**25  # a little more than 8K

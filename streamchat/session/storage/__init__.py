@@ -17,16 +17,16 @@ from typing import Any, BinaryIO
 from pydantic import ValidationError
 
 from streamchat import __version__
-from streamchat.config import MEBIBYTE, Options
 from streamchat.embedding import TextEmbedder, minilm
-from streamchat.engine import StreamChat, memory_budget
 from streamchat.errors import InputError, StreamChatError
 from streamchat.memory.store import MemoryState
 from streamchat.models.base import Model
-from streamchat.saving import archive, form
-from streamchat.saving.archive import Contents
-from streamchat.saving.form import UnsuitableError
-from streamchat.saving.packing import Packer, Unpacker
+from streamchat.options import MEBIBYTE, Options
+from streamchat.session.engine import StreamChat, memory_budget
+from streamchat.session.storage import archive, form
+from streamchat.session.storage.archive import Contents
+from streamchat.session.storage.form import UnsuitableError
+from streamchat.session.storage.packing import Packer, Unpacker
 
 __all__ = ["SUFFIX", "load_session", "save_session"]
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from streamchat.errors import InputError, StreamChatError
-from streamchat.models._vlm.loading import Checkpoint
+from streamchat.models.transformers.loading import Checkpoint
 
 ARCHITECTURES = Path(__file__).resolve().parent / "architectures"
 NOTICE = "[random weights: these words mean nothing] "

@@ -20,8 +20,8 @@ from transformers import (
 from transformers.utils import logging
 
 from streamchat.errors import StreamChatError
-from streamchat.models._vlm import longva
-from streamchat.models._vlm.vision import ImageProcessor, VisionLanguageModel
+from streamchat.models.transformers import longva
+from streamchat.models.transformers.vision import ImageProcessor, VisionLanguageModel
 
 NAMED_KEYS = 5  # of those that are wrong, in an error
 END_OF_TURN = ("<|im_end|>", "<end_of_utterance>", "<|eot_id|>")  # end a reply, whatever a checkpoint's settings forgot

@@ -19,17 +19,16 @@ from dataclasses import dataclass
 
 import torch
 
-from streamchat.answering import AnswerStream
-from streamchat.backoff import Troubles
-from streamchat.camera import PushSource
 from streamchat.channel import Channel
-from streamchat.engine import StreamChat
 from streamchat.errors import StreamChatError
-from streamchat.history import History
 from streamchat.memory.store import Snapshot
 from streamchat.models.scheduler import CancelledError, CancelToken
+from streamchat.session.answer import AnswerStream
+from streamchat.session.backoff import Troubles
+from streamchat.session.engine import StreamChat
+from streamchat.session.history import History
 from streamchat.types import EncodedFrame, Frame
-from streamchat.video import VideoFile
+from streamchat.video.source import LiveSource, RecordedSource, Source
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +73,13 @@ class LiveSession:
     An engine that has seen the beginning of the film goes on after it, and so does the history given with it.
     """
 
-    def __init__(self, engine: StreamChat, source: VideoFile | PushSource, history: History | None = None) -> None:
+    def __init__(self, engine: StreamChat, source: Source, history: History | None = None) -> None:
         self._engine = engine
         self._source = source
         self.history = history or History()
         self._kept: Channel[tuple[Frame, bool]] = Channel(WAITING_FRAMES)
         self._changed = threading.Condition()  # guards what follows
-        self._limit_seconds = 0.0 if isinstance(source, VideoFile) else math.inf
+        self._limit_seconds = 0.0 if isinstance(source, RecordedSource) else math.inf
         self._ways = 0  # given to questions
         self._way_until: dict[int, float] = {}  # on the monotonic clock: taking in rests until then, for a question
         self._cancel = CancelToken()  # cancelled when the session is closed
@@ -148,7 +147,7 @@ class LiveSession:
         if at_seconds is None:
             newest = self._engine.newest
             at_seconds = None if newest is None else newest.pts_seconds
-        if isinstance(self._source, VideoFile):
+        if isinstance(self._source, RecordedSource):
             at_seconds = at_seconds or 0.0
             newest = newest or self._on_the_screen(at_seconds) or self._source.frame_at(at_seconds)
             before = self._shown_before(self._source, newest.pts_seconds)
@@ -195,22 +194,22 @@ class LiveSession:
         shown = [frame for frame in candidates if 0 <= at_seconds - frame.pts_seconds <= SAME_FRAME_SECONDS]
         return shown[-1] if shown else None
 
-    def _shown_before(self, film: VideoFile, seconds: float) -> list[Frame]:
+    def _shown_before(self, video: RecordedSource, seconds: float) -> list[Frame]:
         """What was on the screen in the seconds before a moment, one frame a second, for a model that is shown it."""
         count = self._engine.options.present_frames - 1
         times = [seconds - back for back in range(count, 0, -1) if seconds >= back]
         if self._engine.model.prompt is None or len(self._engine.shown_before(seconds)) >= len(times):
             return []
-        return list({frame.pts_seconds: frame for frame in map(film.frame_at, times)}.values())
+        return list({frame.pts_seconds: frame for frame in map(video.frame_at, times)}.values())
 
-    def _read_again(self, film: VideoFile, at_seconds: float) -> list[Frame]:
+    def _read_again(self, video: RecordedSource, at_seconds: float) -> list[Frame]:
         """Frames of the stretch before a past moment, when the memory has a hole there."""
         hole = self._engine.memory.hole_before(at_seconds)
         newest = self._engine.newest
         if hole is None or newest is None or newest.pts_seconds <= at_seconds:
             return []
         step = (hole.end - hole.start) / READ_AGAIN_FRAMES
-        frames = [film.frame_at(hole.start + step * number) for number in range(READ_AGAIN_FRAMES)]
+        frames = [video.frame_at(hole.start + step * number) for number in range(READ_AGAIN_FRAMES)]
         return list({frame.pts_seconds: frame for frame in frames if frame.pts_seconds >= hole.start}.values())
 
     def stats(self) -> Stats:
@@ -245,7 +244,7 @@ class LiveSession:
         self._cancel.cancel()
         self._tell()
         self._kept.close(discard=True)
-        if isinstance(self._source, PushSource):
+        if isinstance(self._source, LiveSource):
             self._source.close()
         for thread in self._threads:
             if thread.ident is not None:
@@ -260,7 +259,7 @@ class LiveSession:
 
     @property
     def _dropped(self) -> int:
-        return self._given_up + (self._source.dropped if isinstance(self._source, PushSource) else 0)
+        return self._given_up + (self._source.dropped if isinstance(self._source, LiveSource) else 0)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Run a thread's work; an error of the source is kept for the session to show, and ends the stream."""
@@ -303,7 +302,7 @@ class LiveSession:
         if now - self._ceiling_set < CEILING_STEP_SECONDS:
             return
         waiting, captions = len(self._kept), self._engine.memory.uncaptioned
-        late = isinstance(self._source, PushSource) or BEHIND_SECONDS < self._limit_seconds - seconds < math.inf
+        late = isinstance(self._source, LiveSource) or BEHIND_SECONDS < self._limit_seconds - seconds < math.inf
         most = self._engine.options.max_kept_per_second
         if late and (waiting > WAITING_FRAMES // 2 or captions > MOST_CAPTIONS_WAITING):
             ceiling = max(1, self._ceiling - 1)
@@ -318,7 +317,7 @@ class LiveSession:
     def _frames(self) -> Iterable[Frame]:
         """What the engine has not seen yet: it may have come out of a saved session, in the middle of a film."""
         newest = self._engine.newest
-        return self._source.after(newest) if isinstance(self._source, VideoFile) and newest else self._source
+        return self._source.after(newest) if isinstance(self._source, RecordedSource) and newest else self._source
 
     def _allowed(self, seconds: float) -> bool:
         """Wait until the player has come this far and captions do not lag; False if the session is closing."""
@@ -338,7 +337,7 @@ class LiveSession:
 
         A model that captions from pictures needs those of what has no caption yet, of which few are kept.
         """
-        at_full_speed = isinstance(self._source, VideoFile) and self._limit_seconds == math.inf
+        at_full_speed = isinstance(self._source, RecordedSource) and self._limit_seconds == math.inf
         from_pictures = self._engine.model.captions_from_pictures
         lag = self._engine.memory.uncaptioned > MOST_CAPTIONS_WAITING
         return at_full_speed and from_pictures and lag and self._troubles.reason is None

@@ -11,8 +11,8 @@ import numpy as np
 
 from streamchat.channel import Channel
 from streamchat.errors import InputError
-from streamchat.images import fit_within
 from streamchat.types import Frame
+from streamchat.video.images import fit_within
 
 
 class PushSource:

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError, create_model
 from pydantic_core import from_json
 
-from streamchat.config import Options
+from streamchat.options import Options
 
 FORMAT = "streamchat session"
 VERSION = 3

@@ -9,15 +9,15 @@ import torch
 
 from streamchat.checkpoints.machine import devices_of
 from streamchat.checkpoints.stored import local_folder
-from streamchat.embedding import limit_torch_threads
 from streamchat.errors import InputError, StreamChatError
-from streamchat.models._vlm import random_weights
-from streamchat.models._vlm.loading import Checkpoint, dtype_of, load
-from streamchat.models._vlm.prompting import Prompter
-from streamchat.models._vlm.speech import Speech
-from streamchat.models._vlm.vision import Vision, tokens_of, vision_of
 from streamchat.models.base import ChatModel, Message
 from streamchat.models.scheduler import CancelToken, Priority, Scheduler
+from streamchat.models.transformers import random_weights
+from streamchat.models.transformers.decoder import Speech
+from streamchat.models.transformers.loading import Checkpoint, dtype_of, load
+from streamchat.models.transformers.prompt_builder import Prompter
+from streamchat.models.transformers.vision import Vision, tokens_of, vision_of
+from streamchat.threads import limit_torch_threads
 from streamchat.types import Frame, Visual
 
 CPU_CONTEXT = 4096  # tokens: a CPU reads some hundreds a second, and the first word must not take a minute

@@ -27,8 +27,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from streamchat.errors import InputError
-from streamchat.images import fit_within
 from streamchat.types import Frame
+from streamchat.video.images import fit_within
 
 try:
     import decord

@@ -7,6 +7,8 @@ import struct
 import cv2
 import numpy as np
 
+from streamchat.types import Visual
+
 KEYFRAME_SIDE = 448  # long side of a stored keyframe in pixels: some 30 KB
 KEYFRAME_QUALITY = 80
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of a JPEG that are followed by its size
@@ -65,3 +67,10 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
             break
         place += 2 + length
     raise ValueError("a picture is not a readable JPEG")
+
+
+def picture_of(visual: Visual) -> bytes | None:
+    """The keyframe of a visual as a JPEG, made now if there is none yet; None for one without a frame."""
+    if visual.keyframe is None and visual.frame is not None:
+        return jpeg(visual.frame.data)
+    return visual.keyframe

@@ -1,9 +1,10 @@
-"""All prompt text, and nothing else: what a chat model is asked, and how moments are written."""
+"""All prompt text, and nothing else: what a chat model is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streamchat.clock import time_range, timestamp
 from streamchat.types import DialogueTurn, RetrievedCaption, Span
 
 SYSTEM = (
@@ -39,21 +40,6 @@ QUESTION_OR_MEMORY = (
 )
 
 
-def clock(seconds: float) -> str:
-    """A time of the stream as people write it: 0:07, 12:30, 1:02:03."""
-    whole = int(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    if hours:
-        return f"{hours}:{minutes:02d}:{whole % 60:02d}"
-    return f"{minutes}:{whole % 60:02d}"
-
-
-def moment(span: Span) -> str:
-    """A span as people write it: 0:07–0:12, or one time if both ends read the same."""
-    start, end = clock(span.start), clock(span.end)
-    return start if start == end else f"{start}–{end}"
-
-
 def numbered(texts: Sequence[str]) -> str:
     """Texts one below the other, numbered from 1."""
     return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1))
@@ -62,22 +48,22 @@ def numbered(texts: Sequence[str]) -> str:
 def stretch_line(span: Span, moment_seconds: float | None) -> str:
     """The time that a question speaks of."""
     if moment_seconds is None:
-        return STRETCH.format(span=moment(span))
-    return MOMENT.format(moment=clock(moment_seconds), span=moment(span))
+        return STRETCH.format(span=time_range(span))
+    return MOMENT.format(moment=timestamp(moment_seconds), span=time_range(span))
 
 
 def label(span: Span) -> str:
     """What stands before a picture."""
-    return f"\n[{moment(span)}]"
+    return f"\n[{time_range(span)}]"
 
 
 def caption_line(captions: Sequence[RetrievedCaption]) -> str:
     """Retrieved captions that say the same, in time order, with the times that they speak of."""
-    spans = ", ".join(moment(one.span) for one in captions)
+    spans = ", ".join(time_range(one.span) for one in captions)
     line = CAPTION_LINE if captions[0].level == 0 else SUMMARY_LINE
     return line.format(spans=spans, text=captions[0].caption.text)
 
 
 def turn_lines(turn: DialogueTurn) -> str:
     """A round of the dialogue with the time at which it was asked."""
-    return TURN.format(time=clock(turn.asked_at_seconds), question=turn.question, answer=turn.answer)
+    return TURN.format(time=timestamp(turn.asked_at_seconds), question=turn.question, answer=turn.answer)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from streamchat.errors import InputError
 from streamchat.models.base import Model
 from streamchat.models.scheduler import CancelToken, Priority
-from streamchat.questions import check_question
+from streamchat.session.questions import check_question
 from streamchat.types import Caption, Clip, Evidence
 
 MOST_STANDING = 8  # questions at once: each costs a look at every leaf

@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from typing import Protocol
 
-from streamchat import prompts
-from streamchat.config import Options
 from streamchat.errors import PromptTooLargeError
+from streamchat.models import prompts
 from streamchat.models.base import MOST_TRIES, Model, prompt_text
 from streamchat.models.scheduler import NEVER, CancelledError, CancelToken, Priority
+from streamchat.options import Options
 from streamchat.retrieval.context import compose, everything, in_words
 from streamchat.types import Answer, Context, Evidence, Given, Timing
 

@@ -1,0 +1,1 @@
+"""Where frames come from: files, cameras, and what is installed for others."""
