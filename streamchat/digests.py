@@ -1,8 +1,9 @@
-"""Files that must be just the ones expected."""
+"""Files of weights that must be just the ones expected."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from pathlib import Path
 
 from streamchat.errors import StreamChatError
@@ -19,3 +20,18 @@ def check_sha256(path: Path, expected: str, remedy: str) -> None:
     got = digest.hexdigest()
     if got != expected:
         raise StreamChatError(f"the weights {path} are not the expected ones (SHA-256 {got}, not {expected}): {remedy}")
+
+
+def file_of_package(distribution: str, version: str, name: str, sha256: str) -> Path:
+    """A checked file of an installed distribution, whose package is not imported; `name` is its path in the package.
+
+    Raises StreamChatError, with the command that mends it, if it is missing or another one.
+    """
+    found = importlib.util.find_spec(distribution.replace("-", "_"))
+    if found is None or not found.submodule_search_locations:
+        raise StreamChatError(
+            f"the package {distribution} is not installed: run `pip install {distribution}=={version}`"
+        )
+    path = Path(found.submodule_search_locations[0]) / name
+    check_sha256(path, sha256, f"run `pip install --force-reinstall --no-deps {distribution}=={version}`")
+    return path

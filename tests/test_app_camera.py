@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import films
 import pytest
+import videos
 from in_browser import App, ask, browser, chromium, in_browser, opened, playwright, running
 from playwright.sync_api import Browser, Page, Playwright, expect
 
@@ -29,8 +29,8 @@ def app() -> Iterator[App]:
 def filmed(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A browser whose camera looks at a film, over and over."""
     file = tmp_path_factory.mktemp("camera") / "film.y4m"
-    film = open_video(films.screen_recording(), max_side=640)
-    films.write_y4m(file, films.until(film, FROM_SECONDS, FRAMES), rate=20)
+    film = open_video(videos.screen_recording(), max_side=640)
+    videos.write_y4m(file, videos.until(film, FROM_SECONDS, FRAMES), rate=20)
     fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
     browser = chromium(playwright, *fake, f"--use-file-for-fake-video-capture={file}")
     yield browser

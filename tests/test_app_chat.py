@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import films
 import openai_server
 import pytest
+import videos
 from in_browser import App, app, ask, browser, in_browser, opened, playwright, running, upload
 from playwright.sync_api import Browser, Page, expect
 
@@ -20,7 +20,7 @@ pytestmark = in_browser
 @pytest.fixture
 def page(app: App, browser: Browser) -> Iterator[Page]:
     page = opened(browser, app)
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     page.wait_for_function("document.querySelector('#film video')?.currentTime > 1")
     page.eval_on_selector("#film video", "video => video.pause()")
     yield page
@@ -108,7 +108,7 @@ def test_stop_in_mid_answer_keeps_what_was_said(browser: Browser) -> None:
     with openai_server.serving(openai_server.silent("Some words ")) as server:
         app = App("--model", f"openai:{server.url}#{openai_server.NAME}")
         page = opened(browser, app, model=openai_server.NAME)
-        upload(page, films.bikes())
+        upload(page, videos.bikes())
         page.wait_for_function("document.querySelector('#film video')?.currentTime > 0.5")
         ask(page, "What is shown?")
         expect(page.locator("#chat")).to_contain_text("Some words")

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import films
 import pytest
+import videos
 from in_browser import App, app, ask, browser, in_browser, opened, playwright, upload
 from playwright.sync_api import Browser, Page, expect
 
@@ -21,7 +21,7 @@ pytestmark = in_browser
 def page(app: App, browser: Browser) -> Iterator[Page]:
     """A film of five scenes, all taken in."""
     page = opened(browser, app)
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     expect(page.locator("#rest")).to_be_enabled()
     page.click("#rest")
     expect(page.locator("[data-node]")).to_have_count(5)

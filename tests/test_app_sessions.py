@@ -6,8 +6,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import films
 import pytest
+import videos
 from in_browser import App, ask, browser, in_browser, opened, playwright, running, upload
 from playwright.sync_api import Browser, Page, expect
 
@@ -44,7 +44,7 @@ def saved(page: Page, folder: Path) -> Path:
 
 
 def watch(page: Page, seconds: float) -> None:
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     page.wait_for_function("t => document.querySelector('#film video')?.currentTime > t", arg=seconds)
     page.eval_on_selector("#film video", "video => video.pause()")
 
@@ -66,7 +66,7 @@ def test_a_session_is_saved_and_goes_on_after_a_reload(page: Page, tmp_path: Pat
     expect(page.locator(".sc-footnote")).to_have_count(2)
     expect(page.locator(".sc-footnote").last).to_contain_text("1 earlier round")
     expect(page.locator(".sc-chip img").last).to_be_visible()
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     expect(page.locator(".sc-status")).to_be_hidden()
     page.wait_for_function("document.querySelector('#film video')?.currentTime > 3.4")
     expect(page.locator(".sc-footnote")).to_have_count(2)
@@ -98,9 +98,9 @@ def test_who_comes_when_all_places_are_taken_is_told_so_until_one_leaves(
     page: Page, app: App, browser: Browser
 ) -> None:
     first = opened(browser, app)
-    upload(first, films.bikes())
+    upload(first, videos.bikes())
     expect(first.locator("#rest")).to_be_enabled()
-    upload(page, films.bikes())
+    upload(page, videos.bikes())
     expect(page.get_by_text("the app is full")).to_be_visible()
     first.close()  # its session ends, and its place is free
 

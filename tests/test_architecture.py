@@ -19,6 +19,7 @@ FLOORS = {
     "streamchat.plugin": 0,
     "streamchat.video": 1,
     "streamchat.embedding": 1,
+    "streamchat.picture_encoder": 2,
     "streamchat.checkpoints": 1,
     "streamchat.selectors": 2,
     "streamchat.models": 3,

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Generator, Sequence
 
 import pytest
-from test_pipeline import WAIT_SECONDS, film, session_of
+from test_live import WAIT_SECONDS, film, session_of
 
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import CancelledError, CancelToken

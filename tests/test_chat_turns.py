@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import films
 import gradio as gr
 import pytest
+import videos
 from conftest import picture
 from test_ui_sessions import WAIT_SECONDS, push, session_threads, visitors
 
@@ -31,11 +31,11 @@ class Page:
     def __init__(self, visitors: Visitors) -> None:
         with gr.Blocks():
             self._chat = ChatPanel(visitors)
-        visitors.open("one", films.bikes())
+        visitors.open("one", videos.bikes())
         self.visit = visitors.watching("one", None)
 
     def ask(self, question: str = "What is shown?") -> Iterator[Any]:
-        video: Any = SimpleNamespace(value=str(films.bikes()), playback_position=0.5)
+        video: Any = SimpleNamespace(value=str(videos.bikes()), playback_position=0.5)
         return self._chat._ask(question, video, self._request)
 
     def retry(self) -> Iterator[Any]:
@@ -79,7 +79,7 @@ def test_a_second_question_waits_for_nothing_and_changes_nothing(page: Page) -> 
 def test_a_page_that_opens_another_film_in_mid_answer_may_ask_about_it_at_once(page: Page, visitors: Visitors) -> None:
     updates = page.ask()
     next(updates)
-    visitors.open("one", films.bigbuckbunny())
+    visitors.open("one", videos.bigbuckbunny())
     assert list(updates) == []
     assert not page.visit.answering
     assert not visitors.watching("one", None).answering
@@ -165,14 +165,14 @@ def test_a_session_that_cannot_start_holds_no_place(visitors: Visitors, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(LiveSession, "start", fail)
         with pytest.raises(RuntimeError, match="new thread"):
-            visitors.open("one", films.bikes())
+            visitors.open("one", videos.bikes())
     assert len(visitors) == 0
     assert session_threads() == []
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
 
 
 def test_a_session_keeps_the_options_that_it_was_opened_with(visitors: Visitors) -> None:
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     visitors.choose("one", Options(chunk_frames=7))
     assert visitors.watching("one", None).chosen == Options()
 

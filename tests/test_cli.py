@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import films
 import pytest
+import videos
 from vlm import Build
 
 from streamchat import models
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    assert main([str(films.bikes()), "--model", "fake", "--json", *arguments]) == 0
+    assert main([str(videos.bikes()), "--model", "fake", "--json", *arguments]) == 0
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)
     return printed
 
@@ -53,18 +53,18 @@ def test_the_same_command_gives_the_same_answers(capsys: pytest.CaptureFixture[s
 
 
 def test_the_budget_of_the_memory_is_reported_where_it_was_chosen(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(films.bikes()), "--model", "fake", "--json"]) == 0
+    assert main([str(videos.bikes()), "--model", "fake", "--json"]) == 0
     captured = capsys.readouterr()
     chosen = json.loads(captured.out)["memory_budget_bytes"] // 2**20
     assert f"memory: at most {chosen:,} MiB, chosen for this machine and model; --memory-mib fixes it" in captured.err
-    assert main([str(films.bikes()), "--model", "fake", "--json", "--memory-mib", "96"]) == 0
+    assert main([str(videos.bikes()), "--model", "fake", "--json", "--memory-mib", "96"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["memory_budget_bytes"] == 96 * 2**20
     assert "memory: at most" not in captured.err
 
 
 def test_a_time_past_the_end_is_asked_at_the_end_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(films.bikes()), "--model", "fake", "--json", "--ask", "99", "What is shown?"]) == 0
+    assert main([str(videos.bikes()), "--model", "fake", "--json", "--ask", "99", "What is shown?"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["answers"][0]["asked_at_seconds"] == pytest.approx(9.96, abs=0.05)
     assert "ends at" in captured.err
@@ -76,7 +76,7 @@ def test_standard_output_carries_the_json_alone_and_text_streams_without_it() ->
         sys.executable,
         "-m",
         "streamchat",
-        str(films.bikes()),
+        str(videos.bikes()),
         "--model",
         "fake",
         "--ask",
@@ -90,7 +90,7 @@ def test_standard_output_carries_the_json_alone_and_text_streams_without_it() ->
 
 
 def test_the_prompt_is_shown_beside_the_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    command = [str(films.bikes()), "--model", "fake", "--json", "--max-pictures", "6", "--ask", "5", "What is shown?"]
+    command = [str(videos.bikes()), "--model", "fake", "--json", "--max-pictures", "6", "--ask", "5", "What is shown?"]
     assert main([*command, "--show-prompt"]) == 0
     shown = capsys.readouterr()
     (answer,) = json.loads(shown.out)["answers"]
@@ -109,7 +109,7 @@ def test_the_prompt_is_shown_beside_the_answers(capsys: pytest.CaptureFixture[st
     ],
 )
 def test_what_cannot_be_given_is_refused(flag: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(films.bikes()), "--model", "fake", flag, value]) == 2
+    assert main([str(videos.bikes()), "--model", "fake", flag, value]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -139,7 +139,7 @@ def test_models_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]
 def test_bad_input_is_explained_with_exit_code_2(
     capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert main([argument.format(film=films.bikes()) for argument in arguments]) == 2
+    assert main([argument.format(film=videos.bikes()) for argument in arguments]) == 2
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.out == ""
@@ -158,7 +158,7 @@ def test_other_times_are_refused(text: str) -> None:
 
 
 def test_a_checkpoint_is_taken_by_its_folder(capsys: pytest.CaptureFixture[str], build: Build) -> None:
-    assert main([str(films.bikes()), "--model", str(build("llava")), "--ask", "2", "What is shown?", "--json"]) == 0
+    assert main([str(videos.bikes()), "--model", str(build("llava")), "--ask", "2", "What is shown?", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["model"] == "llava on cpu"
     assert found["answers"][0]["text"]
@@ -169,5 +169,5 @@ def test_auto_says_what_it_took_and_what_would_be_better(
 ) -> None:
     monkeypatch.setattr(models, "cached", lambda repo: build("llava") if "500M" in repo else None)
     monkeypatch.setattr(transformers, "local_folder", lambda repo: build("llava"))
-    assert main([str(films.bikes()), "--model", "auto", "--device", "cpu", "--ask", "1", "What is shown?"]) == 0
+    assert main([str(videos.bikes()), "--model", "auto", "--device", "cpu", "--ask", "1", "What is shown?"]) == 0
     assert "model: The best of those downloaded for this machine (CPU" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamchat import embedding
+from streamchat import embedding, threads
 from streamchat.digests import check_sha256
 from streamchat.embedding import minilm
 from streamchat.errors import StreamChatError
@@ -114,9 +114,9 @@ def test_importing_it_loads_nothing_heavy() -> None:
 
 def test_one_core_is_left_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8), raising=False)
-    assert embedding.compute_threads() == 7
+    assert threads.compute_threads() == 7
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(1), raising=False)
-    assert embedding.compute_threads() == 1
+    assert threads.compute_threads() == 1
 
 
 def test_without_package_and_hub_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

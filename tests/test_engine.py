@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import films
 import pytest
+import videos
 from conftest import WordEmbedder, picture
 
 from streamchat import StreamChat, open_video, plugin
@@ -185,7 +185,7 @@ class TestOnRealFilms:
     """Whatever selects the frames, the memory of a real film is whole, in order and bounded."""
 
     @pytest.mark.parametrize("selector", plugin.names("streamchat.selectors"))
-    @pytest.mark.parametrize("film", [films.bikes, films.bigbuckbunny])
+    @pytest.mark.parametrize("film", [videos.bikes, videos.bigbuckbunny])
     def test_the_tree_tiles_what_was_shown_and_the_ceiling_holds(
         self, embedder: WordEmbedder, selector: str, film: Callable[[], Path]
     ) -> None:
@@ -209,7 +209,7 @@ class TestOnRealFilms:
             model = FakeModel()
             model.captions_from_pictures = from_pictures
             chat = StreamChat(model, options, embedder)
-            for number, frame in enumerate(open_video(films.bikes())):
+            for number, frame in enumerate(open_video(videos.bikes())):
                 if number < 125:
                     chat.push(frame)
                 elif chat.select(frame).kept:
@@ -228,7 +228,7 @@ class TestOnRealFilms:
 
     def test_evidence_is_never_later_than_the_question(self, embedder: WordEmbedder) -> None:
         chat = StreamChat(FakeModel(), Options(chunk_frames=4), embedder)
-        for frame in open_video(films.bikes()):
+        for frame in open_video(videos.bikes()):
             chat.push(frame)
         for at in (2.0, 3.25, 5.5, 9.9):
             assert all(moment.span.end <= at for moment in chat.ask("What is shown?", at).evidence)

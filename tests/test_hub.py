@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import films
 import hub_server
 import numpy as np
 import pytest
+import videos
 from hub_server import COMMIT, Hub
 from huggingface_hub import HfApi
 from safetensors.numpy import save_file
@@ -117,7 +117,7 @@ def test_without_a_hub_it_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_not_here_is_not_fetched_unasked(served: Hub, tmp_path: Path) -> None:
-    done = run(served.url, tmp_path, str(films.bikes()), "--model", REPO, "--ask", "1", "What?")
+    done = run(served.url, tmp_path, str(videos.bikes()), "--model", REPO, "--ask", "1", "What?")
     assert done.returncode == 1
     assert f"--download {REPO}" in done.stderr
     assert served.requests == []
@@ -152,5 +152,5 @@ def test_a_folder_is_taken_as_it_is_if_it_is_a_checkpoint(tmp_path: Path) -> Non
 def test_a_snapshot_without_all_its_weights_is_not_taken(served: Hub, tmp_path: Path) -> None:
     assert run(served.url, tmp_path, "--download", REPO).returncode == 0
     (snapshot(tmp_path) / "model.safetensors").unlink()
-    done = run(NO_HUB, tmp_path, str(films.bikes()), "--model", REPO, "--ask", "1", "What?")
+    done = run(NO_HUB, tmp_path, str(videos.bikes()), "--model", REPO, "--ask", "1", "What?")
     assert "is not on this machine" in done.stderr

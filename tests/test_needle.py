@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
+import videos
 
 from evaluation.benchmarks.needle import (
     CARD_SECONDS,
@@ -114,13 +114,13 @@ def test_pictures_come_again_as_the_same_arrays() -> None:
 def test_a_folder_of_films_can_be_given_and_an_empty_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no films"):
         Needle(Choice(root=tmp_path))
-    (tmp_path / "bikes.mp4").write_bytes(films.bikes().read_bytes())
+    (tmp_path / "bikes.mp4").write_bytes(videos.bikes().read_bytes())
     assert list(Needle(Choice(root=tmp_path)).provenance["films"]) == ["bikes.mp4"]
 
 
 def test_films_of_different_shapes_make_a_stream_of_one(tmp_path: Path) -> None:
-    films.film(tmp_path / "a.mp4", [films.numbered(5)] * 30)
-    films.film(tmp_path / "b.mp4", [films.numbered(5, width=176, height=176)] * 30)
+    videos.film(tmp_path / "a.mp4", [videos.numbered(5)] * 30)
+    videos.film(tmp_path / "b.mp4", [videos.numbered(5, width=176, height=176)] * 30)
     needle = Needle(Choice(root=tmp_path))
     stream = needle.open(needle.samples()[0], max_side=768)
     shown = {id(frame.data): frame.data for frame in stream}.values()

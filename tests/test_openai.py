@@ -21,12 +21,12 @@ from streamchat.embedding import minilm
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models import load_model, openai
 from streamchat.models.base import Message
-from streamchat.models.embedded.classifier import Classifier
-from streamchat.models.embedded.picturing import PictureEncoder
 from streamchat.models.openai import OpenAIModel
 from streamchat.models.openai import server as protocol
 from streamchat.models.scheduler import NEVER, Priority
 from streamchat.options import Options
+from streamchat.picture_encoder import PictureEncoder
+from streamchat.picture_encoder.classifier import Classifier
 from streamchat.retrieval.context import compose
 from streamchat.session.engine import StreamChat
 from streamchat.types import Clip, Context, Frame, Span, Visual

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import films
 import pytest
+import videos
 from conftest import WordEmbedder
 
 from evaluation import judges
@@ -141,7 +141,7 @@ def build(argument, max_side):
             open_source("nope:1")
 
     def test_the_two_of_the_house_are_of_the_two_kinds(self) -> None:
-        video = open_source(films.bikes())
+        video = open_source(videos.bikes())
         assert isinstance(video, RecordedSource)
         assert not isinstance(video, LiveSource)
         assert isinstance(PushSource(), LiveSource)

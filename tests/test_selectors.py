@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import cv2
-import films
 import numpy as np
 import pytest
+import videos
 
 from streamchat import plugin
 from streamchat.options import PRESETS, Options
@@ -59,22 +59,22 @@ def other_scene(count: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def bikes() -> list[Frame]:
-    return list(open_video(films.bikes()))
+    return list(open_video(videos.bikes()))
 
 
 @pytest.fixture(scope="module")
 def world() -> list[Frame]:
-    return list(open_video(films.world()))
+    return list(open_video(videos.world()))
 
 
 @pytest.fixture(scope="module")
 def bigbuckbunny() -> list[Frame]:
-    return list(open_video(films.bigbuckbunny()))
+    return list(open_video(videos.bigbuckbunny()))
 
 
 @pytest.fixture(scope="module")
 def screen_recording() -> list[Frame]:
-    return list(open_video(films.screen_recording(), max_side=768))
+    return list(open_video(videos.screen_recording(), max_side=768))
 
 
 # The scale of the flow

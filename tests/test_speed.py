@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import WordEmbedder
-from films import film as write_film
-from films import numbered
+from videos import film as write_film
+from videos import numbered
 
 from evaluation.__main__ import main
-from evaluation.speed import clustering, films, growing, models, plain, report, retrieving, selecting, soaking
+from evaluation.speed import baselines, clustering, growing, models, report, retrieving, selecting, soak, videos
 from evaluation.speed.measuring import Settings, interleaved, ratio
 from streamchat.embedding import WIDTH
 from streamchat.retrieval.search import MOST_HITS
@@ -29,7 +29,7 @@ from streamchat.video.images import picture_of
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return films.make(tmp_path_factory.mktemp("films") / "short.mp4", height=180, scene_seconds=0.5)
+    return videos.make(tmp_path_factory.mktemp("films") / "short.mp4", height=180, scene_seconds=0.5)
 
 
 class NarrowEmbedder(WordEmbedder):
@@ -45,7 +45,7 @@ class NarrowEmbedder(WordEmbedder):
 
 def test_the_plain_flow_is_that_of_the_fast_one(film: Path) -> None:
     frames = list(open_video(film))[:10]
-    fast, slow = optical_flow.FlowMeter(), plain.PlainFlowMeter()
+    fast, slow = optical_flow.FlowMeter(), baselines.PlainFlowMeter()
     motions = [(fast.motion(frame.data), slow.motion(frame.data)) for frame in frames]
     assert motions[0] == (0, 0)
     for one, other in motions:
@@ -64,7 +64,7 @@ def test_strips_give_what_the_whole_picture_gives(monkeypatch: pytest.MonkeyPatc
 
 def test_plain_lloyd_finds_what_lies_apart() -> None:
     points = torch.cat([torch.randn(5, 2, 3) + 100 * number for number in range(2)])
-    centroids, inertia = plain.lloyd(points, 2, seed=0)
+    centroids, inertia = baselines.lloyd(points, 2, seed=0)
     expected = sum(float((half - half.mean(0)).square().sum()) for half in points.split(5))
     assert len(centroids) == 2
     assert inertia == pytest.approx(expected, rel=1e-3)
@@ -81,18 +81,18 @@ def test_kmeans_is_as_good_as_the_best_of_many_restarts() -> None:
 
 def test_the_film_moves_stands_still_and_cuts(film: Path) -> None:
     frames = list(open_video(film))
-    assert len(frames) == len(films.SCENES) * films.RATE // 2
+    assert len(frames) == len(videos.SCENES) * videos.RATE // 2
     meter = optical_flow.FlowMeter()
-    motions = np.array([meter.motion(frame.data) for frame in frames]).reshape(len(films.SCENES), -1)[:, 2:]
-    by_scene = dict(zip(films.SCENES, np.median(motions, 1), strict=True))
+    motions = np.array([meter.motion(frame.data) for frame in frames]).reshape(len(videos.SCENES), -1)[:, 2:]
+    by_scene = dict(zip(videos.SCENES, np.median(motions, 1), strict=True))
     assert by_scene["still"] < 0.05
     assert min(by_scene["pan"], by_scene["shake"]) > 0.35
 
 
 def test_a_film_several_times_over_shows_the_same_again(tmp_path: Path) -> None:
-    path = films.make(tmp_path / "long.mp4", height=90, scene_seconds=0.2, loops=3)
+    path = videos.make(tmp_path / "long.mp4", height=90, scene_seconds=0.2, loops=3)
     frames = list(open_video(path))
-    once = len(films.SCENES) * round(0.2 * films.RATE)
+    once = len(videos.SCENES) * round(0.2 * videos.RATE)
     assert len(frames) == 3 * once
     assert all(one.pts_seconds < other.pts_seconds for one, other in pairwise(frames))
     assert np.array_equal(frames[0].data, frames[once].data)
@@ -106,13 +106,13 @@ def test_a_given_film_is_brought_to_a_height_and_shown_until_it_is_long_enough(
     shown = [numbered(number, width=width, height=height) for number in range(30)]
     given = write_film(tmp_path / "given.mp4", shown, rate=10)
     settings = Settings(folder=tmp_path, say=print, video=given)
-    path = films.film(settings, height=90)
+    path = videos.film(settings, height=90)
     frames = list(open_video(path))
-    assert len(frames) == 30 * math.ceil(films.EXCERPT_SECONDS * 10 / 30)
+    assert len(frames) == 30 * math.ceil(videos.EXCERPT_SECONDS * 10 / 30)
     assert {frame.data.shape for frame in frames} == {shape}
     assert frames[-1].pts_seconds == pytest.approx((len(frames) - 1) / 10)
     written = path.stat().st_mtime_ns
-    assert films.film(settings, height=90).stat().st_mtime_ns == written, "it is made once"
+    assert videos.film(settings, height=90).stat().st_mtime_ns == written, "it is made once"
 
 
 # Counts that make speed
@@ -135,7 +135,7 @@ def test_a_question_makes_no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only engines that send pictures want one: of frames, one is made when it is asked for."""
     store = growing.grown(50)
     made = []
-    for module in ("types", "memory.store"):
+    for module in ("video.images", "memory.store"):
         monkeypatch.setattr(f"streamchat.{module}.jpeg", lambda data: made.append(data) or b"jpeg")
     assert store.snapshot(retrieving.AFTER_ALL_SECONDS).open_chunk
     context = retrieving.ask(store, growing.vector(np.random.default_rng(0)))
@@ -149,17 +149,17 @@ def test_a_question_makes_no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_short_soak_stays_within_its_budget_and_covers_the_timeline() -> None:
     budget = 2**20
-    soak = soaking.Soak(NarrowEmbedder(), budget_bytes=budget)
+    running = soak.Soak(NarrowEmbedder(), budget_bytes=budget)
     standings = []
     for _ in range(6):
-        soak.play(600)
-        standings.append(soak.standing())
+        running.play(600)
+        standings.append(running.standing())
     assert all(one.parts["tree"] <= budget for one in standings)
     assert standings[-1].parts["tree"] <= 1.01 * standings[-2].parts["tree"]
-    roots = soak.roots()
+    roots = running.roots()
     assert roots[0].span.start == 0
     assert all(one.span.end == other.span.start for one, other in pairwise(roots))
-    assert len(soak.chat.counts().nodes_by_level) >= 3
+    assert len(running.chat.counts().nodes_by_level) >= 3
     oldest, newest = (
         sum(node.tokens is not None for node in half) / len(half) for half in (_leaves(roots[:1]), _leaves(roots[-5:]))
     )
@@ -172,12 +172,12 @@ def _leaves(nodes: tuple) -> list:
 
 def test_a_question_embeds_one_text_however_old_the_stream_is() -> None:
     embedder = NarrowEmbedder()
-    soak = soaking.Soak(embedder)
+    running = soak.Soak(embedder)
     made = []
     for seconds in (60, 1800):
-        soak.play(seconds)
+        running.play(seconds)
         before = len(embedder.texts)
-        soak.ask(0)
+        running.ask(0)
         made.append(len(embedder.texts) - before)
     assert made == [2, 2], "the question, and the round that is remembered"
 

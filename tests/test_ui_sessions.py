@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import films
 import gradio as gr
 import pytest
+import videos
 from conftest import picture
 
 from streamchat.errors import InputError
@@ -39,18 +39,18 @@ def visitors() -> Iterator[Visitors]:
 
 
 def test_each_visitor_has_a_film_and_a_conversation_of_their_own(visitors: Visitors) -> None:
-    visitors.open("one", films.bikes())
-    visitors.open("two", films.bigbuckbunny())
-    assert "".join(visitors.watching("one", films.bikes()).ask("Is it mine?", 0.0))
+    visitors.open("one", videos.bikes())
+    visitors.open("two", videos.bigbuckbunny())
+    assert "".join(visitors.watching("one", videos.bikes()).ask("Is it mine?", 0.0))
     assert len(visitors.watching("one", None).session._engine.memory.dialogue) == 1
     assert len(visitors.watching("two", None).session._engine.memory.dialogue) == 0
     visitors.close("one")
     assert visitors.get("one") is None
-    assert visitors.watching("two", None).film == films.bigbuckbunny()
+    assert visitors.watching("two", None).film == videos.bigbuckbunny()
 
 
 def test_a_second_film_takes_the_place_of_the_first_however_quickly_it_comes(visitors: Visitors) -> None:
-    opening = [threading.Thread(target=visitors.open, args=("one", films.bikes())) for _ in range(4)]
+    opening = [threading.Thread(target=visitors.open, args=("one", videos.bikes())) for _ in range(4)]
     for thread in opening:
         thread.start()
     for thread in opening:
@@ -62,7 +62,7 @@ def test_a_second_film_takes_the_place_of_the_first_however_quickly_it_comes(vis
 
 
 def test_a_question_after_a_seek_waits_until_the_gap_was_taken_in(visitors: Visitors) -> None:
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     visit = visitors.watching("one", None)
     visit.follow(1.0)
     for seconds in visit.until_taken_in(8.0):
@@ -71,11 +71,11 @@ def test_a_question_after_a_seek_waits_until_the_gap_was_taken_in(visitors: Visi
 
 
 def test_a_file_that_is_no_video_leaves_what_was_before(visitors: Visitors, tmp_path: Path) -> None:
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     (tmp_path / "notes.mp4").write_text("no film")
     with pytest.raises(InputError, match="not a video"):
         visitors.open("one", tmp_path / "notes.mp4")
-    assert visitors.watching("one", None).film == films.bikes()
+    assert visitors.watching("one", None).film == videos.bikes()
 
 
 def test_who_never_opened_anything_is_told_so(visitors: Visitors) -> None:
@@ -84,7 +84,7 @@ def test_who_never_opened_anything_is_told_so(visitors: Visitors) -> None:
 
 
 def test_a_question_means_the_players_moment_until_the_rest_is_taken_in(visitors: Visitors) -> None:
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     visit = visitors.watching("one", None)
     visit.follow(1.5)
     assert visit.ask("What is shown?", 1.5).asked_at_seconds == 1.5
@@ -95,7 +95,7 @@ def test_a_question_means_the_players_moment_until_the_rest_is_taken_in(visitors
 
 
 def test_a_question_waits_for_the_end_only_when_it_is_about_it_and_can_be_stopped(visitors: Visitors) -> None:
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     visit = visitors.watching("one", None)
     assert list(visit.until_taken_in(0.0)) == []
     visit.to_the_end = True  # the reader itself is left at the first frame, so the end does not come
@@ -107,17 +107,17 @@ def test_a_question_waits_for_the_end_only_when_it_is_about_it_and_can_be_stoppe
 
 def test_only_so_many_visitors_at_once_and_a_place_that_is_left_is_free() -> None:
     visitors = Visitors(SharedModel("fake"), Options(), most=1)
-    visitors.open("one", films.bikes())
-    visitors.open("one", films.bikes())  # who has a place may open another film
+    visitors.open("one", videos.bikes())
+    visitors.open("one", videos.bikes())  # who has a place may open another film
     with pytest.raises(InputError, match=r"the app is full \(1 at once\): try again"):
-        visitors.open("two", films.bikes())
+        visitors.open("two", videos.bikes())
     visitors.close("one")
-    visitors.open("two", films.bikes())
+    visitors.open("two", videos.bikes())
     visitors.close_all()
 
 
 def test_a_page_is_known_by_a_secret_that_is_forgotten_with_it(visitors: Visitors) -> None:
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     key = visitors.key_of("one")
     assert key == visitors.key_of("one") != visitors.key_of("two")
     assert visitors.by_key(key) is visitors.get("one")
@@ -152,7 +152,7 @@ def test_a_camera_that_was_stopped_goes_on_in_the_same_memory(visitors: Visitors
 
 def test_a_saved_session_goes_on_in_its_own_film_and_not_in_another(visitors: Visitors, tmp_path: Path) -> None:
     file = tmp_path / "a.streamchat"
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     visit = visitors.watching("one", None)
     visit.session.play_until(5.0)
     assert visit.session.wait_until(lambda stats: stats.position_seconds > 4.9, WAIT_SECONDS)
@@ -160,7 +160,7 @@ def test_a_saved_session_goes_on_in_its_own_film_and_not_in_another(visitors: Vi
     visitors.load("two", file)
     loaded = visitors.watching("two", None)
     assert loaded.ask("What was shown?", 0.0).asked_at_seconds <= 4.97
-    visitors.open("two", films.bikes())
+    visitors.open("two", videos.bikes())
     visit = visitors.watching("two", None)
     visit.take_in_the_rest()
     assert visit.session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
@@ -169,7 +169,7 @@ def test_a_saved_session_goes_on_in_its_own_film_and_not_in_another(visitors: Vi
     assert [span.end for span in spans[:-1]] == [span.start for span in spans[1:]]
     assert visit.session.stats().position_seconds == pytest.approx(9.96, abs=0.01)
     visitors.load("two", file)
-    visitors.open("two", films.bigbuckbunny())
+    visitors.open("two", videos.bigbuckbunny())
     assert visitors.watching("two", None).session.snapshot().roots == ()
 
 
@@ -181,19 +181,19 @@ def test_a_strip_that_cannot_be_is_left_out_of_a_loaded_session(kept: object) ->
 
 
 def test_a_file_that_cannot_be_loaded_leaves_what_there_was(visitors: Visitors, tmp_path: Path) -> None:
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     (tmp_path / "a.streamchat").write_text("junk")
     with pytest.raises(InputError, match="cannot open the session"):
         visitors.load("one", tmp_path / "a.streamchat")
-    assert visitors.watching("one", None).film == films.bikes()
+    assert visitors.watching("one", None).film == videos.bikes()
 
 
 def test_what_is_chosen_is_for_the_next_session_of_that_visitor(visitors: Visitors) -> None:
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     visitors.choose("one", Options(memory_bytes=2**24))
     assert visitors.watching("one", None).session.engine.options.memory_bytes == Options().memory_bytes
-    visitors.open("one", films.bikes())
-    visitors.open("two", films.bikes())
+    visitors.open("one", videos.bikes())
+    visitors.open("two", videos.bikes())
     assert visitors.watching("one", None).session.engine.options.memory_bytes == 2**24
     assert visitors.watching("two", None).session.engine.options.memory_bytes == Options().memory_bytes
 
@@ -202,7 +202,7 @@ def test_the_memory_leaves_room_for_all_the_sessions_that_there_may_be(monkeypat
     monkeypatch.setattr(engine, "free_memory_bytes", lambda: 2**32)
     for most, budget in ((2, 2**29), (4, 2**28), (8, 2**27)):
         visitors = Visitors(SharedModel("fake"), Options(), most)
-        visitors.open("one", films.bikes())
+        visitors.open("one", videos.bikes())
         visit = visitors.watching("one", None)
         assert visit.session.engine.memory_budget_bytes == budget
         assert (f"budget {budget // 2**20} MiB") in str(gauges(visit, visit.session.stats()))
@@ -220,7 +220,7 @@ def test_an_empty_box_for_the_budget_leaves_it_to_the_machine(box: float | None,
 
 def test_standing_questions_hold_for_the_sessions_to_come(visitors: Visitors) -> None:
     visitors.wait_for("one", ["a dog appears"])
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     assert visitors.watching("one", None).session.engine.standing.questions == ("a dog appears",)
     with pytest.raises(InputError, match="at most 8"):
         visitors.wait_for("one", [str(number) for number in range(9)])

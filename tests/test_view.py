@@ -7,9 +7,9 @@ import json
 import math
 from collections.abc import Iterator
 
-import films
 import numpy as np
 import pytest
+import videos
 
 from streamchat.options import Options
 from streamchat.ui.live import CameraPanel, LivePanel
@@ -35,7 +35,7 @@ def visitors() -> Iterator[Visitors]:
 @pytest.fixture
 def visit(visitors: Visitors) -> Visit:
     """A film that was taken in up to 5 s."""
-    visitors.open("one", films.bikes())
+    visitors.open("one", videos.bikes())
     visit = visitors.watching("one", None)
     visit.session.play_until(4.99)
     assert visit.session.wait_until(

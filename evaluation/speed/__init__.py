@@ -13,7 +13,7 @@ from pathlib import Path
 
 from streamchat.errors import InputError
 
-PARTS = ("decoding", "selecting", "clustering", "retrieving", "answering", "soaking", "saving", "models")
+PARTS = ("decoding", "selecting", "clustering", "retrieving", "answering", "soak", "saving", "models")
 SOAK_HOURS = 24
 OUT = Path("runs/speed")
 
@@ -72,7 +72,7 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float | str]:
     limit_torch_threads()
     names = PARTS if arguments.only is None else (arguments.only,)
     if arguments.soak is not None:
-        names = ("soaking",)
+        names = ("soak",)
     started = time.perf_counter()
     runs: list[list[Part]] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluation.speed import films
+from evaluation.speed import videos
 from evaluation.speed.measuring import Part, Series, Settings, median, p95
 from streamchat.errors import StreamChatError
 from streamchat.models import load_model, load_random_model
@@ -55,7 +55,7 @@ class Waits:
 
 def measure(settings: Settings) -> Part:
     """Ask the model that was named, and a small one that speaks, with random weights."""
-    film = films.film(settings, height=720, loops=LOOPS)
+    film = videos.film(settings, height=720, loops=LOOPS)
     models = {"": load_model(settings.model), "tiny_": load_random_model(TINY)}
     figures: dict[str, float] = {}
     series = []

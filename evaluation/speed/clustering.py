@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from evaluation.speed import plain
+from evaluation.speed import baselines
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio, seconds_of
 from streamchat.memory.kmeans import kmeans
 
@@ -27,8 +27,8 @@ def measure(settings: Settings) -> Part:
     chunk = chunk_of(FRAMES, TOKENS, WIDTH, seed=0)
     starts = {"plain": itertools.count(), "one_buffer": itertools.count()}
     works: dict[str, Callable[[], object]] = {
-        "plain": lambda: plain.lloyd(chunk, CLUSTERS, next(starts["plain"])),
-        "one_buffer": lambda: plain.lloyd(chunk, CLUSTERS, next(starts["one_buffer"]), torch.empty_like(chunk)),
+        "plain": lambda: baselines.lloyd(chunk, CLUSTERS, next(starts["plain"])),
+        "one_buffer": lambda: baselines.lloyd(chunk, CLUSTERS, next(starts["one_buffer"]), torch.empty_like(chunk)),
         "fast": lambda: kmeans(chunk, CLUSTERS),
     }
     times = interleaved(works, REPEATS)
@@ -50,7 +50,7 @@ def inertia_ratios(seeds: Sequence[int]) -> list[float]:
     ratios = []
     for seed in seeds:
         chunk = chunk_of(FRAMES, 1, SMALL_WIDTH, seed=seed)
-        best = min(plain.lloyd(chunk, CLUSTERS, restart)[1] for restart in range(RESTARTS))
+        best = min(baselines.lloyd(chunk, CLUSTERS, restart)[1] for restart in range(RESTARTS))
         ratios.append(kmeans(chunk, CLUSTERS, seed=seed).inertia / best)
     return ratios
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from evaluation.speed import films
+from evaluation.speed import videos
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio
 from streamchat import plugin
 from streamchat.models import load_model
@@ -31,7 +31,7 @@ def measure(settings: Settings) -> Part:
     speeds: dict[str, list[tuple[float, float]]] = {}
     for height in HEIGHTS:
         settings.say(f"decoding: {height}p")
-        film = films.film(settings, height=height)
+        film = videos.film(settings, height=height)
         frames = sum(1 for _ in open_video(film))
         works: dict[str, Callable[[], object]] = {"decode": partial(decode, film)}
         works |= {f"decode_and_{name}": partial(decode_and_select, film, name) for name in SELECTORS}

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from evaluation.speed import films, plain
+from evaluation.speed import baselines, videos
 from evaluation.speed.measuring import Part, Series, Settings, interleaved, median, ratio
 from streamchat import plugin
 from streamchat.options import PRESETS, Options
@@ -26,7 +26,7 @@ LONG_SIDES = (160, 320, 640, 1280)  # of pictures, in pixels
 def measure(settings: Settings) -> Part:
     """Decide about frames of a film in turn with the fast and the plain formula."""
     settings.say("selecting: the paper's formula, fast and plain")
-    film = films.film(settings, height=720)
+    film = videos.film(settings, height=720)
     frames = list(open_video(film, max_side=Options().max_side))
     figures = {**_speed(frames), "selection_agreement": agreement(_spread(frames))}
     lines = [_by_size(name, frames[: REPEATS + 1]) for name in SELECTORS]
@@ -40,10 +40,10 @@ def _speed(frames: Sequence[Frame]) -> dict[str, float]:
     doubles = torch.from_numpy(before), torch.from_numpy(after)
     floats = doubles[0].float(), doubles[1].float()
     shown = {"plain": iter(pictures), "fast": iter(pictures)}
-    slow, fast = plain.PlainFlowMeter(), optical_flow.FlowMeter()
+    slow, fast = baselines.PlainFlowMeter(), optical_flow.FlowMeter()
     works: dict[str, Callable[[], object]] = {
-        "plain_formula": lambda: plain.mean_flow(*doubles),
-        "plain_formula_float32": lambda: plain.mean_flow(*floats),
+        "plain_formula": lambda: baselines.mean_flow(*doubles),
+        "plain_formula_float32": lambda: baselines.mean_flow(*floats),
         "fast_formula": lambda: optical_flow.mean_flow(before, after),
         "plain": lambda: slow.motion(next(shown["plain"])),
         "fast": lambda: fast.motion(next(shown["fast"])),
@@ -70,7 +70,10 @@ def _spread(frames: Sequence[Frame]) -> list[Frame]:
 
 def agreement(frames: Sequence[Frame]) -> float:
     """The share of decisions, of all frames at the thresholds of all presets, that both formulas take alike."""
-    meters: tuple[plain.PlainFlowMeter | optical_flow.FlowMeter, ...] = plain.PlainFlowMeter(), optical_flow.FlowMeter()
+    meters: tuple[baselines.PlainFlowMeter | optical_flow.FlowMeter, ...] = (
+        baselines.PlainFlowMeter(),
+        optical_flow.FlowMeter(),
+    )
     motions = np.array([[meter.motion(frame.data) for meter in meters] for frame in frames])
     thresholds = [preset["motion_threshold"] for preset in PRESETS.values()]
     return float(np.mean([(motions[:, 0] > one) == (motions[:, 1] > one) for one in thresholds]))

@@ -15,8 +15,8 @@ from streamchat.checkpoints.hub import size_text
 from streamchat.errors import InputError, StreamChatError
 from streamchat.ui import components, examples
 from streamchat.ui.chat import ChatPanel, warn
-from streamchat.ui.keeping import KeepingPanel
 from streamchat.ui.live import CameraPanel, LivePanel
+from streamchat.ui.persistence import KeepingPanel
 from streamchat.ui.session_manager import Visitors
 from streamchat.ui.shared_model import on_a_space
 from streamchat.ui.theme import PLAY

@@ -16,17 +16,17 @@ from streamchat.errors import StreamChatError
 from streamchat.models.base import takes_nothing
 from streamchat.models.embedded import vocabulary
 from streamchat.models.embedded.answering import Answerer
-from streamchat.models.embedded.classifier import Classifier
+from streamchat.models.embedded.captioning import caption_text, merged
 from streamchat.models.embedded.detector import Detector
-from streamchat.models.embedded.moving import with_moving
+from streamchat.models.embedded.frame_analysis import Seer
+from streamchat.models.embedded.motion import with_moving
 from streamchat.models.embedded.observation import Observation, data_of, observations_of
 from streamchat.models.embedded.observing import observe
-from streamchat.models.embedded.picturing import PictureEncoder, unit
 from streamchat.models.embedded.prefetch import Prefetch
-from streamchat.models.embedded.reading import Reader
-from streamchat.models.embedded.seeing import Seer
-from streamchat.models.embedded.telling import caption_text, merged
+from streamchat.models.embedded.text_reader import Reader
 from streamchat.models.scheduler import CancelToken, Priority, Scheduler
+from streamchat.picture_encoder import PictureEncoder, unit
+from streamchat.picture_encoder.classifier import Classifier
 from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span
 
 __all__ = ["EmbeddedModel", "build"]
@@ -151,6 +151,5 @@ def build(argument: str = "", device: str | None = None) -> EmbeddedModel:
     try:
         return EmbeddedModel(Seer(Classifier(), Detector(), Reader()), minilm())
     except ImportError as error:
-        raise StreamChatError(
-            f"the built-in model needs the package {error.name}: run `pip install -r requirements.txt`"
-        ) from error
+        package = (error.name or "").replace("_", "-")
+        raise StreamChatError(f"the built-in model needs the package {package}: run `pip install {package}`") from error

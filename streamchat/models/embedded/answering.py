@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from streamchat.embedding import TextEmbedder
 from streamchat.models.base import retrieved_evidence
-from streamchat.models.embedded import replies, stories
-from streamchat.models.embedded.choosing import Case, Reply
+from streamchat.models.embedded import answers, scene_answers
+from streamchat.models.embedded.alerts import noticed
 from streamchat.models.embedded.lexicon import Kind
 from streamchat.models.embedded.notes import Eyes, Notes, gather
-from streamchat.models.embedded.noticing import noticed
 from streamchat.models.embedded.observation import Observation
+from streamchat.models.embedded.query import Case, Reply
 from streamchat.models.embedded.questions import Question, parse
 from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Span
 
@@ -24,27 +24,27 @@ LOOK_AGAIN_SECONDS = 3.0  # at most
 NOT_ALL = " I have not looked at all of it yet."
 
 HANDLERS: dict[Kind, Callable[[Case], Reply]] = {
-    Kind.SHOTS: stories.shots,
-    Kind.VIEW: stories.view_changed,
-    Kind.COUNT: replies.how_many,
-    Kind.COLOUR: replies.which_colour,
-    Kind.TEXT: stories.written,
-    Kind.TOWARDS: stories.towards,
-    Kind.LIGHT: stories.light,
-    Kind.CHOICE: stories.choice,
-    Kind.WHERE_TO: stories.where_to,
-    Kind.PLACE: stories.place,
-    Kind.WHERE: replies.where,
-    Kind.WHEN: replies.when,
-    Kind.WORN: stories.worn,
-    Kind.CHANGE: stories.changed,
-    Kind.SUMMARY: stories.summary,
-    Kind.UNSEEN: stories.unseen,
-    Kind.EXISTS: replies.is_there,
-    Kind.WHICH: replies.which,
-    Kind.WHAT: stories.shown,
+    Kind.SHOTS: scene_answers.shots,
+    Kind.VIEW: scene_answers.view_changed,
+    Kind.COUNT: answers.how_many,
+    Kind.COLOUR: answers.which_colour,
+    Kind.TEXT: scene_answers.written,
+    Kind.TOWARDS: scene_answers.towards,
+    Kind.LIGHT: scene_answers.light,
+    Kind.CHOICE: scene_answers.choice,
+    Kind.WHERE_TO: scene_answers.where_to,
+    Kind.PLACE: scene_answers.place,
+    Kind.WHERE: answers.where,
+    Kind.WHEN: answers.when,
+    Kind.WORN: scene_answers.worn,
+    Kind.CHANGE: scene_answers.changed,
+    Kind.SUMMARY: scene_answers.summary,
+    Kind.UNSEEN: scene_answers.unseen,
+    Kind.EXISTS: answers.is_there,
+    Kind.WHICH: answers.which,
+    Kind.WHAT: scene_answers.shown,
 }
-TALK = {Kind.ABILITIES: stories.ABILITIES, Kind.SMALL_TALK: stories.SMALL_TALK}
+TALK = {Kind.ABILITIES: scene_answers.ABILITIES, Kind.SMALL_TALK: scene_answers.SMALL_TALK}
 
 
 class Answerer:

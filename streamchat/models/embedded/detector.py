@@ -92,7 +92,7 @@ class Detector:
         options.intra_op_num_threads = compute_threads()
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
-            str(weights.asset(*weights.NANODET)), options, providers=["CPUExecutionProvider"]
+            str(weights.detector()), options, providers=["CPUExecutionProvider"]
         )
 
     def find(self, picture: np.ndarray) -> list[Detection]:

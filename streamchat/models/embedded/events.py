@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from streamchat.models.embedded import naming, vocabulary
+from streamchat.models.embedded.frame_analysis import UNNAMED, Sight, Thing
 from streamchat.models.embedded.observation import Observation
-from streamchat.models.embedded.seeing import UNNAMED, Sight, Thing
 from streamchat.types import Span
 
 SEEN_TWICE, SEEN_ONCE = 0.47, 0.62  # best score that a thing needs to be noted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from streamchat.models.embedded.colours import NAMES as COLOUR_NAMES
+from streamchat.models.embedded.colors import NAMES as COLOUR_NAMES
 from streamchat.models.embedded.vocabulary import split
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from streamchat.models.embedded.captioning import merged, said
+from streamchat.models.embedded.frame_analysis import UNNAMED
 from streamchat.models.embedded.observation import Observation, observations_of
-from streamchat.models.embedded.seeing import UNNAMED
-from streamchat.models.embedded.telling import merged, said
 from streamchat.selectors.novelty import shows_nothing_new
 from streamchat.types import Clip, Context, Evidence, Frame, RetrievedCaption, Span
 from streamchat.video.images import jpeg

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streamchat.models.embedded import colours, naming
+from streamchat.models.embedded import colors, naming
 from streamchat.models.embedded.events import Track, counts, events, most_voted, named, place_of, track
+from streamchat.models.embedded.frame_analysis import Sight, TextLine
 from streamchat.models.embedded.observation import Observation
-from streamchat.models.embedded.seeing import Sight, TextLine
 from streamchat.types import Span
 
 MIN_TAG = 0.22
@@ -136,7 +136,7 @@ def _tags(sights: Sequence[Sight], labels: tuple[str, ...]) -> list[Observation]
 def _of_pictures(sights: Sequence[Sight]) -> list[Observation]:
     """Colours and light of the pictures as a whole, and of their lower and upper part."""
     span = Span(sights[0].pts_seconds, sights[-1].pts_seconds)
-    whole = colours.main_colours(np.mean([sight.colours for sight in sights], 0), 3)
+    whole = colors.main_colours(np.mean([sight.colours for sight in sights], 0), 3)
     found = [Observation(kind="picture", label="colours", span=span, colours=whole)]
     for name in ("ground", "above"):
         votes = [(dict(sight.areas)[name], 1.0) for sight in sights if dict(sight.areas).get(name)]

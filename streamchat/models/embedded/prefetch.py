@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamchat.models.embedded.seeing import Seer
+from streamchat.models.embedded.frame_analysis import Seer
 from streamchat.models.scheduler import CancelToken
 from streamchat.types import Frame
 

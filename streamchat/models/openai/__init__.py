@@ -18,10 +18,10 @@ import torch
 from streamchat.embedding import minilm
 from streamchat.errors import InputError, PromptTooLargeError
 from streamchat.models.base import CAPTION_TOKENS, ChatModel, Message, parts_of
-from streamchat.models.embedded.classifier import Classifier
-from streamchat.models.embedded.picturing import PictureEncoder
 from streamchat.models.openai.server import TOO_LONG, RefusedError, ServedModel, Server, parse_address
 from streamchat.models.scheduler import CancelToken, Priority, Scheduler
+from streamchat.picture_encoder import PictureEncoder
+from streamchat.picture_encoder.classifier import Classifier
 from streamchat.types import Clip, Frame, Visual
 from streamchat.video.images import picture_of
 

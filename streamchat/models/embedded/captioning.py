@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from streamchat.models.embedded.frame_analysis import UNNAMED
 from streamchat.models.embedded.observation import Observation
 from streamchat.models.embedded.observing import same_text
-from streamchat.models.embedded.seeing import UNNAMED
 from streamchat.models.embedded.vocabulary import counted, listed
 from streamchat.types import Span
 

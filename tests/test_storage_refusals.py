@@ -18,7 +18,7 @@ import pytest
 import torch
 from conftest import WordEmbedder, encoded, picture
 from safetensors.torch import load, save
-from test_saving import OPTIONS, Coarse, Session
+from test_storage import OPTIONS, Coarse, Session
 
 from streamchat.errors import InputError
 from streamchat.models.base import Model

@@ -6,11 +6,11 @@ import re
 from dataclasses import replace
 
 from streamchat.clock import time_range
-from streamchat.models.embedded.choosing import PAST, Case, Reply, chosen, distinct
+from streamchat.models.embedded.answers import GENDERED, LIMIT, at, cannot_see, not_noticed, sentence, which
+from streamchat.models.embedded.captioning import said
+from streamchat.models.embedded.frame_analysis import UNNAMED
 from streamchat.models.embedded.lexicon import CLOTHES, Time
-from streamchat.models.embedded.replies import GENDERED, LIMIT, at, cannot_see, not_noticed, sentence, which
-from streamchat.models.embedded.seeing import UNNAMED
-from streamchat.models.embedded.telling import said
+from streamchat.models.embedded.query import PAST, Case, Reply, chosen, distinct
 from streamchat.models.embedded.vocabulary import HYPERNYMS, listed, split
 from streamchat.types import Span
 

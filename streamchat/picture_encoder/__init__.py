@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from streamchat.embedding import TextEmbedder
-from streamchat.models.embedded.classifier import Classifier
+from streamchat.picture_encoder.classifier import Classifier
 from streamchat.types import Frame
 
 TOP_CLASSES = 20  # whose names' vectors make a picture's vector

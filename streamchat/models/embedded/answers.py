@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from streamchat.clock import time_range
-from streamchat.models.embedded.choosing import PAST, PRESENT, Case, Reply, chosen, distinct
+from streamchat.models.embedded.captioning import PART_WORDS, said
 from streamchat.models.embedded.lexicon import CLOTHES, Time
 from streamchat.models.embedded.observation import Observation
+from streamchat.models.embedded.query import PAST, PRESENT, Case, Reply, chosen, distinct
 from streamchat.models.embedded.questions import LABEL_WORDS, Target
-from streamchat.models.embedded.telling import PART_WORDS, said
 from streamchat.models.embedded.vocabulary import listed, plural, split
 from streamchat.types import Span
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import films
 import pytest
 import torch
+import videos
 from conftest import WordEmbedder, encoded, picture
 
 import streamchat
@@ -221,7 +221,7 @@ class TestRoundTrips:
 
     def test_the_built_in_model_on_a_real_film(self, embedded_model: Model, tmp_path: Path) -> None:
         chat = StreamChat(embedded_model, Options(chunk_frames=4, group_nodes=2))
-        for frame in open_video(films.bikes(), max_side=480):
+        for frame in open_video(videos.bikes(), max_side=480):
             if frame.pts_seconds > 5:
                 break
             chat.push(frame)

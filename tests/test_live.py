@@ -6,10 +6,10 @@ import math
 import threading
 from collections.abc import Generator, Iterator, Sequence
 
-import films
 import numpy as np
 import pytest
 import torch
+import videos
 from conftest import WordEmbedder, picture
 
 from streamchat.models.base import visuals_of
@@ -29,7 +29,7 @@ WAIT_SECONDS = 60.0
 
 @pytest.fixture
 def film() -> VideoFile:
-    return open_video(films.bikes())
+    return open_video(videos.bikes())
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import films
 import pytest
+import videos
 from conftest import WordEmbedder, picture
 
 from streamchat.embedding import minilm
@@ -102,7 +102,7 @@ def test_the_built_in_model_finds_what_it_noted(
 ) -> None:
     chat = StreamChat(embedded_model)
     chat.standing.set([question, "tell me when a dog appears", "a blue car"])
-    for frame in open_video(films.bikes()):
+    for frame in open_video(videos.bikes()):
         chat.push(frame)
     hits = chat.standing.take_hits()
     assert {hit.question for hit in hits} == {question}

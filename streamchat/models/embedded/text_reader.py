@@ -34,6 +34,7 @@ class Reader:
     def __init__(self) -> None:
         from rapidocr import RapidOCR
 
+        finder, reader = weights.text_models()
         threads = compute_threads()
         self._turn = threading.Lock()
         self._ocr = RapidOCR(
@@ -43,8 +44,8 @@ class Reader:
                 "Global.max_side_len": MAX_SIDE,
                 "Det.limit_side_len": FINDER_SIDE,
                 "Det.limit_type": "max",
-                "Det.model_path": str(weights.packaged(*weights.TEXT_FINDER)),
-                "Rec.model_path": str(weights.packaged(*weights.TEXT_READER)),
+                "Det.model_path": str(finder),
+                "Rec.model_path": str(reader),
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }

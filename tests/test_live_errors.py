@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 import torch
 from conftest import WordEmbedder, encoded, picture
-from test_pipeline import OPTIONS, WAIT_SECONDS, film, session_of
+from test_live import OPTIONS, WAIT_SECONDS, film, session_of
 
 from streamchat.errors import InputError, StreamChatError
 from streamchat.memory.long_term import every_node

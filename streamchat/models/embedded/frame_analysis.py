@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from streamchat.models.embedded import colours, naming, vocabulary
-from streamchat.models.embedded.classifier import Classifier
+from streamchat.models.embedded import colors, naming, vocabulary
 from streamchat.models.embedded.detector import Box, Detection, Detector
-from streamchat.models.embedded.known import ByPicture
-from streamchat.models.embedded.reading import Reader
+from streamchat.models.embedded.text_reader import Reader
+from streamchat.picture_encoder.classifier import Classifier
+from streamchat.picture_encoder.frame_cache import ByPicture
 from streamchat.types import Frame
 
 UNNAMED = "moving thing"  # label of what moves but cannot be named
@@ -136,12 +136,12 @@ class Seer:
             things=tuple(things),
             texts=tuple(
                 TextLine(
-                    line.text, line.score, line.box, colours.of_letters(picture, line.box), _below(line.box, things)
+                    line.text, line.score, line.box, colors.of_letters(picture, line.box), _below(line.box, things)
                 )
                 for line in lines
             ),
             probabilities=self._of_whole(frame.data, picture),
-            colours=colours.shares(picture[::4, ::4]),
+            colours=colors.shares(picture[::4, ::4]),
             areas=_areas(picture, things),
             brightness=float(hsv[:, :, 2].mean()),
             saturation=float(hsv[:, :, 1].mean()),
@@ -209,8 +209,8 @@ class Seer:
 
 
 def _thing(picture: np.ndarray, found: Detection) -> Thing:
-    look = colours.weights_of_box(picture, found.box)
-    return Thing(found.label, found.score, found.box, colours.main_colours(look), look=look)
+    look = colors.weights_of_box(picture, found.box)
+    return Thing(found.label, found.score, found.box, colors.main_colours(look), look=look)
 
 
 def _without_doubles(found: Sequence[Detection]) -> list[Detection]:
@@ -236,7 +236,7 @@ def _with_parts(picture: np.ndarray, person: Thing) -> Thing:
     else:
         parts = {name: PARTS[name] for name in ("head", "top")}
     found = tuple(
-        (name, colours.of_box(picture, person.box.part(part.left, part.top, part.right, part.bottom)))
+        (name, colors.of_box(picture, person.box.part(part.left, part.top, part.right, part.bottom)))
         for name, part in parts.items()
     )
     return replace(person, parts=found, colours=dict(found)["top"])
@@ -261,7 +261,7 @@ def _areas(picture: np.ndarray, things: Sequence[Thing]) -> tuple[tuple[str, tup
     fifth = max(1, height // 5)
     rows = {"ground": slice(height - fifth, height), "above": slice(0, fifth)}
     return tuple(
-        (name, colours.main_colours(colours.shares(picture[part][::2, ::2], free[part][::2, ::2])))
+        (name, colors.main_colours(colors.shares(picture[part][::2, ::2], free[part][::2, ::2])))
         for name, part in rows.items()
     )
 

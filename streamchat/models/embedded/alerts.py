@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from streamchat.models.embedded.choosing import Case
+from streamchat.models.embedded.captioning import said
 from streamchat.models.embedded.lexicon import COLOURS
 from streamchat.models.embedded.notes import Notes
 from streamchat.models.embedded.observation import Observation, observations_of
+from streamchat.models.embedded.query import Case
 from streamchat.models.embedded.questions import Target, parse, words_of
-from streamchat.models.embedded.telling import said
 from streamchat.types import Caption
 
 WAITING = re.compile(
