@@ -22,7 +22,7 @@ from streamchat.options import PRESETS, Options, mebibytes
 if TYPE_CHECKING:
     import gradio as gr
 
-    from streamchat.ui.session_manager import Visitors
+    from streamchat.ui.session_manager import SessionManager
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine unasked
 # Uploads in a folder of this process, or an app that ends would take those of another with it.
@@ -71,7 +71,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     return arguments
 
 
-def build(visitors: Visitors, preset: str) -> gr.Blocks:
+def build(sessions: SessionManager, preset: str) -> gr.Blocks:
     """The page."""
     import gradio as gr
 
@@ -87,12 +87,12 @@ def build(visitors: Visitors, preset: str) -> gr.Blocks:
         )
         with gr.Tabs():
             with gr.Tab("Watch"):
-                watch = WatchTab(visitors)
+                watch = WatchTab(sessions)
             with gr.Tab("Benchmark"):
-                EvaluationTab(visitors.model, visitors.options.memory_bytes)
-        SettingsPanel(visitors, preset, watch.model)
-        Api(visitors)
-        blocks.unload(visitors.leave)
+                EvaluationTab(sessions.model, sessions.options.memory_bytes)
+        SettingsPanel(sessions, preset, watch.model)
+        Api(sessions)
+        blocks.unload(sessions.leave)
     return blocks
 
 
@@ -141,17 +141,17 @@ def serve(arguments: argparse.Namespace) -> int:
         arguments.preset, max_pictures=arguments.max_pictures, memory_bytes=mebibytes(arguments.memory_mib)
     )
     from streamchat.ui.examples import data_folder
-    from streamchat.ui.session_manager import Visitors
+    from streamchat.ui.session_manager import SessionManager
     from streamchat.ui.shared_model import SharedModel
     from streamchat.ui.theme import HEAD, css, theme
 
-    visitors = Visitors(
+    sessions = SessionManager(
         SharedModel(arguments.model, arguments.device, arguments.concurrency), options, arguments.most_visitors
     )
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    page = build(visitors, arguments.preset)
+    page = build(sessions, arguments.preset)
     try:
         _, address, _ = page.launch(
             server_name=arguments.host,
@@ -170,7 +170,7 @@ def serve(arguments: argparse.Namespace) -> int:
         raise InputError(f"cannot listen on port {arguments.port}: {error}; choose another with --port") from None
     print(f"StreamChat is at {address} (Ctrl-C ends it)", flush=True)
     ending.wait()
-    visitors.close_all()
+    sessions.close_all()
     page.close(verbose=False)
     shutil.rmtree(UPLOADS, ignore_errors=True)
     return 0

@@ -243,7 +243,7 @@ def label_of(method: str, max_pictures: int | None) -> str:
     return f"{method}-{max_pictures}" if method == "recent" and max_pictures not in (None, MOST_PICTURES) else method
 
 
-class SeenOnce:
+class EncodeCache:
     """A model that encodes a picture once for as long as it lives: for streams in which the same arrays come again."""
 
     def __init__(self, model: Model) -> None:

@@ -14,7 +14,7 @@ from evaluation import metrics
 from evaluation.loaded import Loaded
 from evaluation.records import Row
 
-COLOURS = ("#4f46e5", "#94a3b8", "#0ea5e9", "#f59e0b", "#10b981", "#ef4444")
+COLORS = ("#4f46e5", "#94a3b8", "#0ea5e9", "#f59e0b", "#10b981", "#ef4444")
 WIDTH, HEIGHT = 9.0, 3.2  # inches
 LIVE_HEIGHT = 1.8
 
@@ -37,7 +37,7 @@ def of(runs: Sequence[Loaded], judges: Sequence[str]) -> list[str]:
 
 
 def _accuracy(runs: Sequence[Loaded], judge: str, key: Callable[[Row], str]) -> str:
-    """Bars of accuracy with their intervals, a colour for each run."""
+    """Bars of accuracy with their intervals, a color for each run."""
     names = sorted({key(row) for run in runs for row in run.rows}, key=natural)
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()
@@ -52,7 +52,7 @@ def _accuracy(runs: Sequence[Loaded], judge: str, key: Callable[[Row], str]) -> 
             [(one.value or 0) - (one.low or 0) if one else 0.0 for one in known],
             [(one.high or 0) - (one.value or 0) if one else 0.0 for one in known],
         ]
-        axes.bar(places, heights, width, label=run.label, color=COLOURS[number % len(COLOURS)])
+        axes.bar(places, heights, width, label=run.label, color=COLORS[number % len(COLORS)])
         axes.errorbar(places, heights, yerr=spread, fmt="none", ecolor="#334155", elinewidth=0.8)
     axes.set_xticks([place + width * (len(runs) - 1) / 2 for place in range(len(names))], names)
     axes.set_ylim(0, 100)
@@ -68,9 +68,9 @@ def _delay(runs: Sequence[Loaded]) -> str:
     axes = figure.subplots()
     for number, run in enumerate(runs):
         speed = metrics.speed(run.rows)
-        colour = COLOURS[number % len(COLOURS)]
-        axes.barh(number, speed.rpd_p95 or 0.0, color=colour, alpha=0.35)
-        axes.barh(number, speed.rpd_median or 0.0, color=colour)
+        color = COLORS[number % len(COLORS)]
+        axes.barh(number, speed.rpd_p95 or 0.0, color=color, alpha=0.35)
+        axes.barh(number, speed.rpd_median or 0.0, color=color)
     axes.set_yticks(range(len(runs)), [run.label for run in runs])
     axes.invert_yaxis()
     axes.set_xlabel("RPD: seconds to the first token, idle: median, and 95th percentile (pale)")
@@ -82,8 +82,8 @@ def live(delays: Mapping[str, Sequence[float]]) -> str:
     figure = Figure(figsize=(WIDTH, LIVE_HEIGHT), layout="constrained")
     axes = figure.subplots()
     for number, (method, seconds) in enumerate(delays.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        axes.plot(range(1, len(seconds) + 1), seconds, ".-", label=method, color=colour, linewidth=0.8, markersize=3)
+        color = COLORS[number % len(COLORS)]
+        axes.plot(range(1, len(seconds) + 1), seconds, ".-", label=method, color=color, linewidth=0.8, markersize=3)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("answers")
     axes.set_ylabel("RPD s")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from evaluation import tracing
-from evaluation.methods import Baseline, SeenOnce, begin, check_method
+from evaluation.methods import Baseline, EncodeCache, begin, check_method
 from evaluation.records import BUDGET, Row, RunError, RunFolder, Writer
 from evaluation.samples import Benchmark, Question, Sample
 from streamchat.embedding import TextEmbedder
@@ -28,7 +28,7 @@ from streamchat.types import Frame
 
 log = logging.getLogger(__name__)
 
-TELL_SECONDS = 1.0  # between two positions in a stream
+REPORT_SECONDS = 1.0  # between two positions in a stream
 MOST_FAILURES = 3  # of the model in a row: then its server is down, or it cannot answer at all
 
 
@@ -170,11 +170,11 @@ class _Player:
         except Exception as error:  # a video that cannot be read, or a frame that the model cannot take in
             _log(sample, error)
             for question in left:
-                row = known[question.index] or _row(sample, question, question.time_seconds, error=_said(error))
+                row = known[question.index] or _row(sample, question, question.time_seconds, error=_message(error))
                 if known[question.index] is None:
                     self._writer.write(row)
                 yield row
-            if isinstance(error, _TakingInError):
+            if isinstance(error, _IngestError):
                 self._count(error.__cause__)
 
     def _played(self, sample: Sample, known: Mapping[int, Row | None], left: list[Question]) -> Iterator[Row | float]:
@@ -185,7 +185,7 @@ class _Player:
         run = self._run
         seed = zlib.crc32(f"{run.options.seed} {sample.entry}".encode())
         options = replace(run.options, seed=seed, memory_bytes=run.budget_bytes)
-        model = SeenOnce(run.model) if self._benchmark.repeats_pictures else run.model
+        model = EncodeCache(run.model) if self._benchmark.repeats_pictures else run.model
         session = begin(run.method, model, options, run.embedder)
         video = self._benchmark.open(sample, max_side=options.max_side)
         meter = _Meter(video.duration_seconds)
@@ -198,9 +198,9 @@ class _Player:
             if not left:
                 break  # nothing later can matter
             meter.take_in(session, frame)
-            if meter.is_time_to_tell():
+            if meter.is_time_to_report():
                 yield frame.pts_seconds
-                meter.skip()
+                meter.pause()
         while left:
             question = left.pop(0)
             at_seconds = min(question.time_seconds, meter.end_seconds)
@@ -219,7 +219,7 @@ class _Player:
         if recorded is not None:
             if recorded["answer"]:
                 session.record(question.text, recorded["answer"], recorded["asked_at_seconds"])
-            meter.skip()
+            meter.pause()
             return recorded
         failure: Exception | None = None
         try:
@@ -227,8 +227,8 @@ class _Player:
         except Exception as error:  # this question only: the next one may be answered
             _log(sample, error)
             failure = error
-            row = _row(sample, question, at_seconds, error=_said(error))
-        meter.skip()
+            row = _row(sample, question, at_seconds, error=_message(error))
+        meter.pause()
         self._writer.write(row)
         if not isinstance(failure, InputError):  # such as a question before the first frame: not the model's fault
             self._count(failure)
@@ -239,12 +239,12 @@ class _Player:
         self._failures = self._failures + 1 if failure else 0
         if failure and self._failures >= MOST_FAILURES:
             raise RunError(
-                f"the model failed {MOST_FAILURES} times in a row, lastly: {_said(failure)}. What was answered is "
+                f"the model failed {MOST_FAILURES} times in a row, lastly: {_message(failure)}. What was answered is "
                 "kept; mend that, and the same command goes on from here"
             )
 
 
-class _TakingInError(Exception):
+class _IngestError(Exception):
     """The model failed at a frame, by what is the cause of this."""
 
 
@@ -257,28 +257,28 @@ class _Meter:
         self.kept = 0
         self.end_seconds = 0.0
         self.seconds = 0.0
-        self._since = self._told = time.perf_counter()
+        self._since = self._reported_seconds = time.perf_counter()
 
     def take_in(self, session: StreamChat | Baseline, frame: Frame) -> None:
         """Show a frame to a session; _TakingInError if it fails."""
         try:
             self.kept += session.push(frame)
         except Exception as error:
-            raise _TakingInError from error
+            raise _IngestError from error
         self.seen += 1
         self.end_seconds = frame.pts_seconds
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
 
-    def is_time_to_tell(self) -> bool:
+    def is_time_to_report(self) -> bool:
         """Whether nothing was told for a while."""
-        if self._since - self._told < TELL_SECONDS:
+        if self._since - self._reported_seconds < REPORT_SECONDS:
             return False
-        self._told = self._since
+        self._reported_seconds = self._since
         return True
 
-    def skip(self) -> None:
+    def pause(self) -> None:
         """What happened since the last frame was no taking in."""
         self._since = time.perf_counter()
 
@@ -317,13 +317,13 @@ def _asked(
 
 def _log(sample: Sample, error: Exception) -> None:
     """Show where a failure came from that no one has foreseen; the others say what they are in their row."""
-    cause = error.__cause__ if isinstance(error, _TakingInError) else error
+    cause = error.__cause__ if isinstance(error, _IngestError) else error
     if not isinstance(cause, StreamChatError):
         log.error("entry %d (%s) failed", sample.entry, sample.video, exc_info=cause)
 
 
-def _said(error: BaseException) -> str:
-    if isinstance(error, _TakingInError) and error.__cause__ is not None:
+def _message(error: BaseException) -> str:
+    if isinstance(error, _IngestError) and error.__cause__ is not None:
         error = error.__cause__
     return str(error) if isinstance(error, StreamChatError) else f"{type(error).__name__}: {error}"
 

@@ -240,7 +240,7 @@ class _Work:
         self._methods = methods
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._last: dict[str, runner.Progress] = {}
-        self._told = 0.0
+        self._updated_seconds = 0.0
         self._plotted = 0  # answers
         self._plot = ""
 
@@ -250,9 +250,9 @@ class _Work:
         if progress.row is not None:
             self._rows.setdefault(method, []).append(progress.row)
         at_the_end = progress.answered == progress.questions
-        if time.monotonic() - self._told < YIELD_SECONDS and not at_the_end:
+        if time.monotonic() - self._updated_seconds < YIELD_SECONDS and not at_the_end:
             return False
-        self._told = time.monotonic()
+        self._updated_seconds = time.monotonic()
         return True
 
     def line(self, progress: runner.Progress, elapsed: float) -> str:

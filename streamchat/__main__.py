@@ -207,7 +207,7 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
                 answering += time.perf_counter() - before
             chat.push(frame)
             bar.update(frame.pts_seconds - bar.n)
-    taking_in = time.perf_counter() - started - answering
+    ingesting = time.perf_counter() - started - answering
     end = chat.newest.pts_seconds if chat.newest is not None else 0.0
     for at_seconds, question in waiting:
         if at_seconds > (duration_seconds or end):
@@ -225,7 +225,7 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
         "answers": answers,
         **asdict(counts),
         "memory_budget_bytes": chat.memory_budget_bytes,
-        "frames_per_second": round(counts.frames_seen / taking_in, 1),
+        "frames_per_second": round(counts.frames_seen / ingesting, 1),
     }
 
 

@@ -32,7 +32,7 @@ def entries() -> list[dict[str, Any]]:
             "info": {"video_path": "bunny.mp4", "video_name": "bunny", "class_1": "Movie", "class_2": "Animation"},
             "breakpoint": [
                 point(2, "What animal is there?", "A rabbit.", "LM"),
-                point(60, "What colour is the grass?", "Green.", "KG"),
+                point(60, "What color is the grass?", "Green.", "KG"),
             ],
         },
     ]

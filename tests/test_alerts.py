@@ -14,7 +14,7 @@ from streamchat.models.base import Message, Model
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import NEVER
 from streamchat.options import Options
-from streamchat.session.alerts import MOST_STANDING, StandingQuestions
+from streamchat.session.alerts import MOST_ALERTS, Alerts
 from streamchat.session.engine import StreamChat
 from streamchat.types import Caption, Clip, Frame, Span
 from streamchat.video.file import open_video
@@ -41,7 +41,7 @@ def chat_of(model: FakeModel, leaves: int) -> StreamChat:
     """A chat that took in so many leaves of two frames, and one frame more."""
     options = Options(chunk_frames=2)
     chat = StreamChat(model, options, WordEmbedder())
-    chat.standing.set(["a dog appears"])
+    chat.alerts.set(["a dog appears"])
     for number in range(2 * leaves + 1):
         chat.push(Frame(picture(), 2.0 * number, number))  # kept, as nothing was for so long
     return chat
@@ -49,15 +49,15 @@ def chat_of(model: FakeModel, leaves: int) -> StreamChat:
 
 def test_what_goes_on_is_told_once_and_told_again_when_it_comes_back() -> None:
     chat = chat_of(Scripted("No.", "Yes, a brown dog.", "yes", "no: it left", "YES - it is back"), 5)
-    hits = chat.standing.take_hits()
+    hits = chat.alerts.take_hits()
     assert [(hit.reason, hit.evidence.span.start) for hit in hits] == [("a brown dog.", 4.0), ("it is back", 16.0)]
     assert all(hit.question == "a dog appears" and hit.evidence.keyframe for hit in hits)
-    assert chat.standing.take_hits() == []
+    assert chat.alerts.take_hits() == []
 
 
 def test_nothing_but_yes_is_a_hit_and_the_question_is_asked_with_its_span() -> None:
     model = Scripted("Perhaps yes", "yesterday", "There is a dog")
-    assert chat_of(model, 3).standing.take_hits() == []
+    assert chat_of(model, 3).alerts.take_hits() == []
     assert "a dog appears" in model.asked[0]
     assert "0:00–0:04" in model.asked[0]
 
@@ -65,7 +65,7 @@ def test_nothing_but_yes_is_a_hit_and_the_question_is_asked_with_its_span() -> N
 def test_a_question_that_was_removed_is_asked_no_more() -> None:
     model = Scripted("yes")
     chat = chat_of(model, 1)
-    chat.standing.set([])
+    chat.alerts.set([])
     for seconds in (10.0, 12.0, 14.0):
         chat.push(Frame(picture(), seconds, 10))
     assert len(model.asked) == 1
@@ -74,19 +74,19 @@ def test_a_question_that_was_removed_is_asked_no_more() -> None:
 def test_the_end_of_a_film_is_checked_as_well() -> None:
     chat = chat_of(Scripted("no", "yes, at last"), 1)
     chat.check_rest()
-    (hit,) = chat.standing.take_hits()
+    (hit,) = chat.alerts.take_hits()
     assert hit.evidence.span.start == 4.0
 
 
 def test_too_many_or_too_long_are_refused_and_blank_ones_left_out() -> None:
-    standing = StandingQuestions()
-    standing.set(["  a   dog ", "", "a dog", " "])
-    assert standing.questions == ("a dog",)
+    alerts = Alerts()
+    alerts.set(["  a   dog ", "", "a dog", " "])
+    assert alerts.questions == ("a dog",)
     with pytest.raises(InputError, match="at most 8 standing questions at once, got 9: remove one"):
-        standing.set([str(number) for number in range(MOST_STANDING + 1)])
+        alerts.set([str(number) for number in range(MOST_ALERTS + 1)])
     with pytest.raises(InputError, match="may have 300 characters, got 301"):
-        standing.set(["a" * 301])
-    assert standing.questions == ("a dog",)
+        alerts.set(["a" * 301])
+    assert alerts.questions == ("a dog",)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_the_built_in_model_finds_what_it_noted(
     embedded_model: Model, question: str, start: float, reason: str
 ) -> None:
     chat = StreamChat(embedded_model)
-    chat.standing.set([question, "tell me when a dog appears", "a blue car"])
+    chat.alerts.set([question, "tell me when a dog appears", "a blue car"])
     for frame in open_video(videos.bikes()):
         chat.push(frame)
-    hits = chat.standing.take_hits()
+    hits = chat.alerts.take_hits()
     assert {hit.question for hit in hits} == {question}
     assert hits[0].evidence.span.start == pytest.approx(start, abs=0.05)
     assert reason in hits[0].reason

@@ -47,23 +47,23 @@ def page(app: App, filmed: Browser) -> Iterator[Page]:
     page.close()
 
 
-def taken_in(page: Page, seconds: int) -> None:
+def ingested(page: Page, seconds: int) -> None:
     expect(page.locator(".sc-gauges dd").first).to_contain_text(re.compile(rf"0:(0[{seconds}-9]|[1-5]\d)"))
 
 
 def test_it_reads_what_stands_before_the_camera_while_it_runs(page: Page) -> None:
-    taken_in(page, 3)
+    ingested(page, 3)
     ask(page, "Which words are on the screen?")
     expect(page.locator("#chat")).to_contain_text("THANKS FOR WATCHING")
     expect(page.locator("#hint")).to_contain_text("up to now")
     page.locator(".sc-chip").first.click()
     expect(page.locator(".sc-shown img")).to_be_visible()
     page.locator(".sc-shown button").click()
-    taken_in(page, 5)
+    ingested(page, 5)
 
 
 def test_it_can_be_stopped_asked_about_and_started_again(page: Page) -> None:
-    taken_in(page, 2)
+    ingested(page, 2)
     page.click("[data-do=camera]")
     expect(page.locator("#camera [role=status]")).to_contain_text("stopped")
     ask(page, "Which words were on the screen?")

@@ -67,7 +67,7 @@ def nothing_is_left() -> bool:
 def test_closing_a_session_ends_what_its_model_does(film: VideoFile, kind: str) -> None:
     model = Endless(kind)
     session = session_of(film, model)
-    session.engine.standing.set(["a red screen"])
+    session.engine.alerts.set(["a red screen"])
     session.start()
     session.play_until(math.inf)
     assert model.begun.wait(WAIT_SECONDS)
@@ -123,5 +123,5 @@ def test_an_answer_that_is_stopped_before_it_began_says_nothing_and_is_no_round(
     assert list(stream) == []
     assert stream.answer.text == ""
     assert session.engine.memory.dialogue.last(count=99, until_seconds=math.inf) is None
-    assert not session._way_until, "taking in goes on"
+    assert not session._paused_until, "taking in goes on"
     session.close()

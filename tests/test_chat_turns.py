@@ -11,7 +11,7 @@ import gradio as gr
 import pytest
 import videos
 from conftest import picture
-from test_ui_sessions import WAIT_SECONDS, push, session_threads, visitors
+from test_ui_sessions import WAIT_SECONDS, push, session_threads, sessions
 
 from streamchat.errors import InputError
 from streamchat.options import Options
@@ -19,20 +19,20 @@ from streamchat.session.live import LiveSession
 from streamchat.types import Evidence, Span
 from streamchat.ui.chat import ChatPanel
 from streamchat.ui.conversation import MOST_ENTRIES, NOTHING, Conversation
-from streamchat.ui.session_manager import Visitors
-from streamchat.ui.user_session import Visit
+from streamchat.ui.session_manager import SessionManager
+from streamchat.ui.user_session import UserSession
 
-__all__ = ["visitors"]  # a fixture
+__all__ = ["sessions"]  # a fixture
 
 
 class Page:
     """What a visitor's page does in the chat."""
 
-    def __init__(self, visitors: Visitors) -> None:
+    def __init__(self, sessions: SessionManager) -> None:
         with gr.Blocks():
-            self._chat = ChatPanel(visitors)
-        visitors.open("one", videos.bikes())
-        self.visit = visitors.watching("one", None)
+            self._chat = ChatPanel(sessions)
+        sessions.open("one", videos.bikes())
+        self.user_session = sessions.watching("one", None)
 
     def ask(self, question: str = "What is shown?") -> Iterator[Any]:
         video: Any = SimpleNamespace(value=str(videos.bikes()), playback_position=0.5)
@@ -48,20 +48,20 @@ class Page:
 
     @property
     def texts(self) -> list[str]:
-        return [entry.text for entry in self.visit.conversation.entries]
+        return [entry.text for entry in self.user_session.conversation.entries]
 
 
 @pytest.fixture
-def page(visitors: Visitors) -> Page:
-    return Page(visitors)
+def page(sessions: SessionManager) -> Page:
+    return Page(sessions)
 
 
 def test_a_page_that_closes_at_the_first_piece_leaves_the_question_and_a_free_place(page: Page) -> None:
     updates = page.ask()
     next(updates)
-    assert page.visit.answering
+    assert page.user_session.answering
     updates.close()  # type: ignore[attr-defined]
-    assert not page.visit.answering
+    assert not page.user_session.answering
     assert page.texts == [NOTHING]
     assert list(page.ask())[-1] is not None
     assert len(page.texts) == 2
@@ -73,26 +73,28 @@ def test_a_second_question_waits_for_nothing_and_changes_nothing(page: Page) -> 
     next(first)
     assert all(value == gr.skip() for value in next(page.ask("What is the second?")))
     list(first)
-    assert [entry.question for entry in page.visit.conversation.entries] == ["What is the first?"]
+    assert [entry.question for entry in page.user_session.conversation.entries] == ["What is the first?"]
 
 
-def test_a_page_that_opens_another_film_in_mid_answer_may_ask_about_it_at_once(page: Page, visitors: Visitors) -> None:
+def test_a_page_that_opens_another_film_in_mid_answer_may_ask_about_it_at_once(
+    page: Page, sessions: SessionManager
+) -> None:
     updates = page.ask()
     next(updates)
-    visitors.open("one", videos.bigbuckbunny())
+    sessions.open("one", videos.bigbuckbunny())
     assert list(updates) == []
-    assert not page.visit.answering
-    assert not visitors.watching("one", None).answering
+    assert not page.user_session.answering
+    assert not sessions.watching("one", None).answering
 
 
 def test_a_question_that_was_cleared_cannot_be_asked_again(page: Page) -> None:
     list(page.ask())
-    page.visit.conversation.clear()
+    page.user_session.conversation.clear()
     with pytest.raises(InputError, match="was cleared: ask the question anew"):
-        page.visit.ask_again("What is shown?")
+        page.user_session.ask_again("What is shown?")
     list(page.retry())
     assert page.texts == []
-    assert not page.visit.answering
+    assert not page.user_session.answering
 
 
 def test_answers_and_alerts_of_two_threads_are_all_there_each_once() -> None:
@@ -113,7 +115,7 @@ def test_answers_and_alerts_of_two_threads_are_all_there_each_once() -> None:
     assert sorted(entry.text for entry in talked.entries) == sorted(
         f"{who} {n}" for who in (None, "What?") for n in range(90)
     )
-    assert talked.notices == 90
+    assert talked.alerts_posted == 90
     assert len(talked.entries) <= MOST_ENTRIES
 
 
@@ -136,14 +138,14 @@ def test_taking_back_gives_every_question_to_one_thread_only() -> None:
 
 
 def test_a_camera_that_is_started_again_ends_the_session_before_its_clock_is_read(
-    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+    sessions: SessionManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visitors.open_camera("one")
-    before = visitors.watching("one", None)
+    sessions.open_camera("one")
+    before = sessions.watching("one", None)
     push(before, 0.0, 3)
     ended: list[float] = []
 
-    def late(self: Visit) -> None:
+    def late(self: UserSession) -> None:
         if self is before and not ended:  # what the old camera sent last is still ingested while its session ends
             self.push(picture(200, 90, 160), 5.0)
             assert self.session.wait_until(lambda stats: stats.frames_seen == 4, WAIT_SECONDS)
@@ -151,13 +153,13 @@ def test_a_camera_that_is_started_again_ends_the_session_before_its_clock_is_rea
         self.stop()
         self.session.close()
 
-    monkeypatch.setattr(Visit, "end", late)
-    visitors.open_camera("one")
+    monkeypatch.setattr(UserSession, "end", late)
+    sessions.open_camera("one")
     assert ended == [5.0]
-    assert visitors.watching("one", None).camera_began > 5.0
+    assert sessions.watching("one", None).camera_began > 5.0
 
 
-def test_a_session_that_cannot_start_holds_no_place(visitors: Visitors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_cannot_start_holds_no_place(sessions: SessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: LiveSession) -> None:
         self._threads[0].start()
         raise RuntimeError("can't start new thread")
@@ -165,28 +167,28 @@ def test_a_session_that_cannot_start_holds_no_place(visitors: Visitors, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(LiveSession, "start", fail)
         with pytest.raises(RuntimeError, match="new thread"):
-            visitors.open("one", videos.bikes())
-    assert len(visitors) == 0
+            sessions.open("one", videos.bikes())
+    assert len(sessions) == 0
     assert session_threads() == []
-    visitors.open("one", videos.bikes())
+    sessions.open("one", videos.bikes())
 
 
-def test_a_session_keeps_the_options_that_it_was_opened_with(visitors: Visitors) -> None:
-    visitors.open("one", videos.bikes())
-    visitors.choose("one", Options(chunk_frames=7))
-    assert visitors.watching("one", None).chosen == Options()
+def test_a_session_keeps_the_options_that_it_was_opened_with(sessions: SessionManager) -> None:
+    sessions.open("one", videos.bikes())
+    sessions.choose("one", Options(chunk_frames=7))
+    assert sessions.watching("one", None).chosen == Options()
 
 
-def test_what_an_earlier_session_kept_fewer_of_is_kept_again(visitors: Visitors) -> None:
-    visitors.open_camera("one")
-    push(visitors.watching("one", None), 0.0, 2)
-    engine = visitors.watching("one", None).session.engine
+def test_what_an_earlier_session_kept_fewer_of_is_kept_again(sessions: SessionManager) -> None:
+    sessions.open_camera("one")
+    push(sessions.watching("one", None), 0.0, 2)
+    engine = sessions.watching("one", None).session.engine
     engine.limit_kept(1)
-    visitors.open_camera("one")
-    visit = visitors.watching("one", None)
-    assert visit.session.engine is engine
-    before = visit.session.stats().frames_kept
+    sessions.open_camera("one")
+    user_session = sessions.watching("one", None)
+    assert user_session.session.engine is engine
+    before = user_session.session.stats().frames_kept
     for number in range(20):
-        visit.push(picture(250 * (number % 2), 90, 160), number / 20)
-    assert visit.session.wait_until(lambda stats: stats.frames_seen == 22, WAIT_SECONDS)
-    assert visit.session.stats().frames_kept - before > 2
+        user_session.push(picture(250 * (number % 2), 90, 160), number / 20)
+    assert user_session.session.wait_until(lambda stats: stats.frames_seen == 22, WAIT_SECONDS)
+    assert user_session.session.stats().frames_kept - before > 2

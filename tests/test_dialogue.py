@@ -34,7 +34,7 @@ class TestDialogue:
         memory = DialogueMemory()
         rounds = [
             ("what dog is it", "a poodle", 5.0),
-            ("what colour is the car", "red", 9.0),
+            ("what color is the car", "red", 9.0),
             ("the dog again", "yes", 20.0),
         ]
         for question, answer, asked in rounds:
@@ -42,7 +42,7 @@ class TestDialogue:
         return memory
 
     def test_the_nearest_turn_is_found(self) -> None:
-        (turn,) = self.filled().related("car colour", vector("car colour"), 1, count=3, until_seconds=99)
+        (turn,) = self.filled().related("car color", vector("car color"), 1, count=3, until_seconds=99)
         assert turn.answer == "red"
 
     def test_several_come_in_the_order_asked(self) -> None:
@@ -72,7 +72,7 @@ class TestForgetting:
         memory.add(turn("and the cat", "grey", 20.0))
         assert len(memory) == 3
         found = memory.related("dog", vector("dog"), 9, count=memory.added, until_seconds=99)
-        assert [one.question for one in found] == ["what dog is it", "what colour is the car", "and the cat"]
+        assert [one.question for one in found] == ["what dog is it", "what color is the car", "and the cat"]
         (dog,) = memory.related("dog again", vector("dog again"), 1, count=memory.added, until_seconds=99)
         assert dog.question == "what dog is it"
 

@@ -11,7 +11,7 @@ from conftest import picture
 
 from streamchat.embedding import minilm
 from streamchat.models.embedded import answering
-from streamchat.models.embedded.answering import LOOKS_AGAIN, NOT_ALL, Answerer
+from streamchat.models.embedded.answering import ANALYZES_MORE, NOT_ALL, Answerer
 from streamchat.models.embedded.observation import Observation, data_of
 from streamchat.models.scheduler import NEVER
 from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Frame, RetrievedCaption, Span
@@ -28,39 +28,39 @@ def counted(label: str, start: float, end: float, count: int = 1) -> Observation
 # 0-10 s: a white dog beside a red car whose number plate is read; a new scene at 10 s with two people, one of whom has
 # left at 18 s. On the screen at 20 s: a person and a blue cup.
 GARDEN = (
-    seen("picture", "colours", 0, 9, colours=("green", "brown")),
-    seen("area", "ground", 0, 9, colours=("green",)),
-    seen("object", "dog", 1, 5, colours=("white",), place="on the left", score=0.8),
+    seen("picture", "colors", 0, 9, colors=("green", "brown")),
+    seen("area", "ground", 0, 9, colors=("green",)),
+    seen("object", "dog", 1, 5, colors=("white",), place="on the left", score=0.8),
     counted("dog", 1, 5),
-    seen("object", "car", 0, 9, colours=("red",), place="on the right", score=0.9),
+    seen("object", "car", 0, 9, colors=("red",), place="on the right", score=0.9),
     counted("car", 0, 9),
-    seen("text", "XY 123", 2, 6, detail="car", place="on the right", colours=("black",)),
+    seen("text", "XY 123", 2, 6, detail="car", place="on the right", colors=("black",)),
     seen("event", "dog", 5, 6, detail="left", place="on the left", score=0.8),
 )
 ROOM = (
     seen("view", "new scene", 10, 10),
-    seen("picture", "colours", 10, 18, colours=("grey",)),
-    seen("person", "person", 10, 18, colours=("yellow",), place="on the left", score=0.8),
-    seen("clothes", "top", 10, 18, colours=("yellow",), place="on the left", score=0.8),
-    seen("clothes", "head", 10, 18, colours=("blue",), place="on the left", score=0.8),
-    seen("person", "person", 12, 16, colours=("black",), place="on the right", score=0.8),
-    seen("clothes", "top", 12, 16, colours=("black",), place="on the right", score=0.8),
+    seen("picture", "colors", 10, 18, colors=("grey",)),
+    seen("person", "person", 10, 18, colors=("yellow",), place="on the left", score=0.8),
+    seen("clothes", "top", 10, 18, colors=("yellow",), place="on the left", score=0.8),
+    seen("clothes", "head", 10, 18, colors=("blue",), place="on the left", score=0.8),
+    seen("person", "person", 12, 16, colors=("black",), place="on the right", score=0.8),
+    seen("clothes", "top", 12, 16, colors=("black",), place="on the right", score=0.8),
     counted("person", 10, 11),
     counted("person", 12, 16, count=2),
     counted("person", 17, 18),
     seen("event", "person", 12, 12, detail="appeared", place="on the right", score=0.8),
     seen("event", "person", 16, 17, detail="left", place="on the right", score=0.8),
     seen("event", "person", 10, 18, detail="moved up in the picture and got smaller, so it went farther away"),
-    seen("text", "EXIT", 10, 18, place="at the top in the middle", colours=("green",)),
+    seen("text", "EXIT", 10, 18, place="at the top in the middle", colors=("green",)),
     seen("tag", "shop", 10, 18, score=0.6),
 )
 NOW = (
-    seen("picture", "colours", 19, 20, colours=("grey",)),
-    seen("person", "person", 19, 20, colours=("yellow",), place="on the left", score=0.8),
+    seen("picture", "colors", 19, 20, colors=("grey",)),
+    seen("person", "person", 19, 20, colors=("yellow",), place="on the left", score=0.8),
     counted("person", 19, 20),
-    seen("object", "cup", 19, 20, colours=("blue",), place="in the middle", score=0.7),
+    seen("object", "cup", 19, 20, colors=("blue",), place="in the middle", score=0.7),
     counted("cup", 19, 20),
-    seen("text", "EXIT", 19, 20, place="at the top in the middle", colours=("green",)),
+    seen("text", "EXIT", 19, 20, place="at the top in the middle", colors=("green",)),
 )
 
 
@@ -90,18 +90,18 @@ class Told:
         self._now = now
         self._seen = [frame.data for frame in seen]
         self.looked: list[float] = []
-        self.look_seconds = 0.1
+        self.analysis_seconds = 0.1
 
     def observe(
         self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str], *, hurried: bool
     ) -> list[Observation]:
         del starts_scene, expected, hurried
-        fresh = [frame for frame in frames if not self.has_seen(frame)]
+        fresh = [frame for frame in frames if not self.has_analyzed(frame)]
         self.looked += [frame.pts_seconds for frame in fresh]
         self._seen += [frame.data for frame in fresh]
         return list(self._now)
 
-    def has_seen(self, frame: Frame) -> bool:
+    def has_analyzed(self, frame: Frame) -> bool:
         return any(frame.data is data for data in self._seen)
 
 
@@ -123,15 +123,15 @@ def answer(
         ("What is written on the car?", "XY 123"),
         ("Which text is on the screen now?", "EXIT"),
         ("What is the number on the car?", "XY 123"),
-        ("What colour are the letters now?", "Green"),
+        ("What color are the letters now?", "Green"),
         ("How many people are there now?", "Now I count 1 person"),
         ("How many people were there?", "I counted 2 people"),
         ("How many animals did you see?", "1 dog"),
         ("What colour was the dog?", "White"),
-        ("What colour is the cup?", "Blue"),
+        ("What color is the cup?", "Blue"),
         ("What color was the grass?", "Green"),
-        ("What colour is the hat?", "Blue"),
-        ("What colour is the jacket of the person on the right?", "Black"),
+        ("What color is the hat?", "Blue"),
+        ("What color is the jacket of the person on the right?", "Black"),
         ("When was the dog there?", "0:01–0:05"),
         ("When did the dog leave?", "0:05–0:06"),
         ("Which animal was shown?", "A white dog"),
@@ -178,8 +178,8 @@ def test_the_answer_says(question: str, says: str) -> None:
         ("Is there an elephant?", "I did not notice an elephant"),
         ("Did a bus pass?", "I did not notice a bus"),
         ("How many horses are there?", "I did not notice any horses"),
-        ("What colour is the umbrella?", "I did not notice an umbrella"),
-        ("What colour is the wall behind the dog?", "I did not notice a wall"),
+        ("What color is the umbrella?", "I did not notice an umbrella"),
+        ("What color is the wall behind the dog?", "I did not notice a wall"),
         ("Where is the guitar?", "I did not notice a guitar"),
         ("What was shown before the parrot?", "I did not notice a parrot"),
         ("Is the person smiling?", "can't see “smiling”"),
@@ -197,15 +197,15 @@ def test_what_was_not_noted_is_named_as_such(question: str, says: str) -> None:
     assert not text.startswith("No")
 
 
-def test_a_colour_is_never_that_of_another_thing() -> None:
-    text, _ = answer("What colour is the table?")
+def test_a_color_is_never_that_of_another_thing() -> None:
+    text, _ = answer("What color is the table?")
     assert "grey" not in text.lower().partition("what i noticed")[0]
 
 
 @pytest.mark.parametrize(
     ("question", "last", "says"),
     [
-        ("What colour was it?", ("Which animal was shown?", "A white dog (0:01–0:05)."), "White"),
+        ("What color was it?", ("Which animal was shown?", "A white dog (0:01–0:05)."), "White"),
         ("And where was it?", ("Did you see a car?", "Yes: a red car (0:00–0:09)."), "on the right"),
         ("How many of them are there now?", ("Are there people?", "Yes: a person."), "1 person"),
         ("And what passes now?", ("Which person came first?", "A person in yellow."), "a person in yellow"),
@@ -221,7 +221,7 @@ def test_small_talk_gets_a_plain_word_about_the_mode() -> None:
 
 
 def test_the_evidence_is_the_moment_of_the_thing_with_its_picture() -> None:
-    (moment,) = answer("What colour was the dog?")[1]
+    (moment,) = answer("What color was the dog?")[1]
     assert moment.span == Span(1, 5)
     assert "dog" in moment.caption
     assert moment.keyframe == b"jpeg"
@@ -239,14 +239,14 @@ def test_a_summary_is_used_where_its_leaves_are_not_at_hand() -> None:
     parent = RetrievedCaption(
         span=Span(0, 19), caption=Caption("…", data_of((*GARDEN, *ROOM)), vector), level=1, relevance=0.1
     )
-    text, evidence = answer("What colour was the dog?", captions=(parent,))
+    text, evidence = answer("What color was the dog?", captions=(parent,))
     assert "White" in text
     assert evidence[0].span == Span(1, 5)
 
 
 def test_what_changed_between_two_clips_is_an_event() -> None:
-    before = (seen("picture", "colours", 0, 9), counted("dog", 0, 9), counted("car", 0, 9))
-    after = (seen("picture", "colours", 10, 20), counted("car", 10, 20))
+    before = (seen("picture", "colors", 0, 9), counted("dog", 0, 9), counted("car", 0, 9))
+    after = (seen("picture", "colors", 10, 20), counted("car", 10, 20))
     vector = np.zeros(384, np.float32)
     caption = RetrievedCaption(span=Span(0, 10), caption=Caption("…", data_of(before), vector), level=0, relevance=0.1)
     text, _ = answer("What just left?", now=after, captions=(caption,))
@@ -271,12 +271,12 @@ class TestPatience:
     )
 
     def looked(self, seen: Sequence[Frame], time_budget_seconds: float | None, **more: object) -> list[float]:
-        eyes = Told(seen=seen)
+        analyzer = Told(seen=seen)
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
         settings = {"open_clip": open_clip, "open_frames": self.kept, "pending_clips": self.waiting, **more}
         asked = context("What is shown?", time_budget_seconds=time_budget_seconds, **settings)
-        assert list(Answerer(minilm(), eyes).answer(asked, NEVER.check))
-        return sorted(eyes.looked)
+        assert list(Answerer(minilm(), analyzer).answer(asked, NEVER.check))
+        return sorted(analyzer.looked)
 
     def test_without_a_limit_all_that_has_no_caption_is_looked_at(self) -> None:
         assert self.looked([], None) == [12.0, 14.0, 16.0, 18.0, 19.5, 20.0]
@@ -296,7 +296,7 @@ class TestPatience:
         assert self.looked(self.kept[-1:], 60.0) == [12.0, 14.0, 16.0, 18.0]
 
     def test_what_is_not_found_in_a_hurry_is_looked_for_in_all(self) -> None:
-        eyes = Told([], seen=self.kept[-1:])
+        analyzer = Told([], seen=self.kept[-1:])
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
         asked = context(
             "Where is the zebra?",
@@ -305,29 +305,29 @@ class TestPatience:
             pending_clips=self.waiting,
             time_budget_seconds=0.0,
         )
-        parts = Answerer(minilm(), eyes).answer(asked, NEVER.check)
-        assert "".join(piece for piece in next(parts) if isinstance(piece, str)) == LOOKS_AGAIN
-        assert eyes.looked == []
+        parts = Answerer(minilm(), analyzer).answer(asked, NEVER.check)
+        assert "".join(piece for piece in next(parts) if isinstance(piece, str)) == ANALYZES_MORE
+        assert analyzer.looked == []
         said = "".join(piece for piece in next(parts) if isinstance(piece, str))
         assert "did not notice a zebra" in said
         assert NOT_ALL not in said
-        assert sorted(eyes.looked) == [12.0, 14.0, 16.0, 18.0]
+        assert sorted(analyzer.looked) == [12.0, 14.0, 16.0, 18.0]
         assert next(parts, None) is None
 
     def test_with_time_all_pictures_of_a_clip_are_looked_at(self) -> None:
-        eyes = Told()
+        analyzer = Told()
         pictures = tuple(Frame(picture(level), 12.0 + level, level) for level in range(4))
         waiting = (Clip(torch.zeros(1, 1, 3), pictures, Span(12.0, 16.0)),)
         asked = context("Where is the zebra?", pending_clips=waiting, time_budget_seconds=60.0)
-        assert list(Answerer(minilm(), eyes).answer(asked, NEVER.check))
-        assert sorted(eyes.looked) == [12.0, 13.0, 14.0, 15.0, 20.0]
+        assert list(Answerer(minilm(), analyzer).answer(asked, NEVER.check))
+        assert sorted(analyzer.looked) == [12.0, 13.0, 14.0, 15.0, 20.0]
 
     @pytest.mark.parametrize(
         "question",
         [
             "Where is the zebra?",
             "How many zebras were there?",
-            "What colour is the zebra?",
+            "What color is the zebra?",
             "Did the view change?",
             "What was shown before?",
             "Was it a zebra or an elephant?",
@@ -339,12 +339,12 @@ class TestPatience:
         ],
     )
     def test_what_even_then_was_not_looked_at_is_said(self, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(answering, "LOOK_AGAIN_SECONDS", 0.0)
+        monkeypatch.setattr(answering, "SECOND_BUDGET_SECONDS", 0.0)
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
         text, _ = answer(
             question, open_clip=open_clip, open_frames=self.kept, captions=(), time_budget_seconds=0.0, now=()
         )
-        assert text.startswith(LOOKS_AGAIN)
+        assert text.startswith(ANALYZES_MORE)
         assert text.endswith(NOT_ALL)
 
     @pytest.mark.parametrize("question", ["How many shots were there?", "Summarize the video"])

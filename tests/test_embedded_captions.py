@@ -21,7 +21,7 @@ from streamchat.models.embedded import EmbeddedModel, colors, frame_analysis, pr
 from streamchat.models.embedded.captioning import MAX_OBSERVATIONS, caption_text, merged
 from streamchat.models.embedded.detector import Box, Detector
 from streamchat.models.embedded.events import counts, events, track
-from streamchat.models.embedded.frame_analysis import Sight, Thing, without_bars
+from streamchat.models.embedded.frame_analysis import FrameAnalysis, Thing, without_bars
 from streamchat.models.embedded.observation import Observation, observations_of
 from streamchat.models.embedded.observing import same_text
 from streamchat.models.embedded.prefetch import Prefetch
@@ -47,8 +47,8 @@ def of_kind(caption: Caption, kind: str) -> list[Observation]:
     return [one for one in observations_of(caption) if one.kind == kind]
 
 
-def plain(colour: tuple[int, int, int], height: int = 80, width: int = 120) -> np.ndarray:
-    return np.full((height, width, 3), colour, np.uint8)
+def plain(color: tuple[int, int, int], height: int = 80, width: int = 120) -> np.ndarray:
+    return np.full((height, width, 3), color, np.uint8)
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def bikes_caption(embedded_model: Model) -> Caption:
     return embedded_model.caption(clip_of(videos.bikes(), (5.6, 6.0, 6.5, 7.0), starts_scene=True), NEVER)
 
 
-class TestColours:
+class TestColors:
     @pytest.mark.parametrize(
         ("rgb", "name"),
         [
@@ -74,15 +74,15 @@ class TestColours:
             ((40, 180, 170), "turquoise"),
         ],
     )
-    def test_plain_colours_have_their_everyday_names(self, rgb: tuple[int, int, int], name: str) -> None:
-        assert colors.main_colours(colors.shares(plain(rgb))) == (name,)
+    def test_plain_colors_have_their_everyday_names(self, rgb: tuple[int, int, int], name: str) -> None:
+        assert colors.main_colors(colors.shares(plain(rgb))) == (name,)
 
-    def test_a_thing_has_its_own_colour_and_not_that_of_its_surroundings(self) -> None:
+    def test_a_thing_has_its_own_color_and_not_that_of_its_surroundings(self) -> None:
         image = plain((40, 140, 50))
         cv2.ellipse(image, (60, 40), (18, 28), 0, 0, 360, (200, 20, 25), -1)
         assert colors.of_box(image, Box(40, 10, 80, 70))[0] == "red"
 
-    def test_letters_have_the_colour_of_their_strokes(self) -> None:
+    def test_letters_have_the_color_of_their_strokes(self) -> None:
         image = plain((45, 60, 75), 60, 240)
         cv2.putText(image, "HELLO", (10, 45), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (255, 230, 20), 5)
         assert colors.of_letters(image, Box(4, 5, 180, 55)) == ("yellow",)
@@ -106,14 +106,14 @@ class TestBars:
         assert without_bars(plain((0, 0, 0))) == Box(0, 0, 120, 80)
 
 
-def sight(seconds: float, *things: Thing) -> Sight:
-    return Sight(
+def analysis(seconds: float, *things: Thing) -> FrameAnalysis:
+    return FrameAnalysis(
         pts_seconds=seconds,
         view=Box(0, 0, 400, 300),
         things=things,
         texts=(),
         probabilities=np.full(1000, 1e-3, np.float32),
-        colours=np.zeros(len(colors.NAMES)),
+        colors=np.zeros(len(colors.NAMES)),
         areas=(),
         brightness=120.0,
         saturation=60.0,
@@ -126,47 +126,56 @@ def thing(label: str, x: float, score: float = 0.8, size: float = 60) -> Thing:
 
 class TestEvents:
     def test_a_thing_that_comes_and_goes_is_told_with_its_times(self) -> None:
-        sights = [sight(0), sight(1, thing("dog", 100)), sight(2, thing("dog", 120)), sight(3), sight(4)]
-        found = {(one.detail, one.span) for one in events(track(sights), sights)}
+        analyses = [
+            analysis(0),
+            analysis(1, thing("dog", 100)),
+            analysis(2, thing("dog", 120)),
+            analysis(3),
+            analysis(4),
+        ]
+        found = {(one.detail, one.span) for one in events(track(analyses), analyses)}
         assert ("appeared", Span(1, 1)) in found
         assert ("left", Span(2, 3)) in found
 
     def test_counts_follow_the_things(self) -> None:
         two = (thing("car", 20), thing("car", 300))
-        sights = [sight(0, *two), sight(1, *two), sight(2, two[0]), sight(3, two[0])]
-        assert [(one.count, one.span) for one in counts(track(sights), sights)] == [(2, Span(0, 1)), (1, Span(2, 3))]
+        analyses = [analysis(0, *two), analysis(1, *two), analysis(2, two[0]), analysis(3, two[0])]
+        assert [(one.count, one.span) for one in counts(track(analyses), analyses)] == [
+            (2, Span(0, 1)),
+            (1, Span(2, 3)),
+        ]
 
     def test_a_thing_that_crosses_the_picture_has_moved(self) -> None:
-        sights = [sight(number, thing("cup", 30 + 80 * number)) for number in range(4)]
-        (path,) = events(track(sights), sights)
+        analyses = [analysis(number, thing("cup", 30 + 80 * number)) for number in range(4)]
+        (path,) = events(track(analyses), analyses)
         assert path.detail == "moved to the right"
 
     def test_a_thing_missed_in_one_picture_is_the_same(self) -> None:
-        sights = [sight(0, thing("cat", 100)), sight(1), sight(2, thing("cat", 105))]
-        assert events(track(sights), sights) == []
+        analyses = [analysis(0, thing("cat", 100)), analysis(1), analysis(2, thing("cat", 105))]
+        assert events(track(analyses), analyses) == []
 
     def test_what_was_seen_once_and_not_surely_is_not_noted(self) -> None:
-        assert track([sight(0, thing("cat", 100, score=0.55)), sight(1)]) == []
-        assert len(track([sight(0, thing("cat", 100, score=0.7)), sight(1)])) == 1
+        assert track([analysis(0, thing("cat", 100, score=0.55)), analysis(1)]) == []
+        assert len(track([analysis(0, thing("cat", 100, score=0.7)), analysis(1)])) == 1
 
 
 class TestSummaries:
     def test_what_goes_on_is_one_observation(self) -> None:
-        dog = Observation(kind="object", label="dog", span=Span(0, 4), colours=("white",), place="on the left")
-        later = Observation(kind="object", label="dog", span=Span(5, 9), colours=("white",), place="on the left")
+        dog = Observation(kind="object", label="dog", span=Span(0, 4), colors=("white",), place="on the left")
+        later = Observation(kind="object", label="dog", span=Span(5, 9), colors=("white",), place="on the left")
         (joined,) = merged([[dog], [later]])
         assert joined.span == Span(0, 9)
 
     def test_nothing_goes_on_across_a_cut(self) -> None:
-        dog = Observation(kind="object", label="dog", span=Span(0, 4), colours=("white",), place="on the left")
-        later = Observation(kind="object", label="dog", span=Span(5, 9), colours=("white",), place="on the left")
+        dog = Observation(kind="object", label="dog", span=Span(0, 4), colors=("white",), place="on the left")
+        later = Observation(kind="object", label="dog", span=Span(5, 9), colors=("white",), place="on the left")
         view = Observation(kind="view", label="new scene", span=Span(5, 5))
         assert [one.kind for one in merged([[dog], [view, later]])].count("object") == 2
 
     def test_a_summary_is_bounded_and_keeps_texts(self) -> None:
         groups = [
             [
-                Observation(kind="area", label="ground", span=Span(9 * n, 9 * n + 1), colours=("red", "blue")[n % 2 :]),
+                Observation(kind="area", label="ground", span=Span(9 * n, 9 * n + 1), colors=("red", "blue")[n % 2 :]),
                 Observation(kind="text", label=f"LINE {n} " + "x" * n, span=Span(9 * n, 9 * n + 1)),
             ]
             for n in range(60)
@@ -185,10 +194,10 @@ class TestSummaries:
 
 
 class TestRealFilms:
-    def test_cars_are_counted_and_coloured(self, bikes_caption: Caption) -> None:
+    def test_cars_are_counted_and_colored(self, bikes_caption: Caption) -> None:
         cars = [one for one in of_kind(bikes_caption, "count") if one.label == "car"]
         assert max(one.count for one in cars) >= 2
-        assert all(one.colours for one in of_kind(bikes_caption, "object") if one.label == "car")
+        assert all(one.colors for one in of_kind(bikes_caption, "object") if one.label == "car")
         assert "car" in bikes_caption.text
 
     def test_a_scene_that_begins_is_noted(self, bikes_caption: Caption) -> None:
@@ -201,16 +210,16 @@ class TestRealFilms:
         assert bikes_caption.embedding is not None
         assert np.linalg.norm(bikes_caption.embedding) == pytest.approx(1, abs=1e-4)
 
-    def test_text_is_read_with_the_colour_of_its_letters(self, embedded_model: Model) -> None:
+    def test_text_is_read_with_the_color_of_its_letters(self, embedded_model: Model) -> None:
         caption = embedded_model.caption(clip_of(videos.screen_recording(), (1.0, 3.0, 4.0)), NEVER)
         (text,) = of_kind(caption, "text")
         assert text.label == "THANKS FOR WATCHING"
-        assert text.colours == ("yellow",)
+        assert text.colors == ("yellow",)
         assert text.span.start == pytest.approx(3, abs=0.1)
 
     def test_a_green_meadow_is_green(self, embedded_model: Model) -> None:
         caption = embedded_model.caption(clip_of(videos.bigbuckbunny(), (0.5, 4.0)), NEVER)
-        assert "green" in of_kind(caption, "area")[0].colours
+        assert "green" in of_kind(caption, "area")[0].colors
 
     def test_frames_of_one_scene_are_nearer_than_those_of_two(self, embedded_model: Model) -> None:
         frames = [*frames_at(videos.bigbuckbunny(), (3.0, 3.5)), *frames_at(videos.bikes(), (6.0,))]
@@ -322,15 +331,15 @@ def test_how_long_a_look_takes_leaves_out_waiting_for_questions(
     assert isinstance(embedded_model, EmbeddedModel)
     clock = [0.0]
     monkeypatch.setattr(frame_analysis, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    monkeypatch.setattr(embedded_model._seer, "look_seconds", 0.0)
+    monkeypatch.setattr(embedded_model._analyzer, "analysis_seconds", 0.0)
 
     def wait() -> None:
         clock[0] += 10.0
 
     frames = [Frame(picture(level), float(level), level) for level in range(2)]
-    embedded_model._seer.look_at(frames, wait)
+    embedded_model._analyzer.analyze(frames, wait)
     assert clock[0] >= 20.0
-    assert embedded_model.look_seconds == 0.0
+    assert embedded_model.analysis_seconds == 0.0
 
 
 class TestPrefetching:
@@ -341,14 +350,14 @@ class TestPrefetching:
     @pytest.fixture
     def model(self, embedded_model: Model, monkeypatch: pytest.MonkeyPatch) -> EmbeddedModel:
         assert isinstance(embedded_model, EmbeddedModel)
-        monkeypatch.setattr(embedded_model, "_prefetch", Prefetch(embedded_model._seer))
+        monkeypatch.setattr(embedded_model, "_prefetch", Prefetch(embedded_model._analyzer))
         return embedded_model
 
     def test_the_newest_frame_is_analyzed_first(self, model: EmbeddedModel) -> None:
         frames = self.frames(3)
         model.encode(frames)
         assert model.idle(NEVER)
-        assert [model.has_seen(frame) for frame in frames] == [False, False, True]
+        assert [model.has_analyzed(frame) for frame in frames] == [False, False, True]
         assert not model.idle(NEVER), "frames may still come"
 
     def test_after_a_pause_those_before_it_are_analyzed_the_newest_first(
@@ -359,14 +368,14 @@ class TestPrefetching:
         model.encode(frames)
         seen = []
         while model.idle(NEVER):
-            seen.append([model.has_seen(frame) for frame in frames])
+            seen.append([model.has_analyzed(frame) for frame in frames])
         assert seen == [[False, False, True], [False, True, True], [True, True, True]]
 
     def test_a_caption_comes_after_the_newest_frame(self, model: EmbeddedModel) -> None:
         first, newest = self.frames(2)
         model.encode([first, newest])
         model.caption(Clip(torch.zeros(1, 1, 384), (first,), Span(0, 2)), NEVER)
-        assert model.has_seen(newest)
+        assert model.has_analyzed(newest)
 
     def test_frames_that_are_in_no_memory_any_more_are_left(self, model: EmbeddedModel) -> None:
         model.encode(self.frames(3))
@@ -378,4 +387,4 @@ class TestPrefetching:
         cancel.cancel()
         with pytest.raises(CancelledError):
             model.idle(cancel)
-        assert not model.has_seen(frames[0])
+        assert not model.has_analyzed(frames[0])

@@ -12,9 +12,9 @@ from streamchat.models.embedded.questions import parse
     ("question", "kind", "time", "main"),
     [
         ("Which words are written on the screen?", Kind.TEXT, Time.ANY, "words"),
-        ("What colour are the chairs by the wall?", Kind.COLOUR, Time.ANY, "chairs"),
-        ("What colour shirt is the man wearing?", Kind.COLOUR, Time.ANY, "shirt"),
-        ("What colour is the wall behind the man?", Kind.COLOUR, Time.ANY, "wall"),
+        ("What color are the chairs by the wall?", Kind.COLOR, Time.ANY, "chairs"),
+        ("What color shirt is the man wearing?", Kind.COLOR, Time.ANY, "shirt"),
+        ("What color is the wall behind the man?", Kind.COLOR, Time.ANY, "wall"),
         ("How many people sit at the tables?", Kind.COUNT, Time.ANY, "people"),
         ("How many shots have been shown?", Kind.SHOTS, Time.ANY, None),
         ("Did the view change just now?", Kind.VIEW, Time.NOW, None),
@@ -48,11 +48,11 @@ def test_a_named_moment_is_in_seconds() -> None:
     assert parse("What was there at 7 seconds?").moment_seconds == 7
 
 
-@pytest.mark.parametrize("question", ["And after that?", "What colour is it?", "Where are they now?"])
+@pytest.mark.parametrize("question", ["And after that?", "What color is it?", "Where are they now?"])
 def test_a_question_without_a_subject_leans_on_the_last(question: str) -> None:
     assert parse(question).leans_on_the_last
 
 
 def test_a_question_with_a_subject_stands_by_itself() -> None:
-    assert not parse("What colour is the car?").leans_on_the_last
-    assert not parse("What colour is the background?").leans_on_the_last
+    assert not parse("What color is the car?").leans_on_the_last
+    assert not parse("What color is the background?").leans_on_the_last

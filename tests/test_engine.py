@@ -166,7 +166,7 @@ def test_a_model_that_cites_is_believed(embedder: WordEmbedder) -> None:
             yield "Red."
             yield cited
 
-    assert watched(Citing(), embedder, 5).ask("Which colour?").evidence == (cited,)
+    assert watched(Citing(), embedder, 5).ask("Which color?").evidence == (cited,)
 
 
 def test_an_error_of_the_model_comes_through_and_is_no_round(embedder: WordEmbedder) -> None:

@@ -46,7 +46,7 @@ def test_a_film_is_taken_in_whole_and_a_question_means_its_end(film: VideoFile) 
     session = session_of(film)
     session.start()
     session.play_until(math.inf)
-    assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+    assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
     stats = session.stats()
     assert stats.frames_seen == 250
     assert 5 <= stats.frames_kept <= 50
@@ -61,7 +61,7 @@ def test_the_live_session_remembers_what_the_engine_remembers(film: VideoFile) -
     session = session_of(film)
     session.start()
     session.play_until(math.inf)
-    assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+    assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
     chat = StreamChat(FakeModel(), OPTIONS, WordEmbedder())
     for frame in film:
         chat.push(frame)
@@ -81,7 +81,7 @@ def test_every_kept_frame_is_encoded_once_and_handed_on_without_a_copy(film: Vid
     session = session_of(film, Counting())
     session.start()
     session.play_until(math.inf)
-    assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+    assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
     assert len(Counting.encoded) == session.stats().frames_kept
     kept = session.snapshot().short_term
     assert kept
@@ -182,7 +182,7 @@ def test_a_question_is_answered_while_a_caption_is_being_made(film: VideoFile) -
     assert captioning.wait(WAIT_SECONDS)
     assert "".join(session.ask("What is shown?"))
     assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)  # frames went on being taken in
-    assert session.stats().captions_waiting
+    assert session.stats().captions_pending
     go_on.set()
     session.close()
 
@@ -214,7 +214,7 @@ class TestMakingWay:
     """Taking in rests while a question waits for its first word."""
 
     def test_no_frame_is_taken_in_before_the_first_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(live, "MAKE_WAY_SECONDS", WAIT_SECONDS)
+        monkeypatch.setattr(live, "INGEST_PAUSE_SECONDS", WAIT_SECONDS)
         order: list[str] = []
 
         class Noting(FakeModel):
@@ -272,7 +272,7 @@ def test_a_live_stream_that_is_too_fast_drops_and_counts() -> None:
 
 
 def test_one_question_does_not_end_the_rest_that_another_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "MAKE_WAY_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(live, "INGEST_PAUSE_SECONDS", WAIT_SECONDS)
     source = PushSource()
     session = session_of(source)
     session.start()
@@ -348,15 +348,15 @@ class SlowCaptioner(FakeModel):
 def test_a_film_at_full_speed_waits_for_captions_that_are_made_from_pictures(
     film: VideoFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "MOST_CAPTIONS_WAITING", 2)
+    monkeypatch.setattr(live, "MOST_PENDING_CAPTIONS", 2)
     model = SlowCaptioner()
     session = session_of(film, model)
     session.start()
     session.play_until(math.inf)
-    assert session.wait_until(lambda stats: stats.captions_waiting > 2, WAIT_SECONDS)
+    assert session.wait_until(lambda stats: stats.captions_pending > 2, WAIT_SECONDS)
     assert not session.wait_until(lambda stats: stats.finished, 0.5)
     assert session.stats().frames_seen < 250
     model.may.set()
-    assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+    assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
     assert session.stats().frames_seen == 250
     session.close()

@@ -58,7 +58,7 @@ class TestErrors:
         session.start()
         session.play_until(math.inf)
         assert session.wait_until(lambda stats: stats.degraded is not None, WAIT_SECONDS)
-        assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+        assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
         stats = session.stats()
         assert stats.degraded is None
         assert stats.frames_dropped == 0
@@ -93,7 +93,7 @@ class TestErrors:
         session = session_of(film, Never())
         session.start()
         session.play_until(math.inf)
-        assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+        assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
         stats = session.stats()
         assert 0 < stats.frames_dropped < stats.frames_kept
         assert stats.degraded is None
@@ -122,7 +122,7 @@ class TestErrors:
         assert session.error is None
         model.works.set()
         source.close()
-        assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+        assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
         assert session.stats().degraded is None
         session.close()
 
@@ -158,11 +158,11 @@ class TestErrors:
                 return "it is there"
 
         session = session_of(film, Failing())
-        session.engine.standing.set(["something moves"])
+        session.engine.alerts.set(["something moves"])
         session.start()
         session.play_until(math.inf)
-        assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
-        (hit,) = session.engine.standing.take_hits()
+        assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
+        (hit,) = session.engine.alerts.take_hits()
         assert hit.evidence.span.start == 0, "the first leaf was checked again"
         session.close()
 

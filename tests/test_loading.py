@@ -37,12 +37,12 @@ class TestLongVA:
     def test_it_speaks_as_with_the_tokens_put_in_by_hand(self, build: Build, load: Load) -> None:
         model, checkpoint = load("longva"), loading.load(build("longva"), CPU, torch.float32)
         tokens = model.encode(noise(4))
-        ids = torch.tensor([model._prompter.ids(conversation(), [[8], [8]])])
+        ids = torch.tensor([model._prompt_builder.ids(conversation(), [[8], [8]])])
         embedded = checkpoint.model.get_input_embeddings()(ids)
         embedded[ids == checkpoint.image_token_id] = tokens.flatten(0, 1)
         with torch.inference_mode():
             by_hand = checkpoint.model.generate(inputs_embeds=embedded, max_new_tokens=LENGTH, do_sample=False)
-        assert say(model, conversation(), moments(tokens)) == model._prompter.text(by_hand[0].tolist())
+        assert say(model, conversation(), moments(tokens)) == model._prompt_builder.text(by_hand[0].tolist())
 
     def test_the_original_shape_gives_144_tokens_a_frame_and_keeps_its_positions(self, build: Build) -> None:
         clip = longva.CLIP_L_336

@@ -19,7 +19,7 @@ from evaluation.benchmarks.needle import (
     Stream,
     card,
 )
-from evaluation.methods import SeenOnce
+from evaluation.methods import EncodeCache
 from evaluation.samples import Choice
 from streamchat.errors import InputError
 from streamchat.models.base import Model
@@ -145,7 +145,7 @@ def test_a_picture_that_is_seen_again_is_not_encoded_again(fake_model: Model, mo
     counted: list[int] = []
     encode = fake_model.encode
     monkeypatch.setattr(fake_model, "encode", lambda frames: counted.append(len(frames)) or encode(frames))
-    once = SeenOnce(fake_model)
+    once = EncodeCache(fake_model)
     pictures = [np.full((8, 8, 3), value, np.uint8) for value in (10, 20)]
     frames = [Frame(pictures[number % 2], float(number), number) for number in range(4)]
     first, again = once.encode(frames[:2]), once.encode(frames[1:])

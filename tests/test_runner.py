@@ -418,7 +418,7 @@ class TestBaselines:
         for frame in self.frames(3):
             session.push(frame)
         session.record("Is there a red bicycle?", "Yes, a red bicycle.", 1.0)
-        context = session.stream_answer("Which colour was the bicycle?", 2.0)._context
+        context = session.stream_answer("Which color was the bicycle?", 2.0)._context
         assert [turn.answer for turn in context.turns] == ["Yes, a red bicycle."]
 
 

@@ -14,7 +14,7 @@ from vlm import CPU, KIN, Build, Load, Plain, conversation, greedy, moments, noi
 
 from evaluation.methods import Recent
 from streamchat.models.transformers import TransformersModel, loading
-from streamchat.models.transformers.prompt_builder import Prompter
+from streamchat.models.transformers.prompt_builder import PromptBuilder
 from streamchat.models.transformers.vision import Grid, Size, best_grid, vision_of
 from streamchat.options import Options
 from streamchat.session.engine import StreamChat
@@ -96,7 +96,7 @@ class Both:
         checkpoint = loading.load(build(family), CPU, torch.float32)
         self.model = checkpoint.model
         self.vision = vision_of(checkpoint.model, checkpoint.image_processor)
-        self.prompter = Prompter(checkpoint.tokenizer, checkpoint.image_token_id)
+        self.prompter = PromptBuilder(checkpoint.tokenizer, checkpoint.image_token_id)
         self.plain = Plain(build(family), family)
         self.plain.processor.do_resize = False
 
@@ -157,15 +157,15 @@ class TestExactness:
 def grids_seen(model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, ...]]:
     """The grids of patches that replies are made with from now on."""
     seen: set[tuple[int, ...]] = set()
-    for copy in set(model._copies.values()):
-        whole = copy.speech.reply
+    for copy in {model._answering, model._captioning}:
+        whole = copy.decoder.reply
 
         def reply(inputs: dict[str, Any], whole: Any = whole, **settings: Any) -> Any:
             if "image_grid_thw" in inputs:
                 seen.update(map(tuple, inputs["image_grid_thw"].tolist()))
             return whole(inputs, **settings)
 
-        monkeypatch.setattr(copy.speech, "reply", reply)
+        monkeypatch.setattr(copy.decoder, "reply", reply)
     return seen
 
 
@@ -261,7 +261,7 @@ class TestStream:
         for number in range(12):
             source.push(picture(20 * number, *((54, 96) if number < 5 else (96, 54))), float(number))
         source.close()
-        assert session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+        assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
         newest = session.engine.newest
         assert newest is not None
         assert newest.data.shape == (54, 96, 3)

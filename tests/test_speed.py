@@ -150,12 +150,12 @@ def test_a_question_makes_no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_short_soak_stays_within_its_budget_and_covers_the_timeline() -> None:
     budget = 2**20
     running = soak.Soak(NarrowEmbedder(), budget_bytes=budget)
-    standings = []
+    measurements = []
     for _ in range(6):
         running.play(600)
-        standings.append(running.standing())
-    assert all(one.parts["tree"] <= budget for one in standings)
-    assert standings[-1].parts["tree"] <= 1.01 * standings[-2].parts["tree"]
+        measurements.append(running.measured())
+    assert all(one.parts["tree"] <= budget for one in measurements)
+    assert measurements[-1].parts["tree"] <= 1.01 * measurements[-2].parts["tree"]
     roots = running.roots()
     assert roots[0].span.start == 0
     assert all(one.span.end == other.span.start for one, other in pairwise(roots))

@@ -229,7 +229,7 @@ class TestRoundTrips:
         file = tmp_path / "bikes.streamchat"
         save_session(chat, file)
         again, _ = load_session(file, embedded_model)
-        for question in ("What happened so far?", "Which colours are there?", "Is there a bicycle?", "And a person?"):
+        for question in ("What happened so far?", "Which colors are there?", "Is there a bicycle?", "And a person?"):
             at = chat.memory.snapshot(99.0).roots[-1].span.end
             assert again.ask(question, at).text == chat.ask(question, at).text
         assert again.push(Frame(picture(90), 6.0, 150))

@@ -16,8 +16,8 @@ from vlm import CPU, EIGHT, KIN, LENGTH, Build, Load, Plain, conversation, greed
 from streamchat.errors import StreamChatError
 from streamchat.models.scheduler import NEVER, Priority
 from streamchat.models.transformers import TransformersModel, loading
-from streamchat.models.transformers.decoder import Speech
-from streamchat.models.transformers.prompt_builder import Prompter
+from streamchat.models.transformers.decoder import Decoder
+from streamchat.models.transformers.prompt_builder import PromptBuilder
 from streamchat.models.transformers.vision import vision_of
 from streamchat.options import Options
 from streamchat.retrieval.context import compose
@@ -43,7 +43,7 @@ class TestExactness:
         tokens = torch.cat([model.encode([frame]) for frame in frames])
         vision = vision_of(checkpoint.model, checkpoint.image_processor)
         visuals = moments(tokens)
-        prompter = Prompter(checkpoint.tokenizer, checkpoint.image_token_id)
+        prompter = PromptBuilder(checkpoint.tokenizer, checkpoint.image_token_id)
         ids = torch.tensor([prompter.ids(conversation(), [vision.runs(visual.tokens) for visual in visuals])])
         plain = Plain(build(family), family)
         if "qwen" in family:  # its plain path would choose another size by itself
@@ -53,7 +53,7 @@ class TestExactness:
         got_ids, got_logits = greedy(checkpoint.model, ours)
         torch.testing.assert_close(got_logits, wanted_logits, rtol=0, atol=1e-4)
         assert got_ids == wanted_ids
-        spoken = list(Speech(checkpoint.model, {2}).reply(ours, max_new_tokens=LENGTH, temperature=0.0, seed=0))
+        spoken = list(Decoder(checkpoint.model, {2}).reply(ours, max_new_tokens=LENGTH, temperature=0.0, seed=0))
         stop = wanted_ids.index(2) if 2 in wanted_ids else len(wanted_ids)
         assert spoken == wanted_ids[:stop]
 
@@ -108,7 +108,7 @@ class TestEveryFamily:
         assert say(model, conversation(), visuals) != say(model, conversation(), moments(tokens))
 
     def test_what_is_written_cannot_be_read_as_control(self, model: TransformersModel) -> None:
-        prompter = model._prompter
+        prompter = model._prompt_builder
         runs = [[3], [2, 2]]
         plain, hostile = prompter.ids(conversation("the end ."), runs), prompter.ids(conversation(HOSTILE), runs)
         control = set(prompter._tokenizer.get_added_vocab().values())
@@ -133,7 +133,7 @@ class TestEveryFamily:
     def test_the_end_of_the_iterator_ends_the_work_within_a_token(self, model: TransformersModel) -> None:
         tokens = model.encode(noise(4))
         steps: list[int] = []
-        language = model._answering.speech._model
+        language = model._answering.decoder._model
         handle = language.register_forward_hook(lambda *_: steps.append(1))
         try:
             pieces = model.stream(
@@ -161,7 +161,7 @@ class TestEveryFamily:
 
 class TestPrompt:
     def test_tokens_are_those_of_the_whole_text_where_nothing_is_to_be_kept_out(self, load: Load) -> None:
-        prompter = load("qwen3_vl")._prompter
+        prompter = load("qwen3_vl")._prompt_builder
         whole = prompter._tokenizer(
             "<|im_start|>system\nyou see the video .<|im_end|>\n<|im_start|>user\nthe park .\n[0:00–0:01]"
             "<|vision_start|><|image_pad|><|vision_end|>\n[0:02]<|vision_start|><|image_pad|><|vision_end|>\n"
@@ -170,7 +170,7 @@ class TestPrompt:
         assert prompter.ids(conversation(), [[1], [1]]) == whole
 
     def test_pictures_stand_between_the_texts_although_the_template_puts_them_first(self, load: Load) -> None:
-        prompter = load("llava")._prompter
+        prompter = load("llava")._prompt_builder
         written = prompter._tokenizer.decode(prompter.ids(conversation(), [[2], [1]]))
         assert "[0:00–0:01]<image><image>\n\n[0:02]<image>\n\nwhat is on" in written
         assert written.index("you see the video") < written.index("<image>")
@@ -191,7 +191,7 @@ class TestPrompt:
         special = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<|im_start|>", "<|im_end|>")]
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=added, special_tokens=special)
         tokenizer.chat_template = template
-        ids = Prompter(tokenizer, checkpoint.image_token_id).ids([{"role": "user", "content": "yes ."}], [])
+        ids = PromptBuilder(tokenizer, checkpoint.image_token_id).ids([{"role": "user", "content": "yes ."}], [])
         assert ids.count(tokenizer.bos_token_id) == begins
         assert (ids[0] == tokenizer.bos_token_id) == begins
         assert tokenizer.eos_token_id not in ids
@@ -200,7 +200,7 @@ class TestPrompt:
         checkpoint = loading.load(build("llava"), CPU, torch.float32)
         checkpoint.tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}{% endfor %}"
         with pytest.raises(StreamChatError, match="cannot place pictures"):
-            Prompter(checkpoint.tokenizer, checkpoint.image_token_id).ids(conversation(), [[1], [1]])
+            PromptBuilder(checkpoint.tokenizer, checkpoint.image_token_id).ids(conversation(), [[1], [1]])
 
     def test_a_prompt_is_cut_to_the_context(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
         model = load("llava")
@@ -217,7 +217,7 @@ class TestPrompt:
         seen: list[int] = []
         monkeypatch.setattr(model, "max_context", 700)
         monkeypatch.setattr(
-            model._answering.speech,
+            model._answering.decoder,
             "reply",
             lambda inputs, **_: seen.append(inputs["input_ids"].shape[1]) or [],
         )
@@ -272,7 +272,7 @@ class TestTogether:
     def test_each_reply_has_its_own_of_what_qwen_keeps_on_the_module(self, family: str, load: Load) -> None:
         model = load(family)
         tokens = model.encode(noise(2))
-        core = model._answering.speech._model.model
+        core = model._answering.decoder._model.model
         seen: list[tuple[str, float]] = []
         who = ""
         handle = core.register_forward_pre_hook(lambda *_: seen.append((who, float(core.rope_deltas.sum()))))

@@ -16,10 +16,10 @@ from streamchat.errors import InputError
 from streamchat.options import Options
 from streamchat.session import engine
 from streamchat.ui import components, examples
-from streamchat.ui.session_manager import Visitors, _history
+from streamchat.ui.session_manager import SessionManager, _history
 from streamchat.ui.settings import SettingsPanel
 from streamchat.ui.shared_model import SharedModel
-from streamchat.ui.user_session import Visit
+from streamchat.ui.user_session import UserSession
 from streamchat.ui.view import gauges
 from streamchat.video.file import open_video
 
@@ -31,146 +31,146 @@ def session_threads() -> list[str]:
 
 
 @pytest.fixture
-def visitors() -> Iterator[Visitors]:
-    visitors = Visitors(SharedModel("fake"), Options())
-    yield visitors
-    visitors.close_all()
+def sessions() -> Iterator[SessionManager]:
+    sessions = SessionManager(SharedModel("fake"), Options())
+    yield sessions
+    sessions.close_all()
     assert session_threads() == []
 
 
-def test_each_visitor_has_a_film_and_a_conversation_of_their_own(visitors: Visitors) -> None:
-    visitors.open("one", videos.bikes())
-    visitors.open("two", videos.bigbuckbunny())
-    assert "".join(visitors.watching("one", videos.bikes()).ask("Is it mine?", 0.0))
-    assert len(visitors.watching("one", None).session._engine.memory.dialogue) == 1
-    assert len(visitors.watching("two", None).session._engine.memory.dialogue) == 0
-    visitors.close("one")
-    assert visitors.get("one") is None
-    assert visitors.watching("two", None).film == videos.bigbuckbunny()
+def test_each_visitor_has_a_film_and_a_conversation_of_their_own(sessions: SessionManager) -> None:
+    sessions.open("one", videos.bikes())
+    sessions.open("two", videos.bigbuckbunny())
+    assert "".join(sessions.watching("one", videos.bikes()).ask("Is it mine?", 0.0))
+    assert len(sessions.watching("one", None).session._engine.memory.dialogue) == 1
+    assert len(sessions.watching("two", None).session._engine.memory.dialogue) == 0
+    sessions.close("one")
+    assert sessions.get("one") is None
+    assert sessions.watching("two", None).film == videos.bigbuckbunny()
 
 
-def test_a_second_film_takes_the_place_of_the_first_however_quickly_it_comes(visitors: Visitors) -> None:
-    opening = [threading.Thread(target=visitors.open, args=("one", videos.bikes())) for _ in range(4)]
+def test_a_second_film_takes_the_place_of_the_first_however_quickly_it_comes(sessions: SessionManager) -> None:
+    opening = [threading.Thread(target=sessions.open, args=("one", videos.bikes())) for _ in range(4)]
     for thread in opening:
         thread.start()
     for thread in opening:
         thread.join(WAIT_SECONDS)
-    assert len(visitors) == 1
+    assert len(sessions) == 1
     assert len(session_threads()) <= 3
-    visitors.close("one")
+    sessions.close("one")
     assert session_threads() == []
 
 
-def test_a_question_after_a_seek_waits_until_the_gap_was_taken_in(visitors: Visitors) -> None:
-    visitors.open("one", videos.bikes())
-    visit = visitors.watching("one", None)
-    visit.follow(1.0)
-    for seconds in visit.until_taken_in(8.0):
+def test_a_question_after_a_seek_waits_until_the_gap_was_taken_in(sessions: SessionManager) -> None:
+    sessions.open("one", videos.bikes())
+    user_session = sessions.watching("one", None)
+    user_session.follow(1.0)
+    for seconds in user_session.until_ingested(8.0):
         assert seconds < 8.0
-    assert visit.session.stats().position_seconds >= 7.5
+    assert user_session.session.stats().position_seconds >= 7.5
 
 
-def test_a_file_that_is_no_video_leaves_what_was_before(visitors: Visitors, tmp_path: Path) -> None:
-    visitors.open("one", videos.bikes())
+def test_a_file_that_is_no_video_leaves_what_was_before(sessions: SessionManager, tmp_path: Path) -> None:
+    sessions.open("one", videos.bikes())
     (tmp_path / "notes.mp4").write_text("no film")
     with pytest.raises(InputError, match="not a video"):
-        visitors.open("one", tmp_path / "notes.mp4")
-    assert visitors.watching("one", None).film == videos.bikes()
+        sessions.open("one", tmp_path / "notes.mp4")
+    assert sessions.watching("one", None).film == videos.bikes()
 
 
-def test_who_never_opened_anything_is_told_so(visitors: Visitors) -> None:
+def test_who_never_opened_anything_is_told_so(sessions: SessionManager) -> None:
     with pytest.raises(InputError, match="no video yet"):
-        visitors.watching("one", None)
+        sessions.watching("one", None)
 
 
-def test_a_question_means_the_players_moment_until_the_rest_is_taken_in(visitors: Visitors) -> None:
-    visitors.open("one", videos.bikes())
-    visit = visitors.watching("one", None)
-    visit.follow(1.5)
-    assert visit.ask("What is shown?", 1.5).asked_at_seconds == 1.5
-    visit.take_in_the_rest()
-    visit.follow(1.5)
-    assert visit.session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
-    assert visit.ask("What is shown?", 1.5).asked_at_seconds == pytest.approx(9.96, abs=0.05)
+def test_a_question_means_the_players_moment_until_the_rest_is_taken_in(sessions: SessionManager) -> None:
+    sessions.open("one", videos.bikes())
+    user_session = sessions.watching("one", None)
+    user_session.follow(1.5)
+    assert user_session.ask("What is shown?", 1.5).asked_at_seconds == 1.5
+    user_session.ingest_the_rest()
+    user_session.follow(1.5)
+    assert user_session.session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
+    assert user_session.ask("What is shown?", 1.5).asked_at_seconds == pytest.approx(9.96, abs=0.05)
 
 
-def test_a_question_waits_for_the_end_only_when_it_is_about_it_and_can_be_stopped(visitors: Visitors) -> None:
-    visitors.open("one", videos.bikes())
-    visit = visitors.watching("one", None)
-    assert list(visit.until_taken_in(0.0)) == []
-    visit.to_the_end = True  # the reader itself is left at the first frame, so the end does not come
-    waiting = visit.until_taken_in(0.0)
+def test_a_question_waits_for_the_end_only_when_it_is_about_it_and_can_be_stopped(sessions: SessionManager) -> None:
+    sessions.open("one", videos.bikes())
+    user_session = sessions.watching("one", None)
+    assert list(user_session.until_ingested(0.0)) == []
+    user_session.to_the_end = True  # the reader itself is left at the first frame, so the end does not come
+    waiting = user_session.until_ingested(0.0)
     assert next(waiting) < 1.2
-    visitors.close("one")
+    sessions.close("one")
     assert list(waiting) == []
 
 
 def test_only_so_many_visitors_at_once_and_a_place_that_is_left_is_free() -> None:
-    visitors = Visitors(SharedModel("fake"), Options(), most=1)
-    visitors.open("one", videos.bikes())
-    visitors.open("one", videos.bikes())  # who has a place may open another film
+    sessions = SessionManager(SharedModel("fake"), Options(), most=1)
+    sessions.open("one", videos.bikes())
+    sessions.open("one", videos.bikes())  # who has a place may open another film
     with pytest.raises(InputError, match=r"the app is full \(1 at once\): try again"):
-        visitors.open("two", videos.bikes())
-    visitors.close("one")
-    visitors.open("two", videos.bikes())
-    visitors.close_all()
+        sessions.open("two", videos.bikes())
+    sessions.close("one")
+    sessions.open("two", videos.bikes())
+    sessions.close_all()
 
 
-def test_a_page_is_known_by_a_secret_that_is_forgotten_with_it(visitors: Visitors) -> None:
-    visitors.open("one", videos.bikes())
-    key = visitors.key_of("one")
-    assert key == visitors.key_of("one") != visitors.key_of("two")
-    assert visitors.by_key(key) is visitors.get("one")
-    assert visitors.by_key("one") is None
-    visitors.leave(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
-    assert visitors.by_key(key) is None
+def test_a_page_is_known_by_a_secret_that_is_forgotten_with_it(sessions: SessionManager) -> None:
+    sessions.open("one", videos.bikes())
+    key = sessions.key_of("one")
+    assert key == sessions.key_of("one") != sessions.key_of("two")
+    assert sessions.by_key(key) is sessions.get("one")
+    assert sessions.by_key("one") is None
+    sessions.leave(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
+    assert sessions.by_key(key) is None
     assert session_threads() == []
 
 
-def push(visit: Visit, start: float, count: int) -> None:
-    seen = visit.session.stats().frames_seen
+def push(user_session: UserSession, start: float, count: int) -> None:
+    seen = user_session.session.stats().frames_seen
     for number in range(count):
-        visit.push(picture(10 * number, 90, 160), start + number / 10)
-    assert visit.session.wait_until(lambda stats: stats.frames_seen == seen + count, WAIT_SECONDS)
+        user_session.push(picture(10 * number, 90, 160), start + number / 10)
+    assert user_session.session.wait_until(lambda stats: stats.frames_seen == seen + count, WAIT_SECONDS)
 
 
-def test_a_camera_that_was_stopped_goes_on_in_the_same_memory(visitors: Visitors) -> None:
-    visitors.open_camera("one")
-    push(visitors.watching("one", None), 0.0, 20)
-    assert "".join(visitors.watching("one", None).ask("What is shown?", 0.0))
-    visitors.open_camera("one")
-    visit = visitors.watching("one", None)
-    push(visit, 0.0, 5)
-    assert visit.session.stats().position_seconds == pytest.approx(1.9 + 1.0 + 0.4)
-    assert len(visit.session.engine.memory.dialogue) == 1
-    visitors.choose("one", Options(memory_bytes=2**24))
-    visitors.open_camera("one")
-    visit = visitors.watching("one", None)
-    assert visit.session.engine.options.memory_bytes == 2**24
-    assert visit.session.stats().frames_seen == 0
+def test_a_camera_that_was_stopped_goes_on_in_the_same_memory(sessions: SessionManager) -> None:
+    sessions.open_camera("one")
+    push(sessions.watching("one", None), 0.0, 20)
+    assert "".join(sessions.watching("one", None).ask("What is shown?", 0.0))
+    sessions.open_camera("one")
+    user_session = sessions.watching("one", None)
+    push(user_session, 0.0, 5)
+    assert user_session.session.stats().position_seconds == pytest.approx(1.9 + 1.0 + 0.4)
+    assert len(user_session.session.engine.memory.dialogue) == 1
+    sessions.choose("one", Options(memory_bytes=2**24))
+    sessions.open_camera("one")
+    user_session = sessions.watching("one", None)
+    assert user_session.session.engine.options.memory_bytes == 2**24
+    assert user_session.session.stats().frames_seen == 0
 
 
-def test_a_saved_session_goes_on_in_its_own_film_and_not_in_another(visitors: Visitors, tmp_path: Path) -> None:
+def test_a_saved_session_goes_on_in_its_own_film_and_not_in_another(sessions: SessionManager, tmp_path: Path) -> None:
     file = tmp_path / "a.streamchat"
-    visitors.open("one", videos.bikes())
-    visit = visitors.watching("one", None)
-    visit.session.play_until(5.0)
-    assert visit.session.wait_until(lambda stats: stats.position_seconds > 4.9, WAIT_SECONDS)
-    visitors.save("one", file)
-    visitors.load("two", file)
-    loaded = visitors.watching("two", None)
+    sessions.open("one", videos.bikes())
+    user_session = sessions.watching("one", None)
+    user_session.session.play_until(5.0)
+    assert user_session.session.wait_until(lambda stats: stats.position_seconds > 4.9, WAIT_SECONDS)
+    sessions.save("one", file)
+    sessions.load("two", file)
+    loaded = sessions.watching("two", None)
     assert loaded.ask("What was shown?", 0.0).asked_at_seconds <= 4.97
-    visitors.open("two", videos.bikes())
-    visit = visitors.watching("two", None)
-    visit.take_in_the_rest()
-    assert visit.session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
-    spans = [root.span for root in visit.session.snapshot().roots]
+    sessions.open("two", videos.bikes())
+    user_session = sessions.watching("two", None)
+    user_session.ingest_the_rest()
+    assert user_session.session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
+    spans = [root.span for root in user_session.session.snapshot().roots]
     assert spans[0].start == 0.0
     assert [span.end for span in spans[:-1]] == [span.start for span in spans[1:]]
-    assert visit.session.stats().position_seconds == pytest.approx(9.96, abs=0.01)
-    visitors.load("two", file)
-    visitors.open("two", videos.bigbuckbunny())
-    assert visitors.watching("two", None).session.snapshot().roots == ()
+    assert user_session.session.stats().position_seconds == pytest.approx(9.96, abs=0.01)
+    sessions.load("two", file)
+    sessions.open("two", videos.bigbuckbunny())
+    assert sessions.watching("two", None).session.snapshot().roots == ()
 
 
 @pytest.mark.parametrize(
@@ -180,51 +180,51 @@ def test_a_strip_that_cannot_be_is_left_out_of_a_loaded_session(kept: object) ->
     assert _history(kept).kept().counts == ()
 
 
-def test_a_file_that_cannot_be_loaded_leaves_what_there_was(visitors: Visitors, tmp_path: Path) -> None:
-    visitors.open("one", videos.bikes())
+def test_a_file_that_cannot_be_loaded_leaves_what_there_was(sessions: SessionManager, tmp_path: Path) -> None:
+    sessions.open("one", videos.bikes())
     (tmp_path / "a.streamchat").write_text("junk")
     with pytest.raises(InputError, match="cannot open the session"):
-        visitors.load("one", tmp_path / "a.streamchat")
-    assert visitors.watching("one", None).film == videos.bikes()
+        sessions.load("one", tmp_path / "a.streamchat")
+    assert sessions.watching("one", None).film == videos.bikes()
 
 
-def test_what_is_chosen_is_for_the_next_session_of_that_visitor(visitors: Visitors) -> None:
-    visitors.open("one", videos.bikes())
-    visitors.choose("one", Options(memory_bytes=2**24))
-    assert visitors.watching("one", None).session.engine.options.memory_bytes == Options().memory_bytes
-    visitors.open("one", videos.bikes())
-    visitors.open("two", videos.bikes())
-    assert visitors.watching("one", None).session.engine.options.memory_bytes == 2**24
-    assert visitors.watching("two", None).session.engine.options.memory_bytes == Options().memory_bytes
+def test_what_is_chosen_is_for_the_next_session_of_that_visitor(sessions: SessionManager) -> None:
+    sessions.open("one", videos.bikes())
+    sessions.choose("one", Options(memory_bytes=2**24))
+    assert sessions.watching("one", None).session.engine.options.memory_bytes == Options().memory_bytes
+    sessions.open("one", videos.bikes())
+    sessions.open("two", videos.bikes())
+    assert sessions.watching("one", None).session.engine.options.memory_bytes == 2**24
+    assert sessions.watching("two", None).session.engine.options.memory_bytes == Options().memory_bytes
 
 
 def test_the_memory_leaves_room_for_all_the_sessions_that_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "free_memory_bytes", lambda: 2**32)
     for most, budget in ((2, 2**29), (4, 2**28), (8, 2**27)):
-        visitors = Visitors(SharedModel("fake"), Options(), most)
-        visitors.open("one", videos.bikes())
-        visit = visitors.watching("one", None)
-        assert visit.session.engine.memory_budget_bytes == budget
-        assert (f"budget {budget // 2**20} MiB") in str(gauges(visit, visit.session.stats()))
-        visitors.close_all()
+        sessions = SessionManager(SharedModel("fake"), Options(), most)
+        sessions.open("one", videos.bikes())
+        user_session = sessions.watching("one", None)
+        assert user_session.session.engine.memory_budget_bytes == budget
+        assert (f"budget {budget // 2**20} MiB") in str(gauges(user_session, user_session.session.stats()))
+        sessions.close_all()
 
 
 @pytest.mark.parametrize(("box", "asked"), [(None, None), (64, 2**26)])
 def test_an_empty_box_for_the_budget_leaves_it_to_the_machine(box: float | None, asked: int | None) -> None:
-    visitors = Visitors(SharedModel("fake"), Options(memory_bytes=2**24))
+    sessions = SessionManager(SharedModel("fake"), Options(memory_bytes=2**24))
     with gr.Blocks():
-        panel = SettingsPanel(visitors, "base", gr.HTML())
+        panel = SettingsPanel(sessions, "base", gr.HTML())
     panel._choose("slow", "novelty", 0.13, box, SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
-    assert visitors.options_of("one") == Options.preset("slow", memory_bytes=asked)
+    assert sessions.options_of("one") == Options.preset("slow", memory_bytes=asked)
 
 
-def test_standing_questions_hold_for_the_sessions_to_come(visitors: Visitors) -> None:
-    visitors.wait_for("one", ["a dog appears"])
-    visitors.open("one", videos.bikes())
-    assert visitors.watching("one", None).session.engine.standing.questions == ("a dog appears",)
+def test_standing_questions_hold_for_the_sessions_to_come(sessions: SessionManager) -> None:
+    sessions.wait_for("one", ["a dog appears"])
+    sessions.open("one", videos.bikes())
+    assert sessions.watching("one", None).session.engine.alerts.questions == ("a dog appears",)
     with pytest.raises(InputError, match="at most 8"):
-        visitors.wait_for("one", [str(number) for number in range(9)])
-    assert visitors.watching("one", None).session.engine.standing.questions == ("a dog appears",)
+        sessions.wait_for("one", [str(number) for number in range(9)])
+    assert sessions.watching("one", None).session.engine.alerts.questions == ("a dog appears",)
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_one_there_is() -> None:

@@ -138,12 +138,12 @@ def test_frames_are_scaled_down_but_never_up(max_side: int, shape: tuple[int, ..
     ids=["BT.601", "BT.709"],
 )
 @pytest.mark.parametrize("max_side", [320, 160])
-def test_colours_are_those_of_the_matrix_that_the_film_names(
+def test_colors_are_those_of_the_matrix_that_the_film_names(
     coding: dict[str, float], max_side: int, tmp_path: Path
 ) -> None:
-    colour = (200, 120, 40)
-    _, frames = read(videos.of_one_colour(tmp_path / "orange.mp4", colour, **coding), max_side=max_side)  # type: ignore[arg-type]
-    assert np.abs(frames[0].data.reshape(-1, 3).mean(0) - colour).max() < 4
+    color = (200, 120, 40)
+    _, frames = read(videos.of_one_color(tmp_path / "orange.mp4", color, **coding), max_side=max_side)  # type: ignore[arg-type]
+    assert np.abs(frames[0].data.reshape(-1, 3).mean(0) - color).max() < 4
 
 
 def test_what_is_smaller_than_a_pixel_becomes_its_mean(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import videos
 
 from streamchat.options import Options
 from streamchat.ui.live import CameraPanel, LivePanel
-from streamchat.ui.session_manager import Visitors
+from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.shared_model import SharedModel
 from streamchat.ui.tree_view import TreeView, flattened
-from streamchat.ui.user_session import Visit
+from streamchat.ui.user_session import UserSession
 from streamchat.ui.view import look
 from streamchat.video.images import jpeg
 
@@ -26,60 +26,60 @@ FROM_THE_START = {"motion_after": -1.0, "preview_after": -1.0}
 
 
 @pytest.fixture
-def visitors() -> Iterator[Visitors]:
-    visitors = Visitors(SharedModel("fake"), Options(chunk_frames=2, group_nodes=3))
-    yield visitors
-    visitors.close_all()
+def sessions() -> Iterator[SessionManager]:
+    sessions = SessionManager(SharedModel("fake"), Options(chunk_frames=2, group_nodes=3))
+    yield sessions
+    sessions.close_all()
 
 
 @pytest.fixture
-def visit(visitors: Visitors) -> Visit:
+def user_session(sessions: SessionManager) -> UserSession:
     """A film that was taken in up to 5 s."""
-    visitors.open("one", videos.bikes())
-    visit = visitors.watching("one", None)
-    visit.session.play_until(4.99)
-    assert visit.session.wait_until(
-        lambda stats: stats.position_seconds > 4.95 and not stats.captions_waiting and not stats.frames_waiting,
+    sessions.open("one", videos.bikes())
+    user_session = sessions.watching("one", None)
+    user_session.session.play_until(4.99)
+    assert user_session.session.wait_until(
+        lambda stats: stats.position_seconds > 4.95 and not stats.captions_pending and not stats.frames_queued,
         WAIT_SECONDS,
     )
-    return visit
+    return user_session
 
 
-def all_taken_in(visit: Visit) -> None:
-    visit.take_in_the_rest()
-    assert visit.session.wait_until(lambda stats: stats.finished and not stats.captions_waiting, WAIT_SECONDS)
+def all_ingested(user_session: UserSession) -> None:
+    user_session.ingest_the_rest()
+    assert user_session.session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
 
 
-def test_the_first_look_tells_all_and_the_next_only_what_changed(visit: Visit) -> None:
-    visit.tree = TreeView()
-    first = look(visit, serial=0, **FROM_THE_START)
+def test_the_first_look_tells_all_and_the_next_only_what_changed(user_session: UserSession) -> None:
+    user_session.tree = TreeView()
+    first = look(user_session, serial=0, **FROM_THE_START)
     assert first["all"]
-    nodes = {node.id: node for node, _ in flattened(visit.session.snapshot().roots)}
+    nodes = {node.id: node for node, _ in flattened(user_session.session.snapshot().roots)}
     assert {row[0] for row in first["nodes"]} == set(nodes)
-    quiet = look(visit, serial=first["serial"], **FROM_THE_START)
+    quiet = look(user_session, serial=first["serial"], **FROM_THE_START)
     assert (quiet["nodes"], quiet["gone"], quiet["all"]) == ([], [], False)
-    all_taken_in(visit)
-    later = look(visit, serial=first["serial"], **FROM_THE_START)
-    assert 0 < len(later["nodes"]) < len(flattened(visit.session.snapshot().roots))
+    all_ingested(user_session)
+    later = look(user_session, serial=first["serial"], **FROM_THE_START)
+    assert 0 < len(later["nodes"]) < len(flattened(user_session.session.snapshot().roots))
     assert json.loads(json.dumps(later, allow_nan=False))["serial"] == later["serial"]
 
 
-def test_a_page_that_missed_a_change_is_told_all(visit: Visit) -> None:
-    visit.tree = TreeView()
-    first = look(visit, serial=0, **FROM_THE_START)
-    all_taken_in(visit)
-    look(visit, serial=first["serial"], **FROM_THE_START)
-    again = look(visit, serial=first["serial"], **FROM_THE_START)
+def test_a_page_that_missed_a_change_is_told_all(user_session: UserSession) -> None:
+    user_session.tree = TreeView()
+    first = look(user_session, serial=0, **FROM_THE_START)
+    all_ingested(user_session)
+    look(user_session, serial=first["serial"], **FROM_THE_START)
+    again = look(user_session, serial=first["serial"], **FROM_THE_START)
     assert again["all"]
-    assert len(again["nodes"]) == len(flattened(visit.session.snapshot().roots))
+    assert len(again["nodes"]) == len(flattened(user_session.session.snapshot().roots))
 
 
-def test_the_motion_and_the_preview_are_told_from_where_the_page_is(visit: Visit) -> None:
-    visit.unplayable = True
-    first = look(visit, serial=0, **FROM_THE_START)
+def test_the_motion_and_the_preview_are_told_from_where_the_page_is(user_session: UserSession) -> None:
+    user_session.unplayable = True
+    first = look(user_session, serial=0, **FROM_THE_START)
     assert first["preview"]["seconds"] == pytest.approx(4.96, abs=0.06)
     last = first["motion"][-1][0]
-    again = look(visit, serial=0, motion_after=last, preview_after=first["preview"]["seconds"])
+    again = look(user_session, serial=0, motion_after=last, preview_after=first["preview"]["seconds"])
     assert again["motion"] == []
     assert again["preview"] is None
 
@@ -87,19 +87,25 @@ def test_the_motion_and_the_preview_are_told_from_where_the_page_is(visit: Visit
 class TestThePage:
     """The functions that the page's scripts call."""
 
-    def test_they_answer_only_to_the_page_of_the_session(self, visitors: Visitors, visit: Visit) -> None:
+    def test_they_answer_only_to_the_page_of_the_session(
+        self, sessions: SessionManager, user_session: UserSession
+    ) -> None:
         live = LivePanel.__new__(LivePanel)
-        live._visitors = visitors
-        key = visitors.key_of("one")
-        assert live.look({"key": key, "serial": 0})["gauges"][1][0].endswith(f"of {visit.session.stats().frames_seen}")
+        live._sessions = sessions
+        key = sessions.key_of("one")
+        assert live.look({"key": key, "serial": 0})["gauges"][1][0].endswith(
+            f"of {user_session.session.stats().frames_seen}"
+        )
         for stranger in ({"key": "guessed"}, {"key": None}, {}, [], None, "text", {"key": ["a"]}):
             assert live.look(stranger) is None
             assert live.memory(stranger) is None
 
-    def test_a_node_is_told_with_its_caption_and_picture(self, visitors: Visitors, visit: Visit) -> None:
+    def test_a_node_is_told_with_its_caption_and_picture(
+        self, sessions: SessionManager, user_session: UserSession
+    ) -> None:
         live = LivePanel.__new__(LivePanel)
-        live._visitors = visitors
-        key, leaf = visitors.key_of("one"), flattened(visit.session.snapshot().roots)[-1][0]
+        live._sessions = sessions
+        key, leaf = sessions.key_of("one"), flattened(user_session.session.snapshot().roots)[-1][0]
         told = live.node({"key": key, "id": leaf.id})
         assert told["caption"] == leaf.caption.text
         assert base64.b64decode(told["keyframe"]).startswith(b"\xff\xd8")
@@ -119,11 +125,11 @@ class TestThePage:
             {},
         ],
     )
-    def test_a_camera_sends_pictures_or_is_refused(self, visitors: Visitors, junk: dict[str, object]) -> None:
+    def test_a_camera_sends_pictures_or_is_refused(self, sessions: SessionManager, junk: dict[str, object]) -> None:
         camera = CameraPanel.__new__(CameraPanel)
-        camera._visitors = visitors
-        visitors.open_camera("one")
-        answer = camera.push({"key": visitors.key_of("one"), "frames": [junk]})
+        camera._sessions = sessions
+        sessions.open_camera("one")
+        answer = camera.push({"key": sessions.key_of("one"), "frames": [junk]})
         assert answer["listening"]
         assert answer["refused"]
-        assert visitors.watching("one", None).session.stats().frames_seen == 0
+        assert sessions.watching("one", None).session.stats().frames_seen == 0

@@ -109,13 +109,13 @@ def film(
     return path
 
 
-def of_one_colour(path: Path, colour: Sequence[int], *, red: float, blue: float, colorspace: int) -> Path:
-    """A film, 320 x 176, of one RGB colour, coded by a matrix whose luma has these shares of red and blue.
+def of_one_color(path: Path, color: Sequence[int], *, red: float, blue: float, colorspace: int) -> Path:
+    """A film, 320 x 176, of one RGB color, coded by a matrix whose luma has these shares of red and blue.
 
     `colorspace` is the number by which H.264 names the matrix.
     """
-    luma = red * colour[0] + (1 - red - blue) * colour[1] + blue * colour[2]
-    chroma = [(colour[2] - luma) / (2 - 2 * blue), (colour[0] - luma) / (2 - 2 * red)]
+    luma = red * color[0] + (1 - red - blue) * color[1] + blue * color[2]
+    chroma = [(color[2] - luma) / (2 - 2 * blue), (color[0] - luma) / (2 - 2 * red)]
     levels = [16 + luma * 219 / 255, *(128 + level * 224 / 255 for level in chroma)]
     sizes = (320 * 176, 160 * 88, 160 * 88)
     planes = np.concatenate([np.full(size, round(level), np.uint8) for size, level in zip(sizes, levels, strict=True)])

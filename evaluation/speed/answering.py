@@ -29,7 +29,7 @@ QUESTIONS = (
     "What is shown right now?",
     "How many people are there?",
     "What was to be seen at the beginning?",
-    "Which colour is the background?",
+    "Which color is the background?",
     "Is there a dog?",
 )
 ROUNDS = 2
@@ -113,7 +113,7 @@ def _settle(session: LiveSession) -> None:
     def settled() -> bool:
         stats = session.stats()
         seen.append(stats.frames_seen)
-        return len(seen) == seen.maxlen and len(set(seen)) == 1 and not stats.captions_waiting
+        return len(seen) == seen.maxlen and len(set(seen)) == 1 and not stats.captions_pending
 
     _wait(settled, "the captions of the beginning")
 
@@ -127,7 +127,7 @@ def _begin_full_speed(session: LiveSession) -> None:
 
 def _captioned(session: LiveSession) -> int:
     stats = session.stats()
-    return sum(stats.nodes_by_level) - stats.captions_waiting
+    return sum(stats.nodes_by_level) - stats.captions_pending
 
 
 def _wait(reached: Callable[[], bool], what: str) -> None:

@@ -77,4 +77,4 @@ def take_in(film: Path, model: Model, *, until_captioned: bool) -> None:
 
 def _done(session: LiveSession, until_captioned: bool) -> bool:
     stats = session.stats()
-    return stats.finished and not (until_captioned and stats.captions_waiting)
+    return stats.finished and not (until_captioned and stats.captions_pending)

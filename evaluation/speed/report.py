@@ -15,7 +15,7 @@ import psutil
 from matplotlib.figure import Figure
 
 from evaluation import tracing
-from evaluation.plots import COLOURS, HEIGHT, WIDTH, svg
+from evaluation.plots import COLORS, HEIGHT, WIDTH, svg
 from evaluation.report import Table, markdown, table_html
 from evaluation.speed.measuring import FULL_SIZE, Series
 from streamchat.threads import compute_threads
@@ -206,7 +206,7 @@ def _plot(title: str, lines: Sequence[Series]) -> str:
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()
     for number, line in enumerate(lines):
-        axes.plot(*zip(*line.points, strict=True), "o-", label=line.line, color=COLOURS[number % len(COLOURS)], ms=3)
+        axes.plot(*zip(*line.points, strict=True), "o-", label=line.line, color=COLORS[number % len(COLORS)], ms=3)
     axes.set_title(title, loc="left")
     axes.set_xlabel(lines[0].x_label)
     axes.set_ylabel(lines[0].y_label)

@@ -45,7 +45,7 @@ class MadeUpModel(FakeModel):
     def __init__(self) -> None:
         super().__init__()
         self._random = np.random.default_rng(0)
-        self._said = 0
+        self._captions_made = 0
 
     def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Tokens [N, 16, 64]."""
@@ -54,15 +54,19 @@ class MadeUpModel(FakeModel):
 
     def caption(self, clip: Clip, cancel: CancelToken) -> Caption:  # noqa: ARG002 - it does not look
         """A sentence, with a vector of its own."""
-        self._said += 1
-        text = f"Stretch {self._said} of the stream: people come and go, and something is carried from left to right."
+        self._captions_made += 1
+        text = (
+            f"Stretch {self._captions_made} of the stream: people come and go, something is carried from left to right."
+        )
         return Caption(text, embedding=vector(self._random))
 
     def summarize(self, captions: Sequence[Caption], cancel: CancelToken) -> Caption:  # noqa: ARG002
         """As long as a sentence, however much is summed up."""
-        self._said += 1
+        self._captions_made += 1
         return Caption(
-            f"{len(captions)} stretches in which people come and go ({self._said}).", None, vector(self._random)
+            f"{len(captions)} stretches in which people come and go ({self._captions_made}).",
+            None,
+            vector(self._random),
         )
 
 
@@ -129,7 +133,7 @@ class Soak:
         """Of the tree, as of now."""
         return self.chat.memory.snapshot(float(self.seconds)).roots
 
-    def standing(self) -> Hour:
+    def measured(self) -> Hour:
         """How it stands now; asks a few questions."""
         memory = self.chat.memory
         times = [seconds_of(lambda: self.ask(number)) for number in range(REPEATS)]  # noqa: B023 - called at once
@@ -155,7 +159,7 @@ def measure(settings: Settings) -> Part:
     for hour in range(1, settings.soak_hours + 1):
         settings.say(f"soaking: hour {hour}")
         old.play(HOUR_SECONDS)
-        hours.append(old.standing())
+        hours.append(old.measured())
     return Part({**_figures(hours), **compared(old, young, settings.soak_hours)}, _series(hours))
 
 

@@ -129,7 +129,7 @@ def _view(scene: str, share: float, number: int, random: np.random.Generator) ->
 
 
 def _texture(random: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Spots of several sizes in the colours of one scene: uint8 [H, W, 3]."""
+    """Spots of several sizes in the colors of one scene: uint8 [H, W, 3]."""
     total = np.zeros((height, width, 3), np.float32)
     for octave in (1, 2, 4):
         spot = max(2, height // (SPOTS * octave))

@@ -108,7 +108,7 @@ def fetch(remote: Remote, progress: Progress) -> Path:
     progress(before, remote.bytes_total)
     stop = threading.Event()
 
-    def tell(fetched: int) -> None:
+    def report(fetched: int) -> None:
         progress(min(before + fetched, remote.bytes_total), remote.bytes_total)
 
     with _explained(remote.repo), _stopping(stop):
@@ -118,14 +118,14 @@ def fetch(remote: Remote, progress: Progress) -> Path:
             revision=remote.revision,
             local_dir=remote.folder,
             allow_patterns=[glob.escape(name) for name in remote.files],
-            tqdm_class=_bar(tell, stop),
+            tqdm_class=_bar(report, stop),
         )
         # Only now is it taken for the newest one: an update that is cut leaves the older one in use.
         HfApi().resolve_revision(remote.repo, repo_type=remote.kind)
     return Path(folder)
 
 
-def _bar(tell: Callable[[int], None], stop: threading.Event) -> type[hub_tqdm]:
+def _bar(report: Callable[[int], None], stop: threading.Event) -> type[hub_tqdm]:
     """A progress bar for the library, which shows nothing, passes the bytes on, and can be stopped."""
 
     class Bar(hub_tqdm):
@@ -141,7 +141,7 @@ def _bar(tell: Callable[[int], None], stop: threading.Event) -> type[hub_tqdm]:
             self.refresh()
             if self._counted is not None:
                 self._counted += int(n or 0)
-                tell(self._counted)
+                report(self._counted)
 
     return Bar
 

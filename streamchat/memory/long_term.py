@@ -183,7 +183,7 @@ class LongTermTree:
         steps = (
             self._strip_oldest_covered,
             self._coarsen_oldest_root,
-            self._prune_oldest_told,
+            self._prune_oldest_summarized,
             self._merge_oldest_roots,
             self._prune_oldest,
         )
@@ -215,7 +215,7 @@ class LongTermTree:
                 return True
         return False
 
-    def _prune_oldest_told(self) -> bool:
+    def _prune_oldest_summarized(self) -> bool:
         """Let the oldest parent, lowest level first, stand for its children alone, if a summary of them is there."""
         for level in sorted(self._parents):
             keys = self._parents[level]

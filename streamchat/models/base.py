@@ -203,7 +203,7 @@ class ChatModel(ABC):
 
     def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:  # noqa: ARG002 - pictures tell more
         """Ask for yes or no with a reason; anything else is no."""
-        text = prompts.NOTICE.format(question=question, span=time_range(clip.span))
+        text = prompts.ALERT.format(question=question, span=time_range(clip.span))
         reply = YES.match(self._asked_of_clip(clip, text, Priority.ALERT, cancel).text)
         return None if reply is None else reply[1].strip() or "yes"
 

@@ -12,11 +12,11 @@ from streamchat.models.base import ChatModel, Message, parts_of, takes_nothing
 from streamchat.models.scheduler import CancelToken, Priority
 from streamchat.types import Frame, Visual
 
-GRID = 2  # a frame is seen as GRID x GRID mean colours
+GRID = 2  # a frame is seen as GRID x GRID mean colors
 
 
 class FakeModel(ChatModel):
-    """Sees a frame as four mean colours, and replies with what it was asked and shown. It understands nothing."""
+    """Sees a frame as four mean colors, and replies with what it was asked and shown. It understands nothing."""
 
     name = "Fake (for tests; it understands nothing)"
     tokens_per_frame = GRID * GRID
@@ -24,7 +24,7 @@ class FakeModel(ChatModel):
     max_context = 4096
 
     def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
-        """Mean colours [N, 4, 3] of the four quarters of each frame, 0 to 1."""
+        """Mean colors [N, 4, 3] of the four quarters of each frame, 0 to 1."""
         means = [cv2.resize(frame.data, (GRID, GRID), interpolation=cv2.INTER_AREA) for frame in frames]
         return torch.from_numpy(np.stack(means)).reshape(len(frames), self.tokens_per_frame, 3).float() / 255
 

@@ -16,7 +16,7 @@ CAPTION = (
     "These are pictures of one stretch of a video, {span}. Say in one or two sentences what is to be seen and done."
 )
 SUMMARY = "These are descriptions of consecutive stretches of a video, in time order:\n{captions}\nSum them up briefly."
-NOTICE = (
+ALERT = (
     "These are pictures of one stretch of a video, {span}. Someone asked: {question}\n"
     "Is that to be seen here? Begin with yes or no; if yes, say in a few words what is to be seen."
 )

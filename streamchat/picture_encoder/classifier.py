@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from streamchat.digests import check_sha256, file_of_package
-from streamchat.picture_encoder.frame_cache import ByPicture
+from streamchat.picture_encoder.frame_cache import WeakFrameCache
 from streamchat.threads import limit_torch_threads
 
 EFFICIENTNET = (
@@ -50,7 +50,7 @@ class Classifier:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self._torch = torch
         self._network = _folded(network.eval()).to(memory_format=torch.channels_last)
-        self._known: ByPicture[np.ndarray] = ByPicture()
+        self._known: WeakFrameCache[np.ndarray] = WeakFrameCache()
         check_sha256(LABELS, LABELS_SHA256, "get StreamChat again: this file is a part of it")
         self.labels = tuple(LABELS.read_text(encoding="utf-8").splitlines())
 

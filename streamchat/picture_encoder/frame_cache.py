@@ -11,7 +11,7 @@ import numpy as np
 T = TypeVar("T")
 
 
-class ByPicture(Generic[T]):
+class WeakFrameCache(Generic[T]):
     """Something of each picture, forgotten with the picture. Safe for any number of threads."""
 
     def __init__(self) -> None:

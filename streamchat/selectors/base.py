@@ -18,12 +18,12 @@ from streamchat.options import Options
 from streamchat.types import Frame
 
 CUT_SIZE = (96, 54)  # width, height in pixels at which pictures are compared for cuts
-CUT_HISTOGRAM = 0.2  # share of the picture whose colour must change, at least
+CUT_HISTOGRAM = 0.2  # share of the picture whose color must change, at least
 CUT_DIFFERENCE = 15.0  # mean change of grey, of 255, at least
 CUT_PRODUCT = 8.0  # of the two, at least: either one can be large in a pan or a fade, both only in a cut
 CUT_MEMORY_SECONDS = 0.5  # a cut shows what was not to be seen for so long
 CUT_PAUSE_SECONDS = 0.25  # between two cuts
-COLOUR_BINS = 8  # of the histogram, in each of R, G and B
+COLOR_BINS = 8  # of the histogram, in each of R, G and B
 BUCKET_SECONDS = 1.0  # a token that was taken comes back after this long
 TIME_TOLERANCE_SECONDS = 1e-6  # times are sums of floats
 
@@ -53,7 +53,7 @@ class FrameSelector(Protocol):
 class CutDetector:
     """Finds the first frame of a new scene, at a cost of well under a millisecond.
 
-    A cut differs in colours and in brightness from the frame before it and from all frames of the last half second:
+    A cut differs in colors and in brightness from the frame before it and from all frames of the last half second:
     the return from a flash of light is none, and a strobe is at most one. A fade changes too little from frame to
     frame; a very short one counts once.
     """
@@ -67,7 +67,7 @@ class CutDetector:
         now = frame.pts_seconds
         small = cv2.resize(frame.data, CUT_SIZE, interpolation=cv2.INTER_AREA)
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        counts = cv2.calcHist([small], [0, 1, 2], None, [COLOUR_BINS] * 3, [0, 256] * 3)
+        counts = cv2.calcHist([small], [0, 1, 2], None, [COLOR_BINS] * 3, [0, 256] * 3)
         histogram = counts.ravel() / grey.size
         recent = self._recent
         while len(recent) > 1 and now - recent[0][0] > CUT_MEMORY_SECONDS:

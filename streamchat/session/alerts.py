@@ -13,13 +13,13 @@ from streamchat.models.scheduler import CancelToken, Priority
 from streamchat.session.questions import check_question
 from streamchat.types import Caption, Clip, Evidence
 
-MOST_STANDING = 8  # questions at once: each costs a look at every leaf
+MOST_ALERTS = 8  # questions at once: each costs a look at every leaf
 MOST_HITS = 100  # that wait to be taken; the oldest go first
 MOST_CHARACTERS = 300  # of a question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
+class AlertHit:
     """What a standing question waited for."""
 
     question: str
@@ -27,13 +27,13 @@ class Hit:
     evidence: Evidence
 
 
-class StandingQuestions:
+class Alerts:
     """The questions of one stream. Thread-safe: they may be changed while leaves are checked."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._showing: dict[str, bool] = {}  # by question: whether the leaf before showed it
-        self._hits: deque[Hit] = deque(maxlen=MOST_HITS)
+        self._hits: deque[AlertHit] = deque(maxlen=MOST_HITS)
 
     @property
     def questions(self) -> tuple[str, ...]:
@@ -43,8 +43,8 @@ class StandingQuestions:
     def set(self, questions: Sequence[str]) -> None:
         """Wait for these from now on, and for no others; raises InputError for too many or too long ones."""
         wanted = list(dict.fromkeys(" ".join(text.split()) for text in questions if text.strip()))
-        if len(wanted) > MOST_STANDING:
-            raise InputError(f"at most {MOST_STANDING} standing questions at once, got {len(wanted)}: remove one")
+        if len(wanted) > MOST_ALERTS:
+            raise InputError(f"at most {MOST_ALERTS} standing questions at once, got {len(wanted)}: remove one")
         for text in wanted:
             check_question(text)
             if len(text) > MOST_CHARACTERS:
@@ -63,9 +63,9 @@ class StandingQuestions:
                 before, self._showing[question] = self._showing[question], reason is not None
                 if reason is not None and not before:
                     evidence = Evidence(span=clip.span, caption=caption.text, keyframe=keyframe)
-                    self._hits.append(Hit(question=question, reason=reason, evidence=evidence))
+                    self._hits.append(AlertHit(question=question, reason=reason, evidence=evidence))
 
-    def take_hits(self) -> list[Hit]:
+    def take_hits(self) -> list[AlertHit]:
         """The hits since the last call, in time order."""
         with self._lock:
             hits = list(self._hits)

@@ -126,10 +126,10 @@ class AnswerStream:
     def _whole(self) -> Generator[str | Evidence, None, None]:
         """The pieces of the answer, of its second step if the model said in the first that it needs the memory."""
         if not self._context.may_ask_for_memory:
-            yield from self._said(first=False)
+            yield from self._pieces_of_step(first=False)
             return
         held: list[str | Evidence] = []
-        with closing(self._said(first=True)) as pieces:
+        with closing(self._pieces_of_step(first=True)) as pieces:
             for piece in pieces:
                 held.append(piece)
                 if not _may_become_call("".join(one for one in held if isinstance(one, str))):
@@ -139,9 +139,9 @@ class AnswerStream:
                 yield from pieces
                 return
         self._context, self._given = self._composed(self._found, first=False)
-        yield from self._said(first=False)
+        yield from self._pieces_of_step(first=False)
 
-    def _said(self, *, first: bool) -> Generator[str | Evidence, None, None]:
+    def _pieces_of_step(self, *, first: bool) -> Generator[str | Evidence, None, None]:
         """What the model says; a prompt that its server finds too large is made smaller, by what it was told."""
         for attempt in range(1, MOST_TRIES + 1):
             try:

@@ -14,7 +14,7 @@ MOST_PAUSE_SECONDS = 30.0
 GROWTH = 2.0
 
 
-class Troubles:
+class Failures:
     """What fails at the moment, by the kind of work; thread-safe."""
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ from streamchat.models.scheduler import NEVER, CancelToken, Priority
 from streamchat.options import MEBIBYTE, Options
 from streamchat.retrieval.gather import gather
 from streamchat.selectors.base import FrameSelector, Selection
-from streamchat.session.alerts import StandingQuestions
+from streamchat.session.alerts import Alerts
 from streamchat.session.answer import AnswerStream
 from streamchat.session.questions import check_question
 from streamchat.session.state import ChatState, Progress, as_remembered, check_progress
@@ -87,7 +87,7 @@ class StreamChat:
         self.memory_budget_bytes = memory_budget(model, self.options, sessions)
         log.info("the memory of a stream may take %d MiB", self.memory_budget_bytes // MEBIBYTE)
         self.memory = MemoryStore(self.options, self.memory_budget_bytes, keeps_pictures=model.captions_from_pictures)
-        self.standing = StandingQuestions()
+        self.alerts = Alerts()
         self._progress = Progress()
         self._shown = OnePerSecond(self.options.present_frames + SECONDS_AHEAD)
         self._postponed: set[int] = set()  # ids of nodes whose captioning failed
@@ -185,7 +185,7 @@ class StreamChat:
         """
         checked = bool(self._unchecked)
         while self._unchecked:
-            self.standing.check(self.model, *self._unchecked[0], cancel)
+            self.alerts.check(self.model, *self._unchecked[0], cancel)
             self._unchecked.popleft()
         return checked
 
@@ -197,13 +197,13 @@ class StreamChat:
     def check_rest(self, cancel: CancelToken = NEVER) -> None:
         """At the end of a stream, check what is no leaf yet against the standing questions: no more will come of it."""
         chunk = self.memory.snapshot(math.inf).open_chunk
-        if not chunk or not self.standing.questions:
+        if not chunk or not self.alerts.questions:
             return
         span = Span(chunk[0].pts_seconds, chunk[-1].pts_seconds)
         leaf, clip = make_leaf(chunk, span, clusters=self.options.clusters, seed=self.options.seed)
         with self.model.scheduler(Priority.CAPTION).slot(Priority.CAPTION, cancel) as token:
             caption = self.model.caption(clip, token)
-        self.standing.check(self.model, clip, caption, leaf.keyframe, cancel)
+        self.alerts.check(self.model, clip, caption, leaf.keyframe, cancel)
 
     def ask(self, question: str, at_seconds: float | None = None) -> Answer:
         """Answer a question about what was shown up to a moment of the stream, by default all of it."""

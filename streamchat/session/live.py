@@ -24,7 +24,7 @@ from streamchat.errors import StreamChatError
 from streamchat.memory.store import Snapshot
 from streamchat.models.scheduler import CancelledError, CancelToken
 from streamchat.session.answer import AnswerStream
-from streamchat.session.backoff import Troubles
+from streamchat.session.backoff import Failures
 from streamchat.session.engine import StreamChat
 from streamchat.session.history import History
 from streamchat.types import EncodedFrame, Frame
@@ -32,8 +32,8 @@ from streamchat.video.source import LiveSource, RecordedSource, Source
 
 log = logging.getLogger(__name__)
 
-WAITING_FRAMES = 32  # kept frames that may wait to be encoded before taking in is held up
-MOST_CAPTIONS_WAITING = 24  # nodes without a caption; with more the model is behind
+QUEUED_FRAMES = 32  # kept frames that may wait to be encoded before taking in is held up
+MOST_PENDING_CAPTIONS = 24  # nodes without a caption; with more the model is behind
 BEHIND_SECONDS = 5.0  # that a reader may lag behind its player
 CEILING_STEP_SECONDS = 1.0  # between two changes of how many frames are kept
 CAPTION_NICENESS = 10
@@ -43,7 +43,7 @@ MOST_ENCODE_TRIES = 6  # with growing pauses, some 15 s in all
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # a frame that was read stands for the screen if it is no older than this
 SCREEN_STEP_SECONDS, SCREEN_SECONDS = 0.2, 3.0  # frames kept for what was just on the screen: the reader is ahead
-MAKE_WAY_SECONDS = 0.5  # that taking in rests at most for the first word of an answer
+INGEST_PAUSE_SECONDS = 0.5  # that taking in rests at most for the first word of an answer
 ANSWER_BUDGET_SECONDS = 0.1  # that an answer may spend on work that it could leave out
 READ_AGAIN_FRAMES = 5  # frames read again where the memory of a past moment has a hole
 RATE_FRAMES = 64  # frames that the frame rate is taken over
@@ -56,12 +56,12 @@ class Stats:
     frames_seen: int
     frames_kept: int
     frames_dropped: int  # of a live stream, because taking in was behind
-    frames_waiting: int  # kept, and still to be encoded
+    frames_queued: int  # kept, and still to be encoded
     frames_per_second: float  # taken in, over the last frames
     position_seconds: float  # of the newest frame taken in
     nodes_by_level: tuple[int, ...]  # of the tree, leaves first
     memory_bytes: int
-    captions_waiting: int  # nodes of the tree without a caption
+    captions_pending: int  # nodes of the tree without a caption
     kept_ceiling: int  # frames kept in any second at most; lower than the options say while the model is behind
     degraded: str | None  # what fails at the moment and is tried again, in words
     finished: bool  # the whole film was taken in and remembered
@@ -77,16 +77,16 @@ class LiveSession:
         self._engine = engine
         self._source = source
         self.history = history or History()
-        self._kept: Channel[tuple[Frame, bool]] = Channel(WAITING_FRAMES)
+        self._kept: Channel[tuple[Frame, bool]] = Channel(QUEUED_FRAMES)
         self._changed = threading.Condition()  # guards what follows
         self._limit_seconds = 0.0 if isinstance(source, RecordedSource) else math.inf
-        self._ways = 0  # given to questions
-        self._way_until: dict[int, float] = {}  # on the monotonic clock: taking in rests until then, for a question
+        self._pauses_begun = 0  # given to questions
+        self._paused_until: dict[int, float] = {}  # on the monotonic clock: taking in rests until then, for a question
         self._cancel = CancelToken()  # cancelled when the session is closed
         self._remembered = 0  # frames; tells the summarizing thread that there may be work
-        self._formed = False
+        self._all_encoded = False
         self._error: Exception | None = None
-        self._troubles = Troubles()
+        self._failures = Failures()
         self._given_up = 0  # frames that could not be encoded
         self._times: deque[float] = deque(maxlen=RATE_FRAMES)
         self._ceiling = engine.options.max_kept_per_second
@@ -96,9 +96,9 @@ class LiveSession:
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=f"streamchat-{name}", daemon=True)
             for name, work in (
-                ("stacking", self._stack),
-                ("formation", self._form),
-                ("summarization", self._summarize),
+                ("stacking", self._ingest),
+                ("formation", self._encode),
+                ("summarization", self._caption),
             )
         ]
 
@@ -133,11 +133,11 @@ class LiveSession:
         Taking in rests until the first piece comes, or for a moment. May be called from any thread. Raises InputError
         for an empty question, and if a camera sent no frame yet.
         """
-        way = self._make_way()
+        pause = self._pause_ingest()
         try:
-            return self._ask(question, at_seconds, on_first_piece=lambda: self._go_on(way))
+            return self._ask(question, at_seconds, on_first_piece=lambda: self._resume_ingest(pause))
         except BaseException:
-            self._go_on(way)
+            self._resume_ingest(pause)
             raise
 
     def _ask(self, question: str, at_seconds: float | None, on_first_piece: Callable[[], None]) -> AnswerStream:
@@ -164,28 +164,28 @@ class LiveSession:
             cancel=self._cancel,
         )
 
-    def _make_way(self) -> int:
+    def _pause_ingest(self) -> int:
         """Let taking in rest for a moment, for the sake of a question; `_go_on` with the number ends that."""
         with self._changed:
-            self._ways += 1
-            self._way_until[self._ways] = time.monotonic() + MAKE_WAY_SECONDS
-            return self._ways
+            self._pauses_begun += 1
+            self._paused_until[self._pauses_begun] = time.monotonic() + INGEST_PAUSE_SECONDS
+            return self._pauses_begun
 
-    def _go_on(self, way: int) -> None:
+    def _resume_ingest(self, pause: int) -> None:
         """Let taking in go on, if no other question wants it to rest."""
         with self._changed:
-            self._way_until.pop(way, None)
+            self._paused_until.pop(pause, None)
             self._changed.notify_all()
 
-    def _let_questions_go_first(self) -> None:
+    def _wait_for_questions(self) -> None:
         """Wait while a question waits for its first word: on few cores taking in would double that wait."""
         with self._changed:
-            while not self._cancel.cancelled and self._way_until:
-                left = max(self._way_until.values()) - time.monotonic()
+            while not self._cancel.cancelled and self._paused_until:
+                left = max(self._paused_until.values()) - time.monotonic()
                 if left > 0:
                     self._changed.wait(left)
                 else:
-                    self._way_until.clear()
+                    self._paused_until.clear()
 
     def _on_the_screen(self, at_seconds: float) -> Frame | None:
         """What is shown at a moment, if it was read just now."""
@@ -216,20 +216,23 @@ class LiveSession:
         """How the session stands now."""
         counts, newest = self._engine.counts(), self._engine.newest
         with self._changed:
-            times, finished = tuple(self._times), self._formed and self._error is None and not self._cancel.cancelled
+            times, finished = (
+                tuple(self._times),
+                self._all_encoded and self._error is None and not self._cancel.cancelled,
+            )
         elapsed = times[-1] - times[0] if len(times) > 1 else 0.0
         return Stats(
             frames_seen=counts.frames_seen,
             frames_kept=counts.frames_kept,
             frames_dropped=self._dropped,
-            frames_waiting=len(self._kept),
+            frames_queued=len(self._kept),
             frames_per_second=(len(times) - 1) / elapsed if elapsed > 0 else 0.0,
             position_seconds=0.0 if newest is None else newest.pts_seconds,
             nodes_by_level=counts.nodes_by_level,
             memory_bytes=counts.memory_bytes,
-            captions_waiting=self._engine.memory.uncaptioned,
+            captions_pending=self._engine.memory.uncaptioned,
             kept_ceiling=self._ceiling,
-            degraded=self._troubles.reason,
+            degraded=self._failures.reason,
             finished=finished,
         )
 
@@ -242,7 +245,7 @@ class LiveSession:
     def close(self) -> None:
         """End the session and its answers; no thread of it is left. Raises StreamChatError if one does not end."""
         self._cancel.cancel()
-        self._tell()
+        self._notify()
         self._kept.close(discard=True)
         if isinstance(self._source, LiveSource):
             self._source.close()
@@ -255,7 +258,7 @@ class LiveSession:
     @property
     def _ending(self) -> bool:
         """Whether nothing more will be remembered."""
-        return self._cancel.cancelled or self._formed or self._error is not None
+        return self._cancel.cancelled or self._all_encoded or self._error is not None
 
     @property
     def _dropped(self) -> int:
@@ -276,7 +279,7 @@ class LiveSession:
             with self._changed:
                 self._changed.notify_all()
 
-    def _stack(self) -> None:
+    def _ingest(self) -> None:
         """Decode and select; hand over what is kept."""
         for frame in map(self._engine.in_one_size, self._frames()):
             if not self._allowed(frame.pts_seconds):
@@ -290,7 +293,7 @@ class LiveSession:
                 self._keep_up(frame.pts_seconds)
                 if not self._kept.put((frame, selection.cut)):
                     break
-            self._tell()
+            self._notify()
         self._kept.close()  # after an error `_guarded` does it, once the error is there to be seen
 
     def _keep_up(self, seconds: float) -> None:
@@ -304,9 +307,9 @@ class LiveSession:
         waiting, captions = len(self._kept), self._engine.memory.uncaptioned
         late = isinstance(self._source, LiveSource) or BEHIND_SECONDS < self._limit_seconds - seconds < math.inf
         most = self._engine.options.max_kept_per_second
-        if late and (waiting > WAITING_FRAMES // 2 or captions > MOST_CAPTIONS_WAITING):
+        if late and (waiting > QUEUED_FRAMES // 2 or captions > MOST_PENDING_CAPTIONS):
             ceiling = max(1, self._ceiling - 1)
-        elif not waiting and captions < MOST_CAPTIONS_WAITING // 2:
+        elif not waiting and captions < MOST_PENDING_CAPTIONS // 2:
             ceiling = min(most, self._ceiling + 1)
         else:
             return
@@ -321,7 +324,7 @@ class LiveSession:
 
     def _allowed(self, seconds: float) -> bool:
         """Wait until the player has come this far and captions do not lag; False if the session is closing."""
-        self._let_questions_go_first()
+        self._wait_for_questions()
         with self._changed:
             self._changed.wait_for(
                 lambda: (
@@ -339,25 +342,25 @@ class LiveSession:
         """
         at_full_speed = isinstance(self._source, RecordedSource) and self._limit_seconds == math.inf
         from_pictures = self._engine.model.captions_from_pictures
-        lag = self._engine.memory.uncaptioned > MOST_CAPTIONS_WAITING
-        return at_full_speed and from_pictures and lag and self._troubles.reason is None
+        lag = self._engine.memory.uncaptioned > MOST_PENDING_CAPTIONS
+        return at_full_speed and from_pictures and lag and self._failures.reason is None
 
-    def _form(self) -> None:
+    def _encode(self) -> None:
         """Encode what was kept, in batches, and put it into the memory."""
         while kept := self._kept.take(ENCODE_BATCH):
-            self._let_questions_go_first()
+            self._wait_for_questions()
             self._remember(kept)
             with self._changed:
                 self._remembered += len(kept)
                 self._changed.notify_all()
         with self._changed:
-            self._formed = True
+            self._all_encoded = True
             self._changed.notify_all()
 
     def _remember(self, kept: Sequence[tuple[Frame, bool]]) -> None:
         """Encode and remember frames; those that fail again and again are given up, and the stream goes on."""
         for _ in range(MOST_ENCODE_TRIES):
-            if self._tried("Encoding", lambda frames=kept: self._engine.remember(self._encoded(frames))):  # type: ignore[misc]
+            if self._tried("Encoding", lambda frames=kept: self._engine.remember(self._encode_in_halves(frames))):  # type: ignore[misc]
                 return
             newest = self._engine.memory.newest_kept
             kept = [one for one in kept if newest is None or one[0].pts_seconds > newest.pts_seconds]
@@ -365,7 +368,7 @@ class LiveSession:
                 return
         self._given_up += len(kept)
 
-    def _encoded(self, kept: Sequence[tuple[Frame, bool]]) -> list[EncodedFrame]:
+    def _encode_in_halves(self, kept: Sequence[tuple[Frame, bool]]) -> list[EncodedFrame]:
         """Encoded frames; in halves if the memory runs out."""
         try:
             return self._engine.encode(kept)
@@ -373,7 +376,7 @@ class LiveSession:
             if len(kept) == 1:
                 raise
             half = len(kept) // 2
-            return [*self._encoded(kept[:half]), *self._encoded(kept[half:])]
+            return [*self._encode_in_halves(kept[:half]), *self._encode_in_halves(kept[half:])]
 
     def _tried(self, work: str, do: Callable[[], object]) -> bool:
         """Do something; if it fails, say so, wait for longer than the last time, and return False."""
@@ -382,14 +385,14 @@ class LiveSession:
         except CancelledError:
             return False
         except Exception as error:
-            pause = self._troubles.failed(work, error)
-            self._tell()
+            pause = self._failures.failed(work, error)
+            self._notify()
             self._cancel.wait(pause)
             return False
-        self._troubles.worked(work)
+        self._failures.worked(work)
         return True
 
-    def _captioned_one(self) -> bool:
+    def _caption_one(self) -> bool:
         """One caption, and what is to be checked with it; False if there is nothing to do."""
         more: list[bool] = []
         if not self._tried("Captioning", lambda: more.append(self._engine.describe_next(self._cancel))):
@@ -398,13 +401,13 @@ class LiveSession:
             return True
         return any(more)
 
-    def _idled(self) -> bool:
+    def _idle(self) -> bool:
         """One unit of the model's background work; False if there is none, or it failed."""
         more: list[bool] = []
         self._tried("Background work", lambda: more.append(self._engine.idle(self._cancel)))
         return any(more)
 
-    def _summarize(self) -> None:
+    def _caption(self) -> None:
         """Caption what became a node, for as long as the stream runs and until all is captioned."""
         if sys.platform == "linux":  # elsewhere a thread has no niceness of its own; captions can wait, frames cannot
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAPTION_NICENESS)
@@ -415,17 +418,17 @@ class LiveSession:
             with self._changed:
                 more = self._changed.wait_for(lambda done=done: self._ending or self._remembered > done, rest)  # type: ignore[misc]
                 done, last = self._remembered, self._ending
-            while more and not self._cancel.cancelled and self._captioned_one():
-                self._tell()
+            while more and not self._cancel.cancelled and self._caption_one():
+                self._notify()
             waited = not more and rest == IDLE_SECONDS
-            rest = 0.0 if self._idled() else None if waited else IDLE_SECONDS
-            self._tell()
+            rest = 0.0 if self._idle() else None if waited else IDLE_SECONDS
+            self._notify()
         if not self._cancel.cancelled and self._error is None:
             self._tried("Checking alerts", lambda: self._engine.check_rest(self._cancel))
             self._cancel.wait(IDLE_SECONDS)
-            while not self._cancel.cancelled and self._idled():
+            while not self._cancel.cancelled and self._idle():
                 pass
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()

@@ -18,8 +18,8 @@ from streamchat.errors import InputError, StreamChatError
 from streamchat.session.answer import AnswerStream
 from streamchat.session.questions import check_question
 from streamchat.types import Evidence
-from streamchat.ui.session_manager import Visitors
-from streamchat.ui.user_session import Visit
+from streamchat.ui.session_manager import SessionManager
+from streamchat.ui.user_session import UserSession
 from streamchat.ui.view import memory_json
 
 IDLE_SECONDS = 1800.0  # a session of which nothing was asked for so long is ended
@@ -32,11 +32,11 @@ T = TypeVar("T")
 class Api:
     """The calls; made inside a `gr.Blocks`. A session is a name that only its owner knows."""
 
-    def __init__(self, visitors: Visitors) -> None:
-        self._visitors = visitors
+    def __init__(self, sessions: SessionManager) -> None:
+        self._sessions = sessions
         self._lock = threading.Lock()
         self._used: dict[str, float] = {}  # by session: when it was called last
-        visitors.reclaims.append(self._end_idle)
+        sessions.reclaims.append(self._end_idle)
         for call in (self.open_session, self.ask, self.session_memory, self.close_session):
             api(call, api_name=call.__name__, concurrency_limit=None)
         # A file that comes over the network is checked by a component; nobody sees these.
@@ -77,12 +77,12 @@ class Api:
             visitor = self._visitor(session)
             if not video:
                 raise InputError("there is no video: give the film as a file")
-            self._visitors.open(visitor, Path(video))
-            visit = self._visitors.watching(visitor, None)
-            visit.take_in_the_rest()
-            return {"title": visit.title, "duration_seconds": visit.duration_seconds}
+            self._sessions.open(visitor, Path(video))
+            user_session = self._sessions.watching(visitor, None)
+            user_session.ingest_the_rest()
+            return {"title": user_session.title, "duration_seconds": user_session.duration_seconds}
 
-        return _told(add)
+        return _with_gradio_errors(add)
 
     def ask(self, session: str, question: str, at_seconds: float = -1.0) -> dict[str, Any]:
         """Ask about what a session's film showed up to a moment; nothing later is used.
@@ -97,19 +97,19 @@ class Api:
         """
 
         def answer() -> dict[str, Any]:
-            visit = self._visitors.watching(self._visitor(session), None)
+            user_session = self._sessions.watching(self._visitor(session), None)
             check_question(question)
-            if not visit.asking.acquire(blocking=False):
+            if not user_session.asking.acquire(blocking=False):
                 raise InputError("this session is answering a question: ask again when its answer is there")
             try:
-                stream = _asked(visit, question, at_seconds)
+                stream = _asked(user_session, question, at_seconds)
                 for _ in stream:
                     pass
             finally:
-                visit.asking.release()
+                user_session.asking.release()
             return _answer_json(stream)
 
-        return _told(answer)
+        return _with_gradio_errors(answer)
 
     def session_memory(self, session: str) -> dict[str, Any]:
         """The long-term memory of a session in words: its nodes with their spans and captions.
@@ -120,7 +120,9 @@ class Api:
         Returns:
             Nodes in time order, parents before their children.
         """
-        return _told(lambda: memory_json(self._visitors.watching(self._visitor(session), None).session.snapshot()))
+        return _with_gradio_errors(
+            lambda: memory_json(self._sessions.watching(self._visitor(session), None).session.snapshot())
+        )
 
     def close_session(self, session: str) -> str:
         """End a session and forget all that it saw.
@@ -131,8 +133,8 @@ class Api:
         Returns:
             The name of the session that was ended.
         """
-        visitor = _told(lambda: self._visitor(session))
-        self._visitors.close(visitor)
+        visitor = _with_gradio_errors(lambda: self._visitor(session))
+        self._sessions.close(visitor)
         with self._lock:
             self._used.pop(visitor, None)
         return session
@@ -153,26 +155,26 @@ class Api:
             for session in idle:
                 del self._used[session]
         for session in idle:
-            self._visitors.close(session)
+            self._sessions.close(session)
 
 
-def _asked(visit: Visit, question: str, at_seconds: float) -> AnswerStream:
+def _asked(user_session: UserSession, question: str, at_seconds: float) -> AnswerStream:
     """The answer of a question that waits until the film has come to its time."""
     if not isinstance(at_seconds, int | float) or not math.isfinite(at_seconds):
         raise InputError(f"at_seconds must be a number, got {at_seconds!r}")
-    if visit.duration_seconds is not None and at_seconds > visit.duration_seconds:
+    if user_session.duration_seconds is not None and at_seconds > user_session.duration_seconds:
         raise InputError(
-            f"at_seconds must be at most {visit.duration_seconds:g}, where the film ends, got {at_seconds:g}"
+            f"at_seconds must be at most {user_session.duration_seconds:g}, where the film ends, got {at_seconds:g}"
         )
     end = at_seconds < 0
-    reached = visit.session.wait_until(
+    reached = user_session.session.wait_until(
         lambda stats: stats.finished or (not end and stats.position_seconds >= at_seconds), WAIT_SECONDS
     )
-    if visit.session.error is not None:
-        raise visit.session.error
+    if user_session.session.error is not None:
+        raise user_session.session.error
     if not reached:
         raise StreamChatError(f"the film was not taken in within {WAIT_SECONDS:.0f} s: ask again later")
-    return visit.session.ask(question, None if end else at_seconds)
+    return user_session.session.ask(question, None if end else at_seconds)
 
 
 def _answer_json(stream: AnswerStream) -> dict[str, Any]:
@@ -198,7 +200,7 @@ def _evidence_json(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _told(work: Callable[[], T]) -> T:
+def _with_gradio_errors(work: Callable[[], T]) -> T:
     """What it gives; its errors go to the caller in words."""
     try:
         return work()

@@ -12,14 +12,14 @@ from typing import Any
 import gradio as gr
 
 from streamchat.errors import InputError, StreamChatError
-from streamchat.session.alerts import MOST_STANDING
+from streamchat.session.alerts import MOST_ALERTS
 from streamchat.session.answer import AnswerStream
 from streamchat.session.questions import check_question
 from streamchat.types import Answer
 from streamchat.ui import components
-from streamchat.ui.conversation import made_of
-from streamchat.ui.session_manager import Visitors
-from streamchat.ui.user_session import Visit
+from streamchat.ui.conversation import provenance
+from streamchat.ui.session_manager import SessionManager
+from streamchat.ui.user_session import UserSession
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ ONLY_THE_LAST = "only the last question can be changed: what came after an older
 class ChatPanel:
     """Layout and events of the conversation; made inside a `gr.Blocks`."""
 
-    def __init__(self, visitors: Visitors) -> None:
-        self._visitors = visitors
+    def __init__(self, sessions: SessionManager) -> None:
+        self._sessions = sessions
         self.chat = gr.Chatbot(
             label="Conversation",
             elem_id="chat",
@@ -66,15 +66,15 @@ class ChatPanel:
             '<p class="sc-hint">A question is about what was shown up to the moment you ask it.</p>', elem_id="hint"
         )
 
-        self.standing = gr.Dropdown(
+        self.alerts = gr.Dropdown(
             [],
             value=[],
             multiselect=True,
             allow_custom_value=True,
-            max_choices=MOST_STANDING,
+            max_choices=MOST_ALERTS,
             label="Tell me when …",
             info="Write what to wait for, then Enter: a dog appears. What is found is told in the chat.",
-            elem_id="standing",
+            elem_id="alerts",
         )
 
     def listen(self, video: gr.Video) -> None:
@@ -93,7 +93,7 @@ class ChatPanel:
         self.chat.retry(self._retry, None, changed, trigger_mode="once", **quiet)
         self.chat.edit(self._edit, None, changed, trigger_mode="once", **quiet)
         self.chat.clear(self._clear, None, None, **quiet)
-        self.standing.change(self._wait_for, self.standing, None, **quiet)
+        self.alerts.change(self._wait_for, self.alerts, None, **quiet)
         self.stop.click(self._stop, None, self.stop, **quiet)
 
     def _ask(self, question: str, video: gr.Video, request: gr.Request) -> Iterator[Any]:
@@ -101,7 +101,7 @@ class ChatPanel:
         visitor = str(request.session_hash)
         try:
             film = None if video.value is None else Path(video.value)
-            visit = self._visitors.watching(visitor, film)
+            user_session = self._sessions.watching(visitor, film)
             check_question(question)
             idle = True
         except InputError as error:
@@ -111,8 +111,10 @@ class ChatPanel:
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         player_seconds = video.playback_position or 0.0
-        asked = visit.moment_of(player_seconds)
-        yield from self._answered(visitor, visit, question, asked, lambda: visit.ask(question, player_seconds))
+        asked = user_session.moment_of(player_seconds)
+        yield from self._answered(
+            visitor, user_session, question, asked, lambda: user_session.ask(question, player_seconds)
+        )
 
     def _suggested(self, video: gr.Video, chosen: gr.SelectData, request: gr.Request) -> Iterator[Any]:
         yield from self._ask(str(chosen.value["text"]), video, request)
@@ -126,100 +128,104 @@ class ChatPanel:
     def _ask_again(self, question: str | None, index: Any, request: gr.Request) -> Iterator[Any]:
         """Replace the last round: the same question, or another one, at the moment of the last."""
         visitor = str(request.session_hash)
-        visit = self._visitors.get(visitor)
-        if visit is None:
+        user_session = self._sessions.get(visitor)
+        if user_session is None:
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
-        last = visit.conversation.last_question
+        last = user_session.conversation.last_question
         number = index[0] if isinstance(index, list | tuple) else index
         try:
-            if last is None or number < (visit.conversation.index_of_last_question() or 0):
+            if last is None or number < (user_session.conversation.index_of_last_question() or 0):
                 raise InputError(ONLY_THE_LAST)
             text = last.question if question is None else question
             assert text is not None  # of a question
             check_question(text)
         except InputError as error:
             warn(error, title="Nothing was asked")
-            yield gr.skip(), visit.conversation.messages(), gr.skip(), gr.skip()
+            yield gr.skip(), user_session.conversation.messages(), gr.skip(), gr.skip()
             return
         assert last is not None
-        yield from self._answered(visitor, visit, text, last.at_seconds, lambda: visit.ask_again(text))
+        yield from self._answered(visitor, user_session, text, last.at_seconds, lambda: user_session.ask_again(text))
 
     def _answered(
-        self, visitor: str, visit: Visit, question: str, at_seconds: float, ask: Callable[[], AnswerStream]
+        self, visitor: str, user_session: UserSession, question: str, at_seconds: float, ask: Callable[[], AnswerStream]
     ) -> Iterator[Any]:
         """The page while an answer is on its way, and after it; nothing while another one is."""
-        if not visit.asking.acquire(blocking=False):
+        if not user_session.asking.acquire(blocking=False):
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         question = question.strip()
         busy, idle = gr.update(interactive=False), gr.update(interactive=True)
         begins = "", busy, idle
         try:
-            visit.stop_asked, visit.stream = False, None
-            with closing(self._answer(visit, question, at_seconds, ask)) as texts:
+            user_session.stop_asked, user_session.stream = False, None
+            with closing(self._answer(user_session, question, at_seconds, ask)) as texts:
                 for text in texts:
-                    if self._visitors.get(visitor) is not visit:  # another film was opened: its page is not this one's
+                    if (
+                        self._sessions.get(visitor) is not user_session
+                    ):  # another film was opened: its page is not this one's
                         return
                     box, send, stop = begins
-                    yield box, visit.conversation.messages(question, text), send, stop
+                    yield box, user_session.conversation.messages(question, text), send, stop
                     begins = gr.skip(), gr.skip(), gr.skip()
         finally:  # also when a closed page ends the generator
-            visit.asking.release()
-        if self._visitors.get(visitor) is not visit:
+            user_session.asking.release()
+        if self._sessions.get(visitor) is not user_session:
             return
-        yield gr.skip(), visit.conversation.messages(), idle, gr.update(interactive=False)
+        yield gr.skip(), user_session.conversation.messages(), idle, gr.update(interactive=False)
 
     def _answer(
-        self, visit: Visit, question: str, at_seconds: float, ask: Callable[[], AnswerStream]
+        self, user_session: UserSession, question: str, at_seconds: float, ask: Callable[[], AnswerStream]
     ) -> Generator[str, None, None]:
         """The answer as it grows; at its end it, or as much as there is of it, stands in the conversation."""
         text = ""
         try:
             yield "…"
-            for seconds in visit.until_taken_in(at_seconds):
-                yield components.waiting(seconds, visit.duration_seconds)
-            visit.stream = None if visit.stop_asked else ask()
-            for piece in visit.stream or ():
+            for seconds in user_session.until_ingested(at_seconds):
+                yield components.waiting(seconds, user_session.duration_seconds)
+            user_session.stream = None if user_session.stop_asked else ask()
+            for piece in user_session.stream or ():
                 text += piece
                 yield text
-                if visit.stop_asked:
+                if user_session.stop_asked:
                     break
         except Exception as error:
             log.error("answering failed", exc_info=None if isinstance(error, StreamChatError) else error)
             warn(error, title="The answer broke off", duration=None)
         finally:  # also when a closed page ends the generator
-            if visit.stream is None:
-                visit.conversation.add(question, "", at_seconds, (), "")
+            if user_session.stream is None:
+                user_session.conversation.add(question, "", at_seconds, (), "")
             else:
-                visit.stream.close()
-                self._finish(visit, question, visit.stream)
+                user_session.stream.close()
+                self._finish(user_session, question, user_session.stream)
 
     @staticmethod
-    def _finish(visit: Visit, question: str, stream: AnswerStream) -> None:
+    def _finish(user_session: UserSession, question: str, stream: AnswerStream) -> None:
         """Put the answer, or as much of it as there is, and its moments into the conversation."""
         answer: Answer = stream.answer
-        visit.last_timing, visit.lit = answer.timing, stream.context.visited
-        visit.conversation.add(question, answer.text, answer.asked_at_seconds, answer.evidence, made_of(answer))
+        user_session.last_timing, user_session.highlighted = answer.timing, stream.context.visited
+        user_session.conversation.add(
+            question, answer.text, answer.asked_at_seconds, answer.evidence, provenance(answer)
+        )
 
     def _wait_for(self, questions: list[str], request: gr.Request) -> None:
         """Change the standing questions."""
         try:
-            self._visitors.wait_for(str(request.session_hash), questions)
+            self._sessions.wait_for(str(request.session_hash), questions)
         except InputError as error:
             warn(error, title="This cannot be waited for")
 
     def _clear(self, request: gr.Request) -> None:
         """Empty the conversation on the page; the memory of it stays."""
-        visit = self._visitors.get(str(request.session_hash))
-        if visit is not None:
-            visit.conversation.clear()
+        user_session = self._sessions.get(str(request.session_hash))
+        if user_session is not None:
+            user_session.conversation.clear()
 
     def _stop(self, request: gr.Request) -> Any:
         """End the answer on its way at its next token."""
-        visit = self._visitors.get(str(request.session_hash))
-        if visit is not None:
-            visit.stop()
+        user_session = self._sessions.get(str(request.session_hash))
+        if user_session is not None:
+            user_session.stop()
         return gr.update(interactive=False)
 
 

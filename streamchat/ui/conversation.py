@@ -51,7 +51,7 @@ class Conversation:
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
         self.pictures: dict[int, bytes] = {}  # JPEG
-        self.notices = 0  # how many were ever added by standing questions
+        self.alerts_posted = 0  # how many were ever added by standing questions
         self._next_picture = 0  # never used again, as pages keep the pictures that they have
 
     def add(self, question: str | None, text: str, at_seconds: float, evidence: Sequence[Evidence], made: str) -> None:
@@ -64,7 +64,7 @@ class Conversation:
             self._entries.append(entry)
             while len(self._entries) > MOST_ENTRIES:
                 self._forget(0)
-            self.notices += question is None
+            self.alerts_posted += question is None
 
     def _moment(self, evidence: Evidence, small: bytes | None) -> Moment:
         number = None
@@ -154,7 +154,7 @@ class Conversation:
         return conversation
 
 
-def made_of(answer: Answer) -> str:
+def provenance(answer: Answer) -> str:
     """How an answer came to be: what it was made from, of how much that was found, and how long it took."""
     given = answer.given
     parts = [

@@ -84,7 +84,7 @@ const showPreview = (preview) => { // over the player, which has nothing to show
 
 // Drawing
 
-const colour = (name) => getComputedStyle(element.querySelector('.sc-memory')).getPropertyValue(name);
+const color = (name) => getComputedStyle(element.querySelector('.sc-memory')).getPropertyValue(name);
 const penOf = (canvas) => {
   const scale = window.devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
   canvas.width = width * scale;
@@ -113,14 +113,14 @@ const drawMotion = () => {
     pen.lineWidth = 1.5;
     pen.stroke();
   };
-  line(2, colour('--sc-threshold'), [4, 3]);
-  line(1, colour('--sc-kept'), []);
+  line(2, color('--sc-threshold'), [4, 3]);
+  line(1, color('--sc-kept'), []);
 };
 
 const drawStrip = ([binSeconds, counts], short) => {
   const [pen, width, height] = penOf(find('.sc-strip canvas'));
   const scale = width / Math.max(state.end, 1e-6), most = Math.max(1, ...counts);
-  pen.fillStyle = colour('--sc-kept');
+  pen.fillStyle = color('--sc-kept');
   counts.forEach((count, bin) => {
     const tall = (0.35 + 0.65 * count / most) * height;
     if (count) pen.fillRect(bin * binSeconds * scale, height - tall, Math.max(1, binSeconds * scale - 1), tall);

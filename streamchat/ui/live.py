@@ -17,8 +17,8 @@ import numpy as np
 
 from streamchat.errors import InputError
 from streamchat.ui import components
-from streamchat.ui.session_manager import Visitors
-from streamchat.ui.user_session import Visit
+from streamchat.ui.session_manager import SessionManager
+from streamchat.ui.user_session import UserSession
 from streamchat.ui.view import found_node, look, memory_json, node_details
 from streamchat.video.images import jpeg_size, picture
 
@@ -53,8 +53,8 @@ class LivePanel:
     A page without a session is answered with nothing.
     """
 
-    def __init__(self, visitors: Visitors) -> None:
-        self._visitors = visitors
+    def __init__(self, sessions: SessionManager) -> None:
+        self._sessions = sessions
         self.html = gr.HTML(
             value=None,
             html_template=part("live.html").replace(TILES, components.tiles()),
@@ -65,17 +65,17 @@ class LivePanel:
 
     def look(self, asked: Any) -> dict[str, Any] | None:
         """What changed; the page tells its player's position, and takes the reader along."""
-        visit = self._visit(asked)
-        if visit is None:
+        user_session = self._user_session(asked)
+        if user_session is None:
             return None
-        visit.unplayable = asked.get("unplayable") is True
-        if visit.unplayable and not visit.to_the_end:
-            visit.take_in_the_rest()
+        user_session.unplayable = asked.get("unplayable") is True
+        if user_session.unplayable and not user_session.to_the_end:
+            user_session.ingest_the_rest()
         position = _number(asked.get("position"))
         if position is not None:
-            visit.follow(position)
+            user_session.follow(position)
         return look(
-            visit,
+            user_session,
             serial=int(_number(asked.get("serial")) or 0),
             motion_after=_or_before(asked.get("motion")),
             preview_after=_or_before(asked.get("preview")),
@@ -83,32 +83,32 @@ class LivePanel:
 
     def node(self, asked: Any) -> dict[str, Any] | None:
         """A node of the memory by its id; nothing if it was folded away."""
-        visit, number = self._visit(asked), _number(asked.get("id"))
-        if visit is None or number is None:
+        user_session, number = self._user_session(asked), _number(asked.get("id"))
+        if user_session is None or number is None:
             return None
-        node = found_node(visit.session.snapshot().roots, int(number))
+        node = found_node(user_session.session.snapshot().roots, int(number))
         return None if node is None else node_details(node)
 
     def picture(self, asked: Any) -> str | None:
         """The picture of a moment of the conversation, JPEG in base64."""
-        visit, number = self._visit(asked), _number(asked.get("id"))
-        found = None if visit is None or number is None else visit.conversation.pictures.get(int(number))
+        user_session, number = self._user_session(asked), _number(asked.get("id"))
+        found = None if user_session is None or number is None else user_session.conversation.pictures.get(int(number))
         return None if found is None else base64.b64encode(found).decode()
 
     def memory(self, asked: Any) -> dict[str, Any] | None:
         """The whole long-term memory in words."""
-        visit = self._visit(asked)
-        return None if visit is None else memory_json(visit.session.snapshot())
+        user_session = self._user_session(asked)
+        return None if user_session is None else memory_json(user_session.session.snapshot())
 
-    def _visit(self, asked: Any) -> Visit | None:
-        return self._visitors.by_key(asked.get("key")) if isinstance(asked, dict) else None
+    def _user_session(self, asked: Any) -> UserSession | None:
+        return self._sessions.by_key(asked.get("key")) if isinstance(asked, dict) else None
 
 
 class CameraPanel:
     """The camera of the visitor; made inside a `gr.Blocks`. Its page draws frames and pushes them as small JPEGs."""
 
-    def __init__(self, visitors: Visitors) -> None:
-        self._visitors = visitors
+    def __init__(self, sessions: SessionManager) -> None:
+        self._sessions = sessions
         self.html = gr.HTML(
             value=None,
             html_template=part("camera.html"),
@@ -119,8 +119,8 @@ class CameraPanel:
 
     def push(self, asked: Any) -> dict[str, Any]:
         """Frames of the camera in time order: {"key", "frames": [{"seconds" on its clock, "jpeg" in base64}]}."""
-        visit = self._visitors.by_key(asked.get("key")) if isinstance(asked, dict) else None
-        if visit is None or visit.camera is None:
+        user_session = self._sessions.by_key(asked.get("key")) if isinstance(asked, dict) else None
+        if user_session is None or user_session.camera is None:
             return {"listening": False}
         try:
             frames = asked.get("frames")
@@ -130,11 +130,11 @@ class CameraPanel:
                 seconds = _number(frame.get("seconds")) if isinstance(frame, dict) else None
                 if seconds is None:
                     raise InputError("a frame needs its time in seconds")
-                visit.push(_camera_frame(frame.get("jpeg")), seconds)
+                user_session.push(_camera_frame(frame.get("jpeg")), seconds)
         except (InputError, ValueError) as error:
             log.info("a frame of a camera was refused: %s", error)
             return {"listening": True, "refused": str(error)}
-        return {"listening": visit.session.error is None}
+        return {"listening": user_session.session.error is None}
 
 
 def _camera_frame(data: object) -> np.ndarray:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from streamchat.errors import StreamChatError
 from streamchat.ui.chat import warn
-from streamchat.ui.session_manager import Visitors
+from streamchat.ui.session_manager import SessionManager
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ DOWNLOAD = """
 class KeepingPanel:
     """Buttons below the conversation; made inside a `gr.Blocks`."""
 
-    def __init__(self, visitors: Visitors) -> None:
-        self._visitors = visitors
+    def __init__(self, sessions: SessionManager) -> None:
+        self._sessions = sessions
         with gr.Row(elem_id="sc-keeping"):
             self.save = gr.Button("Save session", size="sm", elem_id="save", min_width=90)
             self.load = gr.UploadButton("Load session", size="sm", elem_id="load", file_types=[SUFFIX], min_width=90)
@@ -52,12 +52,12 @@ class KeepingPanel:
         self.transcript.click(self._transcript, None, self.file, **quiet).success(None, None, None, js=DOWNLOAD)
 
     def _save(self, request: gr.Request) -> Any:
-        return self._written(request, SUFFIX, lambda visitor, file: self._visitors.save(visitor, file))
+        return self._written(request, SUFFIX, lambda visitor, file: self._sessions.save(visitor, file))
 
     def _transcript(self, request: gr.Request) -> Any:
         def write(visitor: str, file: Path) -> None:
-            visit = self._visitors.watching(visitor, None)
-            file.write_text(visit.conversation.markdown(visit.title), encoding="utf-8")
+            user_session = self._sessions.watching(visitor, None)
+            file.write_text(user_session.conversation.markdown(user_session.title), encoding="utf-8")
 
         return self._written(request, ".md", write)
 
@@ -65,8 +65,8 @@ class KeepingPanel:
         """The file that a visitor asked for; it goes when they leave."""
         visitor = str(request.session_hash)
         try:
-            visit = self._visitors.watching(visitor, None)
-            file = self._visitors.folder_of(visitor) / f"{Path(visit.title).stem or 'session'}{suffix}"
+            user_session = self._sessions.watching(visitor, None)
+            file = self._sessions.folder_of(visitor) / f"{Path(user_session.title).stem or 'session'}{suffix}"
             write(visitor, file)
         except Exception as error:
             log.warning("nothing was saved: %s", error)
@@ -77,7 +77,7 @@ class KeepingPanel:
     def _load(self, file: str, visitor: str) -> bool:
         """Whether the session could be loaded; if not, what there was stays."""
         try:
-            self._visitors.load(visitor, Path(file))
+            self._sessions.load(visitor, Path(file))
         except Exception as error:
             log.warning("no session was loaded: %s", error, exc_info=not isinstance(error, StreamChatError))
             warn(error, title="No session was loaded", duration=None)

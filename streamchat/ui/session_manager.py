@@ -16,7 +16,7 @@ import gradio as gr
 
 from streamchat.errors import InputError
 from streamchat.options import Options
-from streamchat.session.alerts import StandingQuestions
+from streamchat.session.alerts import Alerts
 from streamchat.session.engine import StreamChat
 from streamchat.session.history import FIRST_BIN_SECONDS, STRIP_BINS, History, Strip
 from streamchat.session.live import LiveSession
@@ -24,7 +24,7 @@ from streamchat.session.storage import load_session, save_session
 from streamchat.ui.conversation import Conversation
 from streamchat.ui.examples import data_folder
 from streamchat.ui.shared_model import SharedModel
-from streamchat.ui.user_session import Visit
+from streamchat.ui.user_session import UserSession
 from streamchat.video.camera import PushSource
 from streamchat.video.file import open_video
 
@@ -37,7 +37,7 @@ MOST_BIN_SECONDS, MOST_KEPT = 1e6, 10**9  # that a saved strip of kept frames ma
 TITLE_CHARACTERS = 120
 
 
-class Visitors:
+class SessionManager:
     """The live sessions by visitor; each visitor has one at a time, and there are at most so many."""
 
     def __init__(self, model: SharedModel, options: Options, most: int = MOST_VISITORS) -> None:
@@ -45,17 +45,17 @@ class Visitors:
         self.options = options
         self._most = most
         self._changed = threading.Condition()
-        self._visits: dict[str, Visit] = {}
+        self._by_visitor: dict[str, UserSession] = {}
         self.reclaims: list[Callable[[], None]] = []  # what may give places back when there is none
         self._numbers = itertools.count(1)
         self._opening: set[str] = set()
         self._keys: dict[str, str] = {}  # visitor by the secret that their page holds
-        self._standing: dict[str, list[str]] = {}  # a visitor's standing questions
+        self._alerts: dict[str, list[str]] = {}  # a visitor's standing questions
         self._folders: dict[str, Path] = {}
         self._chosen: dict[str, Options] = {}  # options of a visitor's own, for what they open next
 
     def __len__(self) -> int:
-        return len(self._visits)
+        return len(self._by_visitor)
 
     def key_of(self, visitor: str) -> str:
         """The secret by which the page of a visitor is known where Gradio does not say whose a call is."""
@@ -67,7 +67,7 @@ class Visitors:
             self._keys[key] = visitor
             return key
 
-    def by_key(self, key: object) -> Visit | None:
+    def by_key(self, key: object) -> UserSession | None:
         """The visit of the visitor whose page holds a secret."""
         visitor = self._keys.get(key) if isinstance(key, str) else None
         return None if visitor is None else self.get(visitor)
@@ -82,13 +82,13 @@ class Visitors:
 
     def wait_for(self, visitor: str, questions: list[str]) -> None:
         """Set a visitor's standing questions, for this session and those to come; raises InputError for bad ones."""
-        visit = self.get(visitor)
-        (StandingQuestions() if visit is None else visit.session.engine.standing).set(questions)
-        self._standing[visitor] = questions
+        user_session = self.get(visitor)
+        (Alerts() if user_session is None else user_session.session.engine.alerts).set(questions)
+        self._alerts[visitor] = questions
 
-    def standing_of(self, visitor: str) -> list[str]:
+    def alerts_of(self, visitor: str) -> list[str]:
         """A visitor's standing questions."""
-        return self._standing.get(visitor, [])
+        return self._alerts.get(visitor, [])
 
     def open(self, visitor: str, film: Path) -> None:
         """Begin a film for a visitor, in place of what was before; raises InputError if it is not a video.
@@ -96,7 +96,7 @@ class Visitors:
         After a session was loaded that had seen a part of this very film, it goes on after it.
         """
 
-        def begin(before: Visit | None) -> Visit:
+        def begin(before: UserSession | None) -> UserSession:
             options = self.options_of(visitor)
             video = open_video(film, max_side=options.max_side)
             mark = fingerprint(film)
@@ -107,7 +107,7 @@ class Visitors:
             else:
                 session, conversation = LiveSession(self._begun(options), video), Conversation()
             newest = session.engine.newest
-            return Visit(
+            return UserSession(
                 session=session,
                 title=film.name,
                 begins_seconds=0.0 if newest is None else newest.pts_seconds,
@@ -123,7 +123,7 @@ class Visitors:
     def open_camera(self, visitor: str) -> None:
         """Begin to listen to a visitor's camera; the same camera, or a loaded session, goes on where it was."""
 
-        def begin(before: Visit | None) -> Visit:
+        def begin(before: UserSession | None) -> UserSession:
             options = self.options_of(visitor)
             camera = PushSource(max_side=options.max_side)
             if before is not None and before.film is None and self._still_suits(before, visitor):
@@ -135,7 +135,7 @@ class Visitors:
                 conversation = Conversation()
             began = 0.0 if engine.newest is None else engine.newest.pts_seconds + PAUSE_SECONDS
             session = LiveSession(engine, camera, history)
-            return Visit(
+            return UserSession(
                 session=session,
                 title=CAMERA,
                 camera=camera,
@@ -150,43 +150,43 @@ class Visitors:
         """A new chat, whose memory leaves room for all the sessions that there may be."""
         return StreamChat(self.model.get(), options, sessions=self._most)
 
-    def _still_suits(self, visit: Visit, visitor: str) -> bool:
+    def _still_suits(self, user_session: UserSession, visitor: str) -> bool:
         """Whether nothing that needs a new session was chosen since a visit began."""
-        began, now = visit.chosen, self.options_of(visitor)
+        began, now = user_session.chosen, self.options_of(visitor)
         tuned = replace(now, temperature=began.temperature, seed=began.seed) if began else None
-        return tuned == began and visit.session.engine.model is self.model.get()
+        return tuned == began and user_session.session.engine.model is self.model.get()
 
     def load(self, visitor: str, file: Path) -> None:
         """Take up a saved session in place of what was before; raises InputError if the file is not one."""
 
-        def begin(_: Visit | None) -> Visit:
+        def begin(_: UserSession | None) -> UserSession:
             most = self.options_of(visitor).memory_bytes
             engine, extra = load_session(file, self.model.get(), most_memory_bytes=most, sessions=self._most)
-            visit = Visit(
+            user_session = UserSession(
                 session=LiveSession(engine, PushSource(), _history(extra.get("kept"))),
                 title=str(extra.get("title", ""))[:TITLE_CHARACTERS],
                 fingerprint=str(extra.get("fingerprint", "")),
                 conversation=Conversation.from_json(extra.get("conversation")),
                 chosen=self.options_of(visitor),
             )
-            self._standing[visitor] = _standing(extra.get("standing"))
-            return visit
+            self._alerts[visitor] = _alerts(extra.get("alerts"))
+            return user_session
 
         self._replace(visitor, begin)
 
     def save(self, visitor: str, file: Path) -> None:
         """Write a visitor's session to a file; raises InputError if there is none."""
-        visit = self.watching(visitor, None)
+        user_session = self.watching(visitor, None)
         extra = {
-            "title": visit.title,
-            "fingerprint": visit.fingerprint,
-            "conversation": visit.conversation.to_json(),
-            "kept": visit.session.history.kept(),
-            "standing": visit.session.engine.standing.questions,
+            "title": user_session.title,
+            "fingerprint": user_session.fingerprint,
+            "conversation": user_session.conversation.to_json(),
+            "kept": user_session.session.history.kept(),
+            "alerts": user_session.session.engine.alerts.questions,
         }
-        save_session(visit.session.engine, file, extra=extra)
+        save_session(user_session.session.engine, file, extra=extra)
 
-    def _replace(self, visitor: str, begin: Callable[[Visit | None], Visit]) -> None:
+    def _replace(self, visitor: str, begin: Callable[[UserSession | None], UserSession]) -> None:
         """Begin another session for a visitor in place of the one before, which stays if there is no other.
 
         One that cannot start holds no place.
@@ -200,23 +200,23 @@ class Visitors:
                 )
             self._opening.add(visitor)
         try:
-            visit = begin(self._visits.get(visitor))
-            visit.number = next(self._numbers)
-            visit.session.engine.standing.set(self._standing.get(visitor, []))
+            user_session = begin(self._by_visitor.get(visitor))
+            user_session.number = next(self._numbers)
+            user_session.session.engine.alerts.set(self._alerts.get(visitor, []))
             try:
                 self._end(visitor)
-                visit.session.start()
+                user_session.session.start()
             except BaseException:
-                visit.end()
+                user_session.end()
                 raise
-            self._visits[visitor] = visit
+            self._by_visitor[visitor] = user_session
         finally:
             with self._changed:
                 self._opening.discard(visitor)
                 self._changed.notify_all()
 
     def _is_full_for(self, visitor: str) -> bool:
-        return len((set(self._visits) | self._opening) - {visitor}) >= self._most
+        return len((set(self._by_visitor) | self._opening) - {visitor}) >= self._most
 
     def _make_room(self, visitor: str) -> None:
         """Ask whoever knows of sessions that nobody uses any more, if there is no place."""
@@ -224,27 +224,29 @@ class Visitors:
             for reclaim in self.reclaims:
                 reclaim()
 
-    def get(self, visitor: str) -> Visit | None:
+    def get(self, visitor: str) -> UserSession | None:
         """What the visitor watches, if anything."""
-        return self._visits.get(visitor)
+        return self._by_visitor.get(visitor)
 
-    def watching(self, visitor: str, film: Path | None) -> Visit:
+    def watching(self, visitor: str, film: Path | None) -> UserSession:
         """The visitor's visit to the film that the page shows; raises InputError if there is none.
 
         Waits while the film is being opened, and a moment for one that the page shows already.
         """
 
         def there() -> bool:
-            visit = self._visits.get(visitor)
-            return visitor not in self._opening and (film is None or (visit is not None and visit.film == film))
+            user_session = self._by_visitor.get(visitor)
+            return visitor not in self._opening and (
+                film is None or (user_session is not None and user_session.film == film)
+            )
 
         with self._changed:
             self._changed.wait_for(lambda: visitor not in self._opening)
             self._changed.wait_for(there, OPEN_SECONDS)
-        visit = self.get(visitor)
-        if visit is None:
+        user_session = self.get(visitor)
+        if user_session is None:
             raise InputError("there is no video yet: upload one, pick an example or start the camera, then ask")
-        return visit
+        return user_session
 
     def close(self, visitor: str) -> None:
         """End a visitor's session, if there is one, also one that is just being opened."""
@@ -253,9 +255,9 @@ class Visitors:
         self._end(visitor)
 
     def _end(self, visitor: str) -> None:
-        visit = self._visits.pop(visitor, None)
-        if visit is not None:
-            visit.end()
+        user_session = self._by_visitor.pop(visitor, None)
+        if user_session is not None:
+            user_session.end()
 
     def folder_of(self, visitor: str) -> Path:
         """A folder for files that a visitor asks for, which goes when they leave; made if it is not there."""
@@ -270,24 +272,24 @@ class Visitors:
         shutil.rmtree(self._folders.pop(visitor, ""), ignore_errors=True)
         with self._changed:
             self._chosen.pop(visitor, None)
-            self._standing.pop(visitor, None)
+            self._alerts.pop(visitor, None)
             self._keys = {key: owner for key, owner in self._keys.items() if owner != visitor}
 
     def close_all(self) -> None:
         """End every session, without waiting for one that is just being opened."""
-        for visitor in list(self._visits):
+        for visitor in list(self._by_visitor):
             self._end(visitor)
         for folder in self._folders.values():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _standing(questions: object) -> list[str]:
+def _alerts(questions: object) -> list[str]:
     """The standing questions of a saved session; raises InputError if they are none."""
     if questions is None:
         return []
     if not isinstance(questions, list) or not all(isinstance(text, str) for text in questions):
         raise InputError("the standing questions in the session's file are damaged: save it again")
-    StandingQuestions().set(questions)
+    Alerts().set(questions)
     return questions
 
 

@@ -13,7 +13,7 @@ from streamchat.errors import InputError, StreamChatError
 from streamchat.options import MEBIBYTE, PRESETS, Options
 from streamchat.ui import components
 from streamchat.ui.chat import warn
-from streamchat.ui.session_manager import Visitors
+from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.shared_model import on_a_space
 
 log = logging.getLogger(__name__)
@@ -27,11 +27,11 @@ NEXT = '<p class="sc-hint">Used from the next film on, and when the camera is st
 class SettingsPanel:
     """Layout and events of the side bar; made inside a `gr.Blocks`. `model_line` is where the page names the model."""
 
-    def __init__(self, visitors: Visitors, preset: str, model_line: gr.HTML) -> None:
-        self._visitors = visitors
+    def __init__(self, sessions: SessionManager, preset: str, model_line: gr.HTML) -> None:
+        self._sessions = sessions
         with gr.Sidebar(open=False, label="Settings", position="left", elem_id="settings", width=300):
-            self._of_answers(visitors.options)
-            self._of_memory(visitors.options, preset)
+            self._of_answers(sessions.options)
+            self._of_memory(sessions.options, preset)
             self._of_model(model_line)
 
     def _of_answers(self, options: Options) -> None:
@@ -78,7 +78,7 @@ class SettingsPanel:
     def _of_model(self, model_line: gr.HTML) -> None:
         gr.HTML('<h2 class="sc-side">Model</h2>')
         model = gr.Textbox(
-            self._visitors.model.spec,
+            self._sessions.model.spec,
             label="Model",
             info="auto, embedded, a folder, a name on the Hub, or openai:URL#NAME",
             interactive=not on_a_space(),  # there its owner decides, not its visitors
@@ -97,17 +97,17 @@ class SettingsPanel:
             return replace(options, temperature=float(temperature), seed=int(seed or 0))
 
         try:
-            self._visitors.choose(visitor, tuned(self._visitors.options_of(visitor)))
-            visit = self._visitors.get(visitor)
-            if visit is not None:
-                visit.session.engine.options = tuned(visit.session.engine.options)
+            self._sessions.choose(visitor, tuned(self._sessions.options_of(visitor)))
+            user_session = self._sessions.get(visitor)
+            if user_session is not None:
+                user_session.session.engine.options = tuned(user_session.session.engine.options)
         except StreamChatError as error:
             warn(error, title="This setting is not used")
 
     def _choose(self, preset: str, selector: str, threshold: float, budget: float | None, request: gr.Request) -> None:
         """What the next session begins with."""
         visitor = str(request.session_hash)
-        now = self._visitors.options_of(visitor)
+        now = self._sessions.options_of(visitor)
         options = Options.preset(
             preset,
             selector=selector,
@@ -116,16 +116,16 @@ class SettingsPanel:
             temperature=now.temperature,
             seed=now.seed,
         )
-        self._visitors.choose(visitor, options)
+        self._sessions.choose(visitor, options)
 
     def _change_model(self, spec: str) -> Any:
         """Load another model for the sessions to come; the one that is there stays if that fails."""
         try:
             if on_a_space():  # the button is disabled there, but calls can be made by hand
                 raise InputError("on a Space its owner chooses the model")
-            self._visitors.model.switch(spec.strip())
+            self._sessions.model.switch(spec.strip())
         except Exception as error:
             log.warning("the model cannot be changed: %s", error)
             warn(error, title="The model stays as it is", duration=None)
-        model = self._visitors.model
+        model = self._sessions.model
         return components.model_line(f"Model: {model.get().name}", busy=False, reason=model.reason)

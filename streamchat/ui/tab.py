@@ -17,7 +17,7 @@ from streamchat.ui import components, examples
 from streamchat.ui.chat import ChatPanel, warn
 from streamchat.ui.live import CameraPanel, LivePanel
 from streamchat.ui.persistence import KeepingPanel
-from streamchat.ui.session_manager import Visitors
+from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.shared_model import on_a_space
 from streamchat.ui.theme import PLAY
 
@@ -29,9 +29,11 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private",
 class WatchTab:
     """Layout and events of the tab; made inside a `gr.Blocks`."""
 
-    def __init__(self, visitors: Visitors) -> None:
-        self._visitors = visitors
-        self._told = itertools.count()  # a value that is the same as the one before would not reach the page's script
+    def __init__(self, sessions: SessionManager) -> None:
+        self._sessions = sessions
+        self._versions = (
+            itertools.count()
+        )  # a value that is the same as the one before would not reach the page's script
         self._layout()
         self._events()
 
@@ -44,11 +46,11 @@ class WatchTab:
                 with gr.Tab("Film"):
                     self._film_layout()
                 with gr.Tab("Camera"):
-                    self.camera = CameraPanel(self._visitors)
+                    self.camera = CameraPanel(self._sessions)
             with gr.Column(scale=5, min_width=320):
-                self.chat = ChatPanel(self._visitors)
-                self.keeping = KeepingPanel(self._visitors)
-        self.live = LivePanel(self._visitors)
+                self.chat = ChatPanel(self._sessions)
+                self.keeping = KeepingPanel(self._sessions)
+        self.live = LivePanel(self._sessions)
 
     def _film_layout(self) -> None:
         self.video = gr.Video(label="Video", elem_id="film", sources=["upload"], height=400, buttons=[])
@@ -78,16 +80,16 @@ class WatchTab:
             button.click(partial(self._example, title), None, self.video, **QUIET)
         chat = self.chat
         opened = [chat.chat, self.rest, chat.send, chat.stop, self.live.html, self.camera.html]
-        loaded = [self.video, *opened, chat.standing]
+        loaded = [self.video, *opened, chat.alerts]
         self.video.change(self._open, self.video, [self.video, *opened], **QUIET).then(None, None, None, js=PLAY)
         self.camera.html.begun(self._open_camera, None, [self.video, *opened], **QUIET)
         self.rest.click(self._rest, None, self.rest, **QUIET)
         self.live.html.posted(self._posted, None, chat.chat, **QUIET)
         chat.listen(self.video)
-        self.keeping.listen(lambda visitor: (None, *self._opened(visitor), self._visitors.standing_of(visitor)), loaded)
+        self.keeping.listen(lambda visitor: (None, *self._opened(visitor), self._sessions.alerts_of(visitor)), loaded)
 
     def _model_line(self) -> str:
-        model = self._visitors.model
+        model = self._sessions.model
         if model.ready:
             return components.model_line(f"Model: {model.get().name}", busy=False, reason=model.reason)
         return components.model_line(f"Loading the model “{model.spec}” …", busy=True)
@@ -97,7 +99,7 @@ class WatchTab:
         page = self._page(str(request.session_hash))
         yield self._model_line(), gr.skip(), page, page
         try:
-            self._visitors.model.get()
+            self._sessions.model.get()
         except Exception as error:
             log.warning("the model cannot be loaded: %s", error)
             yield (
@@ -111,18 +113,18 @@ class WatchTab:
 
     def _page(self, visitor: str) -> dict[str, Any]:
         """What the live parts of a page know it by; `visit` tells one session from the next."""
-        visit = self._visitors.get(visitor)
+        user_session = self._sessions.get(visitor)
         return {
-            "key": self._visitors.key_of(visitor),
-            "visit": 0 if visit is None else visit.number,
-            "camera": visit is not None and visit.camera is not None,
-            "told": next(self._told),
-            "begins": 0.0 if visit is None else visit.begins_seconds,
+            "key": self._sessions.key_of(visitor),
+            "visit": 0 if user_session is None else user_session.number,
+            "camera": user_session is not None and user_session.camera is not None,
+            "told": next(self._versions),
+            "begins": 0.0 if user_session is None else user_session.begins_seconds,
         }
 
     def _offer(self) -> Any:
         """A better model that could be fetched, as a button; on a Space its owner decides, not its visitors."""
-        better = None if on_a_space() else self._visitors.model.better
+        better = None if on_a_space() else self._sessions.model.better
         if better is None:
             return gr.update(visible=False)
         size = size_text(better.weights_bytes)
@@ -137,7 +139,7 @@ class WatchTab:
         try:
             if on_a_space():
                 raise InputError("on a Space its owner chooses the model")
-            self._visitors.model.upgrade(show)
+            self._sessions.model.upgrade(show)
         except Exception as error:
             log.warning("the model cannot be fetched: %s", error)
             warn(error, title="The model stays as it is", duration=None)
@@ -158,21 +160,29 @@ class WatchTab:
         """Begin the film that was uploaded or picked, or end the one that was cleared."""
         visitor = str(request.session_hash)
         if film is None:
-            visit = self._visitors.get(visitor)
-            if visit is None or visit.film is not None:  # else a camera or a loaded session took the film's place
-                self._visitors.close(visitor)
+            user_session = self._sessions.get(visitor)
+            if (
+                user_session is None or user_session.film is not None
+            ):  # else a camera or a loaded session took the film's place
+                self._sessions.close(visitor)
             return gr.skip(), *self._opened(visitor)
-        before = self._visitors.get(visitor)
-        good = self._tried(lambda: self._visitors.open(visitor, Path(film)), "This video cannot be used")
-        visit = self._visitors.get(visitor)
-        if good and visit and before and before.is_loaded and before.conversation is not visit.conversation:
+        before = self._sessions.get(visitor)
+        good = self._tried(lambda: self._sessions.open(visitor, Path(film)), "This video cannot be used")
+        user_session = self._sessions.get(visitor)
+        if (
+            good
+            and user_session
+            and before
+            and before.is_loaded
+            and before.conversation is not user_session.conversation
+        ):
             gr.Info("The session that was loaded has ended: this is another film than the one that it had seen.")
         return gr.skip() if good else None, *self._opened(visitor)
 
     def _open_camera(self, request: gr.Request) -> Any:
         """Begin a session with the visitor's camera."""
         visitor = str(request.session_hash)
-        good = self._tried(lambda: self._visitors.open_camera(visitor), "The camera cannot be used")
+        good = self._tried(lambda: self._sessions.open_camera(visitor), "The camera cannot be used")
         return None if good else gr.skip(), *self._opened(visitor)
 
     @staticmethod
@@ -188,19 +198,19 @@ class WatchTab:
 
     def _opened(self, visitor: str) -> tuple[Any, ...]:
         """The page of the session that is open now: chat, button for the rest, ask, stop, live parts."""
-        visit = self._visitors.get(visitor)
+        user_session = self._sessions.get(visitor)
         page = self._page(visitor)
-        messages = [] if visit is None else visit.conversation.messages()
-        rest = gr.update(interactive=visit is not None and visit.film is not None)
+        messages = [] if user_session is None else user_session.conversation.messages()
+        rest = gr.update(interactive=user_session is not None and user_session.film is not None)
         return messages, rest, gr.update(interactive=True), gr.update(interactive=False), page, page
 
     def _rest(self, request: gr.Request) -> Any:
-        visit = self._visitors.get(str(request.session_hash))
-        if visit is not None:
-            visit.take_in_the_rest()
+        user_session = self._sessions.get(str(request.session_hash))
+        if user_session is not None:
+            user_session.ingest_the_rest()
         return gr.update(interactive=False)
 
     def _posted(self, request: gr.Request) -> Any:
         """Show what a standing question found, unless an answer is on its way, which shows it as well."""
-        visit = self._visitors.get(str(request.session_hash))
-        return gr.skip() if visit is None or visit.answering else visit.conversation.messages()
+        user_session = self._sessions.get(str(request.session_hash))
+        return gr.skip() if user_session is None or user_session.answering else user_session.conversation.messages()

@@ -25,7 +25,7 @@ READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whos
 
 
 @dataclass(slots=True)
-class Visit:
+class UserSession:
     """What one visitor watches, and the conversation about it: a film, a camera, or a session that was loaded."""
 
     session: LiveSession
@@ -40,7 +40,7 @@ class Visit:
     to_the_end: bool = False  # the rest is taken in at full speed, and a question means the end
     unplayable: bool = False  # the browser cannot show the film, so that there is no player to follow
     last_timing: Timing | None = None  # of the last answer
-    lit: tuple[int, ...] = ()  # ids of the nodes that the last answer was found by
+    highlighted: tuple[int, ...] = ()  # ids of the nodes that the last answer was found by
     asking: threading.Lock = field(default_factory=threading.Lock)  # held while a question is answered: one at a time
     stop_asked: bool = False  # the answer on its way is to end
     stream: AnswerStream | None = None  # the answer on its way, or the last one
@@ -63,7 +63,7 @@ class Visit:
         if self.film is not None and not self.to_the_end:
             self.session.play_until(player_seconds + READ_AHEAD_SECONDS)
 
-    def take_in_the_rest(self) -> None:
+    def ingest_the_rest(self) -> None:
         """Let the reader run to the end at full speed."""
         self.to_the_end = True
         self.session.play_until(math.inf)
@@ -94,13 +94,13 @@ class Visit:
         self.session.engine.forget_last_round(last.question)
         return self.session.ask(question, last.at_seconds)
 
-    def tell_hits(self) -> None:
+    def post_alerts(self) -> None:
         """Put what standing questions found into the conversation."""
-        for hit in self.session.engine.standing.take_hits():
+        for hit in self.session.engine.alerts.take_hits():
             text = f"{hit.question}: {hit.reason}"
             self.conversation.add(None, text, hit.evidence.span.start, [hit.evidence], "")
 
-    def until_taken_in(self, player_seconds: float) -> Iterator[float]:
+    def until_ingested(self, player_seconds: float) -> Iterator[float]:
         """Wait until all that a question is about was taken in; gives the position in seconds meanwhile.
 
         Ends at once for a camera, after an error, and when the answer is stopped.

@@ -12,35 +12,35 @@ from streamchat.options import MEBIBYTE
 from streamchat.session.live import Stats
 from streamchat.types import MemoryNode
 from streamchat.ui.tree_view import flattened
-from streamchat.ui.user_session import Visit
+from streamchat.ui.user_session import UserSession
 from streamchat.video.images import jpeg
 
 PREVIEW_SIDE = 640  # pixels
 SHORTEST_AXIS_SECONDS = 10.0  # of a stream whose end is not known
 
 
-def look(visit: Visit, *, serial: int, motion_after: float, preview_after: float) -> dict[str, Any]:
+def look(user_session: UserSession, *, serial: int, motion_after: float, preview_after: float) -> dict[str, Any]:
     """All that the page shows, as plain values; `serial` is the page's newest change of the tree."""
-    visit.tell_hits()
-    stats, snapshot = visit.session.stats(), visit.session.snapshot()
-    strip = visit.session.history.kept()
+    user_session.post_alerts()
+    stats, snapshot = user_session.session.stats(), user_session.session.snapshot()
+    strip = user_session.session.history.kept()
     short = [frame.pts_seconds for frame in snapshot.short_term]
     end = max(stats.position_seconds, SHORTEST_AXIS_SECONDS)
-    if visit.duration_seconds is not None:
-        end = visit.duration_seconds
+    if user_session.duration_seconds is not None:
+        end = user_session.duration_seconds
     return {
-        **visit.tree.changes(snapshot.roots, serial),
-        "gauges": gauges(visit, stats),
-        "status": status(visit, stats),
+        **user_session.tree.changes(snapshot.roots, serial),
+        "gauges": gauges(user_session, stats),
+        "status": status(user_session, stats),
         "position": stats.position_seconds,
         "end": end,
         "strip": [strip.bin_seconds, strip.counts],
         "short": [short[0], short[-1]] if short else None,
-        "motion": [_finite(sample) for sample in visit.session.history.motion(motion_after)],
-        "lit": visit.lit,
-        "posted": visit.conversation.notices,
-        "about": about(visit),
-        "preview": _preview(visit, preview_after),
+        "motion": [_finite(sample) for sample in user_session.session.history.motion(motion_after)],
+        "lit": user_session.highlighted,
+        "posted": user_session.conversation.alerts_posted,
+        "about": about(user_session),
+        "preview": _preview(user_session, preview_after),
     }
 
 
@@ -80,43 +80,43 @@ def memory_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def gauges(visit: Visit, stats: Stats) -> list[tuple[str, str]]:
+def gauges(user_session: UserSession, stats: Stats) -> list[tuple[str, str]]:
     """Value and detail of every tile, in the order of `components.GAUGES`."""
-    duration = visit.duration_seconds
+    duration = user_session.duration_seconds
     end = "" if duration is None else f" / {timestamp(duration)}"
     position = duration if stats.finished and duration else stats.position_seconds
     share = stats.frames_kept / stats.frames_seen if stats.frames_seen else 0.0
     levels = " + ".join(str(count) for count in stats.nodes_by_level)
-    budget = visit.session.engine.memory_budget_bytes / MEBIBYTE
-    timing = visit.last_timing
+    budget = user_session.session.engine.memory_budget_bytes / MEBIBYTE
+    timing = user_session.last_timing
     return [
         (f"{timestamp(position)}{end}", f"{stats.frames_per_second:.0f} frames a second"),
         (f"{stats.frames_kept:,} of {stats.frames_seen:,}", f"{share:.0%}"),
-        (f"{stats.frames_waiting}", f"{stats.frames_dropped} dropped" if visit.camera else ""),
+        (f"{stats.frames_queued}", f"{stats.frames_dropped} dropped" if user_session.camera else ""),
         (f"{sum(stats.nodes_by_level):,}", f"leaves first: {levels}" if levels else ""),
         (f"{stats.memory_bytes / MEBIBYTE:.1f} MiB", f"budget {budget:,.0f} MiB"),
-        ("in the making", f"{stats.captions_waiting} to go") if stats.captions_waiting else ("up to date", ""),
+        ("in the making", f"{stats.captions_pending} to go") if stats.captions_pending else ("up to date", ""),
         ("–", "")
         if timing is None
         else (f"{timing.retrieval_seconds:.2f} s", f"first word {timing.first_token_seconds:.2f} s"),
     ]
 
 
-def status(visit: Visit, stats: Stats) -> dict[str, str] | None:
+def status(user_session: UserSession, stats: Stats) -> dict[str, str] | None:
     """What the visitor must know now: an error, or that a saved session waits for its film."""
-    error = visit.session.error
+    error = user_session.session.error
     if error is not None:
         return {"kind": "error", "text": f"Taking in stopped: {error}"}
     if stats.degraded is not None:
         return {"kind": "error", "text": f"Degraded, and tried again: {stats.degraded}"}
-    if visit.is_loaded:
-        film = visit.title or "the film"
+    if user_session.is_loaded:
+        film = user_session.title or "the film"
         text = f"This session was loaded. Ask about what it saw, or open {film} again to watch on where it ended."
         return {"kind": "note", "text": text}
-    if visit.unplayable:
+    if user_session.unplayable:
         state = "all of it was taken in" if stats.finished else "it is taken in all the same, at full speed"
         return {"kind": "note", "text": f"This browser cannot play the film; {state}. A picture stands for it."}
-    if stats.kept_ceiling < visit.session.engine.options.max_kept_per_second:
+    if stats.kept_ceiling < user_session.session.engine.options.max_kept_per_second:
         return {
             "kind": "note",
             "text": f"The model is behind: for now at most {stats.kept_ceiling} frames a second are kept.",
@@ -124,11 +124,11 @@ def status(visit: Visit, stats: Stats) -> dict[str, str] | None:
     return None
 
 
-def about(visit: Visit) -> str:
+def about(user_session: UserSession) -> str:
     """What the next question is about: up to the player's moment, the whole film, or all that was seen."""
-    if visit.film is None:
+    if user_session.film is None:
         return "now"
-    return "end" if visit.to_the_end else "player"
+    return "end" if user_session.to_the_end else "player"
 
 
 def _finite(sample: Sequence[float]) -> list[float | None]:
@@ -136,9 +136,9 @@ def _finite(sample: Sequence[float]) -> list[float | None]:
     return [round(value, 3) if abs(value) < 1e9 else None for value in sample]
 
 
-def _preview(visit: Visit, after_seconds: float) -> dict[str, Any] | None:
+def _preview(user_session: UserSession, after_seconds: float) -> dict[str, Any] | None:
     """The newest frame, for a film that the browser cannot play, if it is newer than the one that the page has."""
-    newest = visit.session.engine.newest
-    if not visit.unplayable or newest is None or newest.pts_seconds <= after_seconds:
+    newest = user_session.session.engine.newest
+    if not user_session.unplayable or newest is None or newest.pts_seconds <= after_seconds:
         return None
     return {"seconds": newest.pts_seconds, "jpeg": base64.b64encode(jpeg(newest.data, PREVIEW_SIDE)).decode()}

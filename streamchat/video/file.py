@@ -356,7 +356,7 @@ class _Scaler:
 
     def __init__(self, size: Size) -> None:
         self._size = size  # before the rotation
-        self._smaller, self._coloured = VideoReformatter(), VideoReformatter()
+        self._smaller, self._colored = VideoReformatter(), VideoReformatter()
 
     def rgb(self, frame: VideoFrame) -> np.ndarray:
         """uint8 [H, W, 3] RGB, turned as a player turns it."""
@@ -364,7 +364,7 @@ class _Scaler:
         scaled = frame
         if frame.format.name == "yuv420p":  # has half as many numbers as RGB: scaled before, it takes half the time
             scaled = self._smaller.reformat(frame, width, height, interpolation=Interpolation.BILINEAR, threads=1)
-        rgb = self._coloured.reformat(
+        rgb = self._colored.reformat(
             scaled, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
         ).to_ndarray()
         turns = round(frame.rotation / 90) % 4  # counterclockwise

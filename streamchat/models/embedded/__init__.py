@@ -1,6 +1,6 @@
 """Built-in: recognises common objects, people and on-screen text; does not understand actions; CPU, no download.
 
-Real weights that come with packages. Colours, places and changes are noted with what is recognised, and questions are
+Real weights that come with packages. Colors, places and changes are noted with what is recognised, and questions are
 answered from these notes alone; what was not noted is said to be so.
 """
 
@@ -18,7 +18,7 @@ from streamchat.models.embedded import vocabulary
 from streamchat.models.embedded.answering import Answerer
 from streamchat.models.embedded.captioning import caption_text, merged
 from streamchat.models.embedded.detector import Detector
-from streamchat.models.embedded.frame_analysis import Seer
+from streamchat.models.embedded.frame_analysis import FrameAnalyzer
 from streamchat.models.embedded.motion import with_moving
 from streamchat.models.embedded.observation import Observation, data_of, observations_of
 from streamchat.models.embedded.observing import observe
@@ -45,14 +45,14 @@ class EmbeddedModel:
     prompt = None
     captions_from_pictures = True
 
-    def __init__(self, seer: Seer, embedder: TextEmbedder) -> None:
-        self._seer = seer
+    def __init__(self, analyzer: FrameAnalyzer, embedder: TextEmbedder) -> None:
+        self._analyzer = analyzer
         self._embedder = embedder
-        self._labels = seer.classifier.labels
-        self._pictures = PictureEncoder(seer.classifier, embedder)
+        self._labels = analyzer.classifier.labels
+        self._pictures = PictureEncoder(analyzer.classifier, embedder)
         self._object_vectors = dict(zip(vocabulary.COCO, embedder.embed(vocabulary.COCO), strict=True))
         self._scheduler = Scheduler(CALLS)
-        self._prefetch = Prefetch(seer)
+        self._prefetch = Prefetch(analyzer)
         self._answerer = Answerer(embedder, self)
 
     def scheduler(self, priority: Priority) -> Scheduler:  # noqa: ARG002 - there is one copy of it
@@ -91,20 +91,20 @@ class EmbeddedModel:
     def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:
         """By what the caption notes of the clip; see `noticing`."""
         cancel.check()
-        return self._answerer.notice(question, clip, caption)
+        return self._answerer.check_alert(question, clip, caption)
 
     def idle(self, cancel: CancelToken) -> bool:
         """Analyze one frame ahead of any question: the newest, or after a pause one of those before it."""
         return self._prefetch.newest(cancel) or self._prefetch.backfill(cancel)
 
     @property
-    def look_seconds(self) -> float:
+    def analysis_seconds(self) -> float:
         """How long a look at a frame takes, by those before."""
-        return self._seer.look_seconds
+        return self._analyzer.analysis_seconds
 
-    def has_seen(self, frame: Frame) -> bool:
+    def has_analyzed(self, frame: Frame) -> bool:
         """Whether a frame was looked at, so that observing it again costs little."""
-        return self._seer.has_seen(frame)
+        return self._analyzer.has_analyzed(frame)
 
     def observe(
         self, frames: Sequence[Frame], starts_scene: bool, expected: frozenset[str], *, hurried: bool
@@ -126,14 +126,14 @@ class EmbeddedModel:
         Things with an `expected` label were seen just before, so that less certainty is asked of them. What moves and
         has no name is not searched for in a hurry.
         """
-        sights = self._seer.look_at(frames, between)
+        analyses = self._analyzer.analyze(frames, between)
         if not hurried:
-            sights = with_moving(frames, sights, self._seer)
-        observations = observe(sights, self._labels, expected)
+            analyses = with_moving(frames, analyses, self._analyzer)
+        observations = observe(analyses, self._labels, expected)
         if starts_scene and frames[0].pts_seconds > 0:
             start = Span(frames[0].pts_seconds, frames[0].pts_seconds)
             observations.insert(0, Observation(kind="view", label="new scene", span=start))
-        image = self._pictures.vector(np.mean([sight.probabilities for sight in sights], 0))
+        image = self._pictures.vector(np.mean([analysis.probabilities for analysis in analyses], 0))
         for one in observations:
             if one.kind == "count" and one.label in self._object_vectors:
                 weight = PERSON_WEIGHT if one.label == "person" else OBJECT_WEIGHT
@@ -149,7 +149,7 @@ def build(argument: str = "", device: str | None = None) -> EmbeddedModel:
     """
     takes_nothing("embedded", argument, device)
     try:
-        return EmbeddedModel(Seer(Classifier(), Detector(), Reader()), minilm())
+        return EmbeddedModel(FrameAnalyzer(Classifier(), Detector(), Reader()), minilm())
     except ImportError as error:
         package = (error.name or "").replace("_", "-")
         raise StreamChatError(f"the built-in model needs the package {package}: run `pip install {package}`") from error

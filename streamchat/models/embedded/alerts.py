@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from streamchat.models.embedded.captioning import said
-from streamchat.models.embedded.lexicon import COLOURS
+from streamchat.models.embedded.lexicon import COLORS
 from streamchat.models.embedded.notes import Notes
 from streamchat.models.embedded.observation import Observation, observations_of
-from streamchat.models.embedded.query import Case
+from streamchat.models.embedded.query import QueryContext
 from streamchat.models.embedded.questions import Target, parse, words_of
 from streamchat.types import Caption
 
@@ -21,7 +21,7 @@ WAITING = re.compile(
 ALIKE = 0.6  # cosine of a question with a caption from which on it is about it, if no word of it is known
 
 
-def noticed(
+def alert_reason(
     question: str,
     caption: Caption,
     end_seconds: float,
@@ -42,8 +42,8 @@ def noticed(
         frames=(),
         captions=(),
     )
-    case = Case(wanted, notes, similar)
-    found = [_found(case, target) for target in wanted.targets if not target.part]
+    query = QueryContext(wanted, notes, similar)
+    found = [_found(query, target) for target in wanted.targets if not target.part]
     if found and all(found):
         return ", ".join(dict.fromkeys(said(group[0]) for group in found))
     known = [target for target in wanted.targets if target.known]
@@ -52,10 +52,10 @@ def noticed(
     return caption.text
 
 
-def _found(case: Case, target: Target) -> list[Observation]:
+def _found(query: QueryContext, target: Target) -> list[Observation]:
     """What was noted of one thing that the question names; of a "red car" only what is red above all."""
-    seen = case.things_of(target) or case.texts_with(target.word)
-    words = words_of(case.question.text)
+    seen = query.things_of(target) or query.texts_with(target.word)
+    words = words_of(query.question.text)
     first = target.word.split()[0]
     before = words[words.index(first) - 1] if first in words[1:] else ""
-    return [one for one in seen if COLOURS[before] in one.colours[:1]] if before in COLOURS else seen
+    return [one for one in seen if COLORS[before] in one.colors[:1]] if before in COLORS else seen

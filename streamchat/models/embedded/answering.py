@@ -9,25 +9,25 @@ from dataclasses import replace
 from streamchat.embedding import TextEmbedder
 from streamchat.models.base import retrieved_evidence
 from streamchat.models.embedded import answers, scene_answers
-from streamchat.models.embedded.alerts import noticed
+from streamchat.models.embedded.alerts import alert_reason
 from streamchat.models.embedded.lexicon import Kind
-from streamchat.models.embedded.notes import Eyes, Notes, gather
+from streamchat.models.embedded.notes import Analyzer, Notes, gather
 from streamchat.models.embedded.observation import Observation
-from streamchat.models.embedded.query import Case, Reply
+from streamchat.models.embedded.query import QueryContext, Reply
 from streamchat.models.embedded.questions import Question, parse
 from streamchat.types import Caption, Clip, Context, DialogueTurn, Evidence, Span
 
 SAME_MEANING = 0.72  # cosine of two words' vectors; below it "elephant" would match "animal"
 MAX_EVIDENCE = 5
-LOOKS_AGAIN = "Let me look more closely at what came last. "
-LOOK_AGAIN_SECONDS = 3.0  # at most
+ANALYZES_MORE = "Let me look more closely at what came last. "
+SECOND_BUDGET_SECONDS = 3.0  # at most
 NOT_ALL = " I have not looked at all of it yet."
 
-HANDLERS: dict[Kind, Callable[[Case], Reply]] = {
+HANDLERS: dict[Kind, Callable[[QueryContext], Reply]] = {
     Kind.SHOTS: scene_answers.shots,
     Kind.VIEW: scene_answers.view_changed,
     Kind.COUNT: answers.how_many,
-    Kind.COLOUR: answers.which_colour,
+    Kind.COLOR: answers.which_color,
     Kind.TEXT: scene_answers.written,
     Kind.TOWARDS: scene_answers.towards,
     Kind.LIGHT: scene_answers.light,
@@ -50,9 +50,9 @@ TALK = {Kind.ABILITIES: scene_answers.ABILITIES, Kind.SMALL_TALK: scene_answers.
 class Answerer:
     """Answers questions; `eyes` look at frames that no caption speaks of yet."""
 
-    def __init__(self, embedder: TextEmbedder, eyes: Eyes) -> None:
+    def __init__(self, embedder: TextEmbedder, analyzer: Analyzer) -> None:
         self._embedder = embedder
-        self._eyes = eyes
+        self._analyzer = analyzer
 
     def answer(self, context: Context, check: Callable[[], None]) -> Iterator[list[str | Evidence]]:
         """The pieces of the answer, word by word, and then the moments that it rests on, as lists: one, or two.
@@ -66,20 +66,20 @@ class Answerer:
         if question.kind in TALK:
             yield list(_words(TALK[question.kind]))
             return
-        notes = gather(context, self._eyes, check)
+        notes = gather(context, self._analyzer, check)
         reply = self._reply(question, notes)
         if reply.found_nothing and not notes.complete:
-            yield list(_words(LOOKS_AGAIN))
-            notes = gather(replace(context, time_budget_seconds=LOOK_AGAIN_SECONDS), self._eyes, check)
+            yield list(_words(ANALYZES_MORE))
+            notes = gather(replace(context, time_budget_seconds=SECOND_BUDGET_SECONDS), self._analyzer, check)
             reply = self._reply(question, notes)
         if (reply.found_nothing or reply.of_all) and not notes.complete:
             reply = replace(reply, text=reply.text + NOT_ALL)
-        yield self._told(context, notes, reply)
+        yield self._pieces(context, notes, reply)
 
     def _reply(self, question: Question, notes: Notes) -> Reply:
-        return HANDLERS[question.kind](Case(question, notes, self._similar))
+        return HANDLERS[question.kind](QueryContext(question, notes, self._similar))
 
-    def _told(self, context: Context, notes: Notes, reply: Reply) -> list[str | Evidence]:
+    def _pieces(self, context: Context, notes: Notes, reply: Reply) -> list[str | Evidence]:
         """A reply in pieces."""
         pieces: list[str | Evidence] = list(_words(reply.text))
         if not reply.rests_on:  # nothing was noticed: what was looked through
@@ -89,9 +89,9 @@ class Answerer:
             seen.setdefault((one.span, one.kind, one.label), one)
         return pieces + [notes.evidence(one) for one in list(seen.values())[:MAX_EVIDENCE]]
 
-    def notice(self, question: str, clip: Clip, caption: Caption) -> str | None:
+    def check_alert(self, question: str, clip: Clip, caption: Caption) -> str | None:
         """Why a clip is what a standing question waits for; None if it is not."""
-        return noticed(
+        return alert_reason(
             question, caption, clip.span.end, similar=self._similar, embed=lambda text: self._embedder.embed([text])[0]
         )
 

@@ -40,13 +40,13 @@ def caption_text(observations: Sequence[Observation]) -> str:
     light = [one.label for one in observations if one.kind == "light"]
     if light:
         sentences.append(listed(light[:2]))
-    colours = [one.colours for one in observations if one.kind == "picture" and one.colours]
-    if colours and not parts:
-        sentences.append("colours: " + listed(list(colours[0])))
+    colors = [one.colors for one in observations if one.kind == "picture" and one.colors]
+    if colors and not parts:
+        sentences.append("colors: " + listed(list(colors[0])))
     texts = [one.label for one in observations if one.kind == "text"]
     if texts:
         sentences.append('on-screen text: "' + " | ".join(texts[:6]) + '"')
-    changes = list(dict.fromkeys(event_text(one) for one in observations if one.kind == "event" and _told(one)))
+    changes = list(dict.fromkeys(event_text(one) for one in observations if one.kind == "event" and _is_certain(one)))
     if changes:
         sentences.append(", ".join(changes[:3]))
     text = "; ".join(sentences)
@@ -54,7 +54,7 @@ def caption_text(observations: Sequence[Observation]) -> str:
 
 
 def _things(observations: Sequence[Observation]) -> list[tuple[str, str]]:
-    """What was counted, the most certain first: its label, and in words with its colours."""
+    """What was counted, the most certain first: its label, and in words with its colors."""
     counts: dict[str, Observation] = {}
     for one in observations:
         if one.kind == "count" and (one.label not in counts or one.count > counts[one.label].count):
@@ -64,32 +64,32 @@ def _things(observations: Sequence[Observation]) -> list[tuple[str, str]]:
 
 
 def _described(count: Observation, observations: Sequence[Observation]) -> str:
-    """A counted thing with the colour, and the finer name, of the one that was seen most surely."""
+    """A counted thing with the color, and the finer name, of the one that was seen most surely."""
     same = [one for one in observations if one.kind in ("object", "person") and one.label == count.label]
     if count.count > 1 or not same:
         return counted(count.count, count.label)
-    return _with_colour(max(same, key=lambda one: one.score))
+    return _with_color(max(same, key=lambda one: one.score))
 
 
-def _with_colour(one: Observation) -> str:
-    """A thing with its main colour: "a blue car", "a person in black"."""
+def _with_color(one: Observation) -> str:
+    """A thing with its main color: "a blue car", "a person in black"."""
     if one.label == UNNAMED:
-        return f"something that moves ({listed(list(one.colours))})" if one.colours else "something that moves"
+        return f"something that moves ({listed(list(one.colors))})" if one.colors else "something that moves"
     name = one.detail or one.label
-    if not one.colours or any(colour in name for colour in one.colours):
+    if not one.colors or any(color in name for color in one.colors):
         return counted(1, name)
-    return f"a person in {one.colours[0]}" if name == "person" else counted(1, f"{one.colours[0]} {name}")
+    return f"a person in {one.colors[0]}" if name == "person" else counted(1, f"{one.colors[0]} {name}")
 
 
 def event_text(event: Observation) -> str:
     """An event in words: "a blue car left on the right"."""
-    thing = counted(event.count, event.label) if event.count > 1 else _with_colour(replace(event, detail=""))
+    thing = counted(event.count, event.label) if event.count > 1 else _with_color(replace(event, detail=""))
     if event.detail == "left":
         return f"{thing} went out of view {event.place}".strip()
     return f"{thing} {event.detail} {event.place}".strip()
 
 
-def _told(event: Observation) -> bool:
+def _is_certain(event: Observation) -> bool:
     return event.label != UNNAMED and event.score > 0.55
 
 
@@ -102,13 +102,13 @@ def said(one: Observation) -> str:
     if one.kind == "count":
         return counted(one.count, one.label)
     if one.kind == "clothes":
-        return f"{PART_WORDS[one.label]} {listed(list(one.colours))} {one.place}"
+        return f"{PART_WORDS[one.label]} {listed(list(one.colors))} {one.place}"
     if one.kind in ("picture", "area"):
-        return f"{'the picture' if one.kind == 'picture' else PART_WORDS[one.label]}: {listed(list(one.colours))}"
+        return f"{'the picture' if one.kind == 'picture' else PART_WORDS[one.label]}: {listed(list(one.colors))}"
     if one.kind == "tag" and one.score <= SURE:
         return f"possibly {counted(1, one.detail or one.label)}"
     if one.kind in ("object", "person", "tag"):
-        return f"{_with_colour(one)} {one.place}".strip()
+        return f"{_with_color(one)} {one.place}".strip()
     return one.label
 
 
@@ -153,7 +153,7 @@ def _same(old: Observation, new: Observation) -> bool:
     if old.label != new.label or old.count != new.count:
         return False
     if old.kind in ("person", "clothes", "object", "picture", "area"):
-        return old.colours[:1] == new.colours[:1] and (old.place == new.place or old.kind in ("picture", "area"))
+        return old.colors[:1] == new.colors[:1] and (old.place == new.place or old.kind in ("picture", "area"))
     return True
 
 

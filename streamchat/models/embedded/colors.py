@@ -1,4 +1,4 @@
-"""Names for the colours of pictures and of regions in them."""
+"""Names for the colors of pictures and of regions in them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NAMES = (
     "beige",
 )
 SHADES, SHADE_WEIGHT = ("black", "grey"), 0.7  # parts of every thing lie in shadow: these count for less
-MIN_SHARE = 0.12  # of a region, for a colour to be named
-SECOND_SHARE = 0.55  # of the first colour's weight, for a second one to be named
+MIN_SHARE = 0.12  # of a region, for a color to be named
+SECOND_SHARE = 0.55  # of the first color's weight, for a second one to be named
 SAMPLE_SIDE = 48  # regions are scaled down to this many pixels a side
-SURROUNDINGS_WEIGHT = 0.5  # how much of a colour around a thing is taken off the thing's own
+SURROUNDINGS_WEIGHT = 0.5  # how much of a color around a thing is taken off the thing's own
 
 
 def named(pixels: np.ndarray) -> np.ndarray:
-    """The colour of every pixel, uint8 [H, W, 3] RGB: indices [H, W] into NAMES."""
+    """The color of every pixel, uint8 [H, W, 3] RGB: indices [H, W] into NAMES."""
     hue, saturation, value = (
         channel.astype(np.int32) for channel in cv2.split(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV))
     )
@@ -57,7 +57,7 @@ def named(pixels: np.ndarray) -> np.ndarray:
 
 
 def shares(pixels: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """How much of a picture each colour of NAMES covers, 0 to 1, [13]; pixels count by `weight` [H, W]."""
+    """How much of a picture each color of NAMES covers, 0 to 1, [13]; pixels count by `weight` [H, W]."""
     if not pixels.size:
         return np.zeros(len(NAMES))
     flat = None if weight is None else weight.ravel()
@@ -65,8 +65,8 @@ def shares(pixels: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     return counts / max(float(counts.sum()), 1e-9)
 
 
-def main_colours(weights: np.ndarray, at_most: int = 2) -> tuple[str, ...]:
-    """The names of the colours with the largest weights [13], strongest first; may be empty."""
+def main_colors(weights: np.ndarray, at_most: int = 2) -> tuple[str, ...]:
+    """The names of the colors with the largest weights [13], strongest first; may be empty."""
     order = np.argsort(-weights)[:at_most]
     first = weights[order[0]]
     return tuple(
@@ -75,12 +75,12 @@ def main_colours(weights: np.ndarray, at_most: int = 2) -> tuple[str, ...]:
 
 
 def of_box(picture: np.ndarray, box: Box) -> tuple[str, ...]:
-    """The colours of the thing in a box, see `weights_of_box`."""
-    return main_colours(weights_of_box(picture, box))
+    """The colors of the thing in a box, see `weights_of_box`."""
+    return main_colors(weights_of_box(picture, box))
 
 
 def weights_of_box(picture: np.ndarray, box: Box) -> np.ndarray:
-    """How much of each colour the thing in a box has, [13]: of its middle, less what lies all around it too."""
+    """How much of each color the thing in a box has, [13]: of its middle, less what lies all around it too."""
     inside = _small(box.crop(picture))
     if not inside.size:
         return np.zeros(len(NAMES))
@@ -91,7 +91,7 @@ def weights_of_box(picture: np.ndarray, box: Box) -> np.ndarray:
 
 
 def of_letters(picture: np.ndarray, box: Box) -> tuple[str, ...]:
-    """The colour of the letters in a line of text: that of the lesser part when bright and dark are set apart."""
+    """The color of the letters in a line of text: that of the lesser part when bright and dark are set apart."""
     line = box.crop(picture)
     if min(line.shape[:2]) < 4:
         return ()
@@ -99,7 +99,7 @@ def of_letters(picture: np.ndarray, box: Box) -> tuple[str, ...]:
     _, bright = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     letters = bright if _on_the_rim(bright) < 0.5 else 1 - bright
     core = cv2.erode(letters, np.ones((2, 2), np.uint8))  # without the blended rim of the strokes
-    return main_colours(shares(line, (core if core.sum() > 20 else letters).astype(np.float32)))[:1]
+    return main_colors(shares(line, (core if core.sum() > 20 else letters).astype(np.float32)))[:1]
 
 
 def _on_the_rim(bright: np.ndarray) -> float:
@@ -108,7 +108,7 @@ def _on_the_rim(bright: np.ndarray) -> float:
 
 
 def _small(region: np.ndarray) -> np.ndarray:
-    """At most SAMPLE_SIDE pixels a side, picked rather than averaged, as mixing makes colours that are not there."""
+    """At most SAMPLE_SIDE pixels a side, picked rather than averaged, as mixing makes colors that are not there."""
     rows, columns = (max(1, -(-size // SAMPLE_SIDE)) for size in region.shape[:2])
     return region[::rows, ::columns]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from streamchat.models.embedded import naming, vocabulary
-from streamchat.models.embedded.frame_analysis import UNNAMED, Sight, Thing
+from streamchat.models.embedded.frame_analysis import UNNAMED, FrameAnalysis, Thing
 from streamchat.models.embedded.observation import Observation
 from streamchat.types import Span
 
@@ -19,8 +19,8 @@ DARK, DARK_EXTRA = 40.0, 0.12  # a very dark picture needs more
 FARTHEST = 0.35  # of the picture's width, that a thing moves between two pictures
 SIZE_CHANGE = 1.9  # times at most, in width and in height
 BRIDGED = 2  # a thing may be missing for this many pictures less one and be the same
-OTHER_COLOUR, OTHER_NAME = 0.5, 0.1  # what these add to how unlike two things are
-MAX_OTHER_COLOURS = 0.75  # share of their colours that differs; above it they are two
+OTHER_COLOR, OTHER_NAME = 0.5, 0.1  # what these add to how unlike two things are
+MAX_OTHER_COLORS = 0.75  # share of their colors that differs; above it they are two
 CLASSIFIED = 0.3  # probability at which the classifier names a moving thing
 MOVED_ACROSS, MOVED_DOWN = 0.22, 0.13  # of the picture's width, of its height
 GREW = 1.7  # in area, of what comes nearer
@@ -48,9 +48,9 @@ class Track:
         return most_voted(votes)[0] if sure and 2 * len(votes) > len(self.seen) else UNNAMED
 
     @property
-    def colours(self) -> tuple[str, ...]:
-        """Its colours, as most of the pictures show them."""
-        return most_voted([(thing.colours, thing.score) for _, thing in self.seen])[:2]
+    def colors(self) -> tuple[str, ...]:
+        """Its colors, as most of the pictures show them."""
+        return most_voted([(thing.colors, thing.score) for _, thing in self.seen])[:2]
 
     @property
     def first(self) -> int:
@@ -85,26 +85,28 @@ def named(one: Track, labels: tuple[str, ...]) -> Track:
     return Track([(number, replace(thing, label=group, finer=finer, score=score)) for number, thing in one.seen])
 
 
-def track(sights: Sequence[Sight], expected: frozenset[str] = frozenset()) -> list[Track]:
+def track(analyses: Sequence[FrameAnalysis], expected: frozenset[str] = frozenset()) -> list[Track]:
     """Things matched through pictures in time order; those too unsure are left out, the `expected` least."""
     tracks: list[Track] = []
-    for number, sight in enumerate(sights):
+    for number, analysis in enumerate(analyses):
         pairs = sorted(
             (distance, index, place)
             for index, old in enumerate(tracks)
             if number - old.last <= BRIDGED
-            for place, thing in enumerate(sight.things)
-            if (distance := _distance(old.seen[-1][1], thing, sight)) < math.inf
+            for place, thing in enumerate(analysis.things)
+            if (distance := _distance(old.seen[-1][1], thing, analysis)) < math.inf
         )
         matched_tracks: set[int] = set()
         matched_things: set[int] = set()
         for _, index, place in pairs:
             if index not in matched_tracks and place not in matched_things:
-                tracks[index].seen.append((number, sight.things[place]))
+                tracks[index].seen.append((number, analysis.things[place]))
                 matched_tracks.add(index)
                 matched_things.add(place)
-        tracks += [Track([(number, thing)]) for place, thing in enumerate(sight.things) if place not in matched_things]
-    brightness = sum(sight.brightness for sight in sights) / max(1, len(sights))
+        tracks += [
+            Track([(number, thing)]) for place, thing in enumerate(analysis.things) if place not in matched_things
+        ]
+    brightness = sum(analysis.brightness for analysis in analyses) / max(1, len(analyses))
     extra = DARK_EXTRA if brightness < DARK else 0.0
     return [one for one in tracks if one.best.score > _needed(one, expected) + extra]
 
@@ -119,94 +121,95 @@ def _seen_once(label: str) -> float:
     return PERSON_SEEN_ONCE if label == "person" else SEEN_ONCE
 
 
-def _distance(old: Thing, new: Thing, sight: Sight) -> float:
+def _distance(old: Thing, new: Thing, analysis: FrameAnalysis) -> float:
     """How unlike two things of neighbouring pictures are; infinite if they cannot be the same."""
     alike = old.label == new.label or any(old.label in names and new.label in names for names in vocabulary.ALIKE)
     if not alike and UNNAMED not in (old.label, new.label) and not (old.moving and new.moving):
         return math.inf
     ratio = max(_ratio(old.box.width, new.box.width), _ratio(old.box.height, new.box.height))
     (x0, y0), (x1, y1) = old.box.centre, new.box.centre
-    moved = math.hypot(x1 - x0, y1 - y0) / sight.view.width
+    moved = math.hypot(x1 - x0, y1 - y0) / analysis.view.width
     if ratio > SIZE_CHANGE or moved > FARTHEST:
         return math.inf
-    other_colours = 0.0
-    if old.look is not None and new.look is not None:
-        other_colours = float(np.abs(old.look - new.look).sum() / max(1e-9, (old.look + new.look).sum()))
-    if other_colours > MAX_OTHER_COLOURS:
+    other_colors = 0.0
+    if old.color_histogram is not None and new.color_histogram is not None:
+        other_colors = float(
+            np.abs(old.color_histogram - new.color_histogram).sum()
+            / max(1e-9, (old.color_histogram + new.color_histogram).sum())
+        )
+    if other_colors > MAX_OTHER_COLORS:
         return math.inf
-    return moved + 0.1 * math.log(ratio) + OTHER_COLOUR * other_colours + OTHER_NAME * (old.label != new.label)
+    return moved + 0.1 * math.log(ratio) + OTHER_COLOR * other_colors + OTHER_NAME * (old.label != new.label)
 
 
 def _ratio(one: float, other: float) -> float:
     return max(one, other, 1.0) / max(min(one, other), 1.0)
 
 
-def place_of(thing: Thing, sight: Sight) -> str:
+def place_of(thing: Thing, analysis: FrameAnalysis) -> str:
     """Where a thing is in the picture, in words."""
-    across = thing.box.centre[0] / sight.view.width
+    across = thing.box.centre[0] / analysis.view.width
     side = "on the left" if across < EDGE_LEFT else "on the right" if across > EDGE_RIGHT else "in the middle"
-    share = thing.box.area / sight.view.area
+    share = thing.box.area / analysis.view.area
     return side + (", near" if share > NEAR else ", far away" if share < FAR else "")
 
 
-def counts(tracks: Sequence[Track], sights: Sequence[Sight]) -> list[Observation]:
+def counts(tracks: Sequence[Track], analyses: Sequence[FrameAnalysis]) -> list[Observation]:
     """How many things of each name there were, one observation for each stretch of an equal number."""
     found = []
     for label in sorted({one.label for one in tracks} & COUNTED):
         same = [one for one in tracks if one.label == label]
-        numbers = [sum(one.first <= number <= one.last for one in same) for number in range(len(sights))]
+        numbers = [sum(one.first <= number <= one.last for one in same) for number in range(len(analyses))]
         score = max(one.best.score for one in same)
         start = 0
         for number in range(1, len(numbers) + 1):
             if number == len(numbers) or numbers[number] != numbers[start]:
                 if numbers[start]:
-                    span = Span(sights[start].pts_seconds, sights[number - 1].pts_seconds)
+                    span = Span(analyses[start].pts_seconds, analyses[number - 1].pts_seconds)
                     found.append(Observation(kind="count", label=label, span=span, score=score, count=numbers[start]))
                 start = number
     return found
 
 
-def events(tracks: Sequence[Track], sights: Sequence[Sight]) -> list[Observation]:
+def events(tracks: Sequence[Track], analyses: Sequence[FrameAnalysis]) -> list[Observation]:
     """Things that appeared, left or moved, each with its time."""
     found = []
     for one in tracks:
-        label, last = one.label, len(sights) - 1
-        start, end = sights[one.first], sights[one.last]
+        label, last = one.label, len(analyses) - 1
+        start, end = analyses[one.first], analyses[one.last]
         if one.first > 0:
             found.append(_event("appeared", one, one.seen[0][1], start, start.pts_seconds))
         if one.last < last:
-            gone = sights[one.last + 1].pts_seconds
+            gone = analyses[one.last + 1].pts_seconds
             found.append(_event("left", one, one.seen[-1][1], end, gone))
-        path = _path(one, sights)
+        path = _path(one, analyses)
         if path:
             span = Span(start.pts_seconds, end.pts_seconds)
             found.append(
-                Observation(
-                    kind="event", label=label, span=span, score=one.best.score, colours=one.colours, detail=path
-                )
+                Observation(kind="event", label=label, span=span, score=one.best.score, colors=one.colors, detail=path)
             )
     return found
 
 
-def _event(what: str, one: Track, thing: Thing, sight: Sight, at_seconds: float) -> Observation:
+def _event(what: str, one: Track, thing: Thing, analysis: FrameAnalysis, at_seconds: float) -> Observation:
     return Observation(
         kind="event",
         label=one.label,
-        span=Span(min(sight.pts_seconds, at_seconds), at_seconds),
+        span=Span(min(analysis.pts_seconds, at_seconds), at_seconds),
         score=thing.score,
-        colours=one.colours,
-        place=place_of(thing, sight),
+        colors=one.colors,
+        place=place_of(thing, analysis),
         detail=what,
     )
 
 
-def _path(one: Track, sights: Sequence[Sight]) -> str:
+def _path(one: Track, analyses: Sequence[FrameAnalysis]) -> str:
     """How a thing moved over the picture, in words, or ""."""
     (first, old), (last, new) = one.seen[0], one.seen[-1]
     if first == last:
         return ""
-    across = (new.box.centre[0] - old.box.centre[0]) / sights[last].view.width
-    down = (new.box.centre[1] - old.box.centre[1]) / sights[last].view.height
+    across = (new.box.centre[0] - old.box.centre[0]) / analyses[last].view.width
+    down = (new.box.centre[1] - old.box.centre[1]) / analyses[last].view.height
     words = []
     if abs(across) > MOVED_ACROSS:
         words.append("moved to the right" if across > 0 else "moved to the left")

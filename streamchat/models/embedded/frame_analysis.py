@@ -1,4 +1,4 @@
-"""What is to be seen in single pictures: things with their attributes, text, colours, light."""
+"""What is to be seen in single pictures: things with their attributes, text, colors, light."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streamchat.models.embedded import colors, naming, vocabulary
 from streamchat.models.embedded.detector import Box, Detection, Detector
 from streamchat.models.embedded.text_reader import Reader
 from streamchat.picture_encoder.classifier import Classifier
-from streamchat.picture_encoder.frame_cache import ByPicture
+from streamchat.picture_encoder.frame_cache import WeakFrameCache
 from streamchat.types import Frame
 
 UNNAMED = "moving thing"  # label of what moves but cannot be named
 MAX_THINGS = 20
-LOOK_SHARE = 0.3  # of the newest look in the smoothed duration
+NEWEST_SHARE = 0.3  # of the newest look in the smoothed duration
 DOUBLE = 0.5  # overlap of two boxes, in shares of the smaller
 NAMED_SCORE = 0.4  # a thing is looked at more closely from this score on
 OTHER_ANIMAL = 0.5  # probability with which the classifier overrules the detector's kind of animal
@@ -47,10 +47,10 @@ class Thing:
     label: str
     score: float
     box: Box
-    colours: tuple[str, ...] = ()
-    look: np.ndarray | None = None  # how much of each colour, [13], to know it again by
+    colors: tuple[str, ...] = ()
+    color_histogram: np.ndarray | None = None  # how much of each color, [13], to know it again by
     finer: str = ""  # a more exact name, such as "green apple"
-    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # colours of a person's "head", "top", "bottom"
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # colors of a person's "head", "top", "bottom"
     moving: bool = False  # found because it moves
     probabilities: np.ndarray | None = None  # [1000], if it moves and the detector has no name for it
 
@@ -62,12 +62,12 @@ class TextLine:
     text: str
     score: float
     box: Box
-    colours: tuple[str, ...]  # of the letters
+    colors: tuple[str, ...]  # of the letters
     on: str  # the thing that it is written on, if any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sight:
+class FrameAnalysis:
     """What was seen in one picture."""
 
     pts_seconds: float
@@ -75,36 +75,36 @@ class Sight:
     things: tuple[Thing, ...]
     texts: tuple[TextLine, ...]
     probabilities: np.ndarray  # float32 [1000], of the classifier
-    colours: np.ndarray  # share of each colour of colours.NAMES, [13]
-    areas: tuple[tuple[str, tuple[str, ...]], ...]  # colours of the "ground" and "above", things left out
+    colors: np.ndarray  # share of each color of colors.NAMES, [13]
+    areas: tuple[tuple[str, tuple[str, ...]], ...]  # colors of the "ground" and "above", things left out
     brightness: float  # 0 to 255
     saturation: float  # 0 to 255
 
 
-class Seer:
+class FrameAnalyzer:
     """Looks at frames. Safe for any number of threads; what was seen of a frame is kept as long as the frame is."""
 
     def __init__(self, classifier: Classifier, detector: Detector, reader: Reader) -> None:
         self.classifier = classifier
         self._detector = detector
         self._reader = reader
-        self.look_seconds = 0.0  # that a look takes, smoothed over the last ones
-        self._sights: ByPicture[Sight] = ByPicture()
+        self.analysis_seconds = 0.0  # that a look takes, smoothed over the last ones
+        self._analyses: WeakFrameCache[FrameAnalysis] = WeakFrameCache()
 
-    def look_at(self, frames: Sequence[Frame], between: Callable[[], None]) -> list[Sight]:
+    def analyze(self, frames: Sequence[Frame], between: Callable[[], None]) -> list[FrameAnalysis]:
         """What is to be seen in frames, in time order; `between` is called again and again while they are looked at."""
-        return [self._sight(frame, between) for frame in frames]
+        return [self._analysis(frame, between) for frame in frames]
 
-    def has_seen(self, frame: Frame) -> bool:
+    def has_analyzed(self, frame: Frame) -> bool:
         """Whether a frame was looked at."""
-        return self._sights.get(frame.data) is not None
+        return self._analyses.get(frame.data) is not None
 
     def find(self, picture: np.ndarray) -> list[Detection]:
         """What the detector sees in a picture or a crop, uint8 [H, W, 3] RGB."""
         return self._detector.find(picture)
 
-    def _sight(self, frame: Frame, between: Callable[[], None]) -> Sight:
-        known = self._sights.get(frame.data)
+    def _analysis(self, frame: Frame, between: Callable[[], None]) -> FrameAnalysis:
+        known = self._analyses.get(frame.data)
         if known is not None:
             return replace(known, pts_seconds=frame.pts_seconds)
         waited = 0.0
@@ -116,12 +116,12 @@ class Seer:
             waited += time.perf_counter() - began
 
         started = time.perf_counter()
-        sight = self._look(frame, wait)
-        self.look_seconds += LOOK_SHARE * (time.perf_counter() - started - waited - self.look_seconds)
-        self._sights.put(frame.data, sight)
-        return sight
+        analysis = self._analyze(frame, wait)
+        self.analysis_seconds += NEWEST_SHARE * (time.perf_counter() - started - waited - self.analysis_seconds)
+        self._analyses.put(frame.data, analysis)
+        return analysis
 
-    def _look(self, frame: Frame, between: Callable[[], None]) -> Sight:
+    def _analyze(self, frame: Frame, between: Callable[[], None]) -> FrameAnalysis:
         view = without_bars(frame.data)
         picture = view.crop(frame.data)
         between()
@@ -130,7 +130,7 @@ class Seer:
         lines = self._reader.read(picture)
         between()
         hsv = cv2.cvtColor(picture[::4, ::4], cv2.COLOR_RGB2HSV)
-        return Sight(
+        return FrameAnalysis(
             pts_seconds=frame.pts_seconds,
             view=Box(0, 0, view.width, view.height),
             things=tuple(things),
@@ -141,7 +141,7 @@ class Seer:
                 for line in lines
             ),
             probabilities=self._of_whole(frame.data, picture),
-            colours=colors.shares(picture[::4, ::4]),
+            colors=colors.shares(picture[::4, ::4]),
             areas=_areas(picture, things),
             brightness=float(hsv[:, :, 2].mean()),
             saturation=float(hsv[:, :, 1].mean()),
@@ -209,8 +209,10 @@ class Seer:
 
 
 def _thing(picture: np.ndarray, found: Detection) -> Thing:
-    look = colors.weights_of_box(picture, found.box)
-    return Thing(found.label, found.score, found.box, colors.main_colours(look), look=look)
+    color_histogram = colors.weights_of_box(picture, found.box)
+    return Thing(
+        found.label, found.score, found.box, colors.main_colors(color_histogram), color_histogram=color_histogram
+    )
 
 
 def _without_doubles(found: Sequence[Detection]) -> list[Detection]:
@@ -228,7 +230,7 @@ def _without_doubles(found: Sequence[Detection]) -> list[Detection]:
 
 
 def _with_parts(picture: np.ndarray, person: Thing) -> Thing:
-    """A person with the colours of head, upper and lower half; the lower only if the legs can be in the box."""
+    """A person with the colors of head, upper and lower half; the lower only if the legs can be in the box."""
     if _stands(person.box):
         parts = PARTS
     elif person.box.height > CLOSE_UP * picture.shape[0]:
@@ -239,7 +241,7 @@ def _with_parts(picture: np.ndarray, person: Thing) -> Thing:
         (name, colors.of_box(picture, person.box.part(part.left, part.top, part.right, part.bottom)))
         for name, part in parts.items()
     )
-    return replace(person, parts=found, colours=dict(found)["top"])
+    return replace(person, parts=found, colors=dict(found)["top"])
 
 
 def _stands(box: Box) -> bool:
@@ -253,7 +255,7 @@ def _below(line: Box, things: Sequence[Thing]) -> str:
 
 
 def _areas(picture: np.ndarray, things: Sequence[Thing]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Colours of the lowest and the highest fifth of the picture, as far as no thing stands there."""
+    """Colors of the lowest and the highest fifth of the picture, as far as no thing stands there."""
     height, width = picture.shape[:2]
     free = np.ones((height, width), np.float32)
     for thing in things:
@@ -261,7 +263,7 @@ def _areas(picture: np.ndarray, things: Sequence[Thing]) -> tuple[tuple[str, tup
     fifth = max(1, height // 5)
     rows = {"ground": slice(height - fifth, height), "above": slice(0, fifth)}
     return tuple(
-        (name, colors.main_colours(colors.shares(picture[part][::2, ::2], free[part][::2, ::2])))
+        (name, colors.main_colors(colors.shares(picture[part][::2, ::2], free[part][::2, ::2])))
         for name, part in rows.items()
     )
 

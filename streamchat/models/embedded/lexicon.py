@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from streamchat.models.embedded.colors import NAMES as COLOUR_NAMES
+from streamchat.models.embedded.colors import NAMES as COLOR_NAMES
 from streamchat.models.embedded.vocabulary import split
 
 
@@ -16,7 +16,7 @@ class Kind(Enum):
     SHOTS = auto()  # how many
     VIEW = auto()  # did it change
     COUNT = auto()
-    COLOUR = auto()
+    COLOR = auto()
     TEXT = auto()
     TOWARDS = auto()  # or away
     LIGHT = auto()  # time of day, brightness
@@ -79,7 +79,7 @@ KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
         (r"\b(did|has|does|is)\b.*\b(view|scene|shot|camera|setting)\b.*\b(chang|cut|switch|differ|new\b)",),
     ),
     (Kind.COUNT, (r"\bhow many\b", r"\bnumber of\b", r"\bcount the\b")),
-    (Kind.COLOUR, (r"\bcolou?r(s|ed)?\b",)),
+    (Kind.COLOR, (r"\bcolou?r(s|ed)?\b",)),
     (
         Kind.TEXT,
         (
@@ -193,8 +193,8 @@ PARTS = {
 }
 CLOTHES = frozenset(("head", "top", "bottom"))
 
-COLOURS = {name: name for name in COLOUR_NAMES} | {"gray": "grey", "violet": "purple", "golden": "yellow"}
-COLOURS |= {"teal": "turquoise", "cyan": "turquoise", "cream": "beige", "tan": "beige", "silver": "grey"}
+COLORS = {name: name for name in COLOR_NAMES} | {"gray": "grey", "violet": "purple", "golden": "yellow"}
+COLORS |= {"teal": "turquoise", "cyan": "turquoise", "cream": "beige", "tan": "beige", "silver": "grey"}
 
 # Words without a subject in them.
 FILLERS = frozenset(

@@ -10,13 +10,13 @@ import numpy as np
 
 from streamchat.models.embedded import colors
 from streamchat.models.embedded.detector import Box
-from streamchat.models.embedded.frame_analysis import NAMED_SCORE, UNNAMED, Seer, Sight, Thing
+from streamchat.models.embedded.frame_analysis import NAMED_SCORE, UNNAMED, FrameAnalysis, FrameAnalyzer, Thing
 from streamchat.types import Frame
 
 WIDTH = 240  # pixels at which pictures are compared
 MIN_FRAMES = 2
 FRAMES_TO_TRUST = 3  # with fewer, the place that a thing has left looks as if something moved there too
-CHANGED = 30  # difference in brightness or colour, 0 to 255, that is not noise
+CHANGED = 30  # difference in brightness or color, 0 to 255, that is not noise
 STILL_SHARE = 0.75  # of the picture must not change, or the camera moves
 SMALLEST, LARGEST = 0.006, 0.3  # share of the picture that a moving thing covers
 SAME = 0.3  # overlap with a detected thing, in shares of the smaller, that makes them one
@@ -29,7 +29,9 @@ MAX_THINGS = 2  # in one picture
 UNNAMED_SCORE = 0.5
 
 
-def with_moving(frames: Sequence[Frame], sights: Sequence[Sight], seer: Seer) -> list[Sight]:
+def with_moving(
+    frames: Sequence[Frame], analyses: Sequence[FrameAnalysis], analyzer: FrameAnalyzer
+) -> list[FrameAnalysis]:
     """The sights of frames in time order, with what moves added where the detector missed it.
 
     Nothing is added unless at least two frames of one fixed view are given.
@@ -37,8 +39,8 @@ def with_moving(frames: Sequence[Frame], sights: Sequence[Sight], seer: Seer) ->
     masks = _changed(frames)
     trusted = len(frames) >= FRAMES_TO_TRUST
     return [
-        sight if mask is None else _with_things(frame, sight, mask, seer, trusted)
-        for frame, sight, mask in zip(frames, sights, masks, strict=True)
+        analysis if mask is None else _with_things(frame, analysis, mask, analyzer, trusted)
+        for frame, analysis, mask in zip(frames, analyses, masks, strict=True)
     ]
 
 
@@ -55,34 +57,36 @@ def _changed(frames: Sequence[Frame]) -> list[np.ndarray | None]:
     return [mask if 1 - mask.mean() > STILL_SHARE else None for mask in different]
 
 
-def _with_things(frame: Frame, sight: Sight, mask: np.ndarray, seer: Seer, trusted: bool) -> Sight:
+def _with_things(
+    frame: Frame, analysis: FrameAnalysis, mask: np.ndarray, analyzer: FrameAnalyzer, trusted: bool
+) -> FrameAnalysis:
     """A sight with the moving things of a mask; with only those that the detector names, unless it is trusted."""
     for region in _largest_parts(mask):
         full = cv2.resize(region.astype(np.uint8), frame.data.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         rows, columns = np.flatnonzero(full.any(1)), np.flatnonzero(full.any(0))
         box = Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-        sure = [thing.box for thing in sight.things if thing.score > NAMED_SCORE]
-        known = [*sure, *(line.box for line in sight.texts)]
+        sure = [thing.box for thing in analysis.things if thing.score > NAMED_SCORE]
+        known = [*sure, *(line.box for line in analysis.texts)]
         if any(box.shared(other) > SAME * min(box.area, other.area) for other in known):
             continue
-        label, score = _detected(frame.data, box, seer)
+        label, score = _detected(frame.data, box, analyzer)
         if not label and not trusted:
             continue
         crop = _square(box, AROUND_CLOSELY).crop(frame.data)
-        look = colors.shares(frame.data, full.astype(np.float32))
+        color_histogram = colors.shares(frame.data, full.astype(np.float32))
         named = not label and min(crop.shape[:2]) >= SMALLEST_SIDE
         thing = Thing(
             label or UNNAMED,
             score,
             box,
-            colors.main_colours(look),
-            look,
+            colors.main_colors(color_histogram),
+            color_histogram,
             moving=True,
-            probabilities=seer.classifier.probabilities([crop])[0] if named else None,
+            probabilities=analyzer.classifier.probabilities([crop])[0] if named else None,
         )
-        others = [one for one in sight.things if one.box.shared(box) < SAME * min(box.area, one.box.area)]
-        sight = replace(sight, things=(*others, thing))
-    return sight
+        others = [one for one in analysis.things if one.box.shared(box) < SAME * min(box.area, one.box.area)]
+        analysis = replace(analysis, things=(*others, thing))
+    return analysis
 
 
 def _largest_parts(mask: np.ndarray) -> list[np.ndarray]:
@@ -103,14 +107,14 @@ def _is_solid(stats: np.ndarray) -> bool:
     return bool(stats[cv2.CC_STAT_AREA] > SOLID * box)
 
 
-def _detected(picture: np.ndarray, box: Box, seer: Seer) -> tuple[str, float]:
+def _detected(picture: np.ndarray, box: Box, analyzer: FrameAnalyzer) -> tuple[str, float]:
     """What the detector sees in a box when enlarged, and how surely; "" if nothing."""
     around = _square(box, AROUND).crop(picture)
     if min(around.shape[:2]) < SMALLEST_SIDE:
         return "", UNNAMED_SCORE
     enlarged = cv2.resize(around, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     middle = Box(0.25 * SIDE, 0.25 * SIDE, 0.75 * SIDE, 0.75 * SIDE)
-    for found in seer.find(enlarged):
+    for found in analyzer.find(enlarged):
         if found.score > DETECTED and found.box.shared(middle) > 0.4 * middle.area:
             return found.label, found.score
     return "", UNNAMED_SCORE

@@ -20,11 +20,11 @@ ALL = 10**6
 AS_GOOD_AS_NOW_SECONDS = 1.0  # when time is short, what was seen this long ago stands for the screen
 
 
-class Eyes(Protocol):
+class Analyzer(Protocol):
     """Who looks at frames that no caption speaks of yet."""
 
     @property
-    def look_seconds(self) -> float:
+    def analysis_seconds(self) -> float:
         """How long a look takes, by those before."""
         ...
 
@@ -37,7 +37,7 @@ class Eyes(Protocol):
         """
         ...
 
-    def has_seen(self, frame: Frame) -> bool:
+    def has_analyzed(self, frame: Frame) -> bool:
         """Whether a frame was looked at before, so that observing it costs little."""
         ...
 
@@ -94,43 +94,47 @@ class Notes:
         return jpeg(later[0].data) if later else None
 
 
-def gather(context: Context, eyes: Eyes, check: Callable[[], None] = lambda: None) -> Notes:
+def gather(context: Context, analyzer: Analyzer, check: Callable[[], None] = lambda: None) -> Notes:
     """Put together what is known at a question; `eyes` look at frames that no caption speaks of yet.
 
     If the context says how long that may take, what was not looked at in time is left out, the oldest first.
     `check` is called between looks at frames, and may end the work by an error.
     """
     asked = context.asked_at_seconds
-    told = {node.span: list(observations_of(node.caption)) for node in context.captions if node.level == 0}
-    waiting = [clip for clip in context.pending_clips if clip.span not in told]
-    looks = _Looks(eyes, context.time_budget_seconds, check)
-    frames = looks.in_time(_open_frames(context), newest=context.newest)
-    glimpses = looks.glimpses(waiting)
-    told |= {clip.span: looks.glance(clip, glimpses[clip.span]) for clip in waiting if clip.span in glimpses}
-    groups = [told[span] for span in sorted(told)]
+    observed = {node.span: list(observations_of(node.caption)) for node in context.captions if node.level == 0}
+    waiting = [clip for clip in context.pending_clips if clip.span not in observed]
+    budget = _Budget(analyzer, context.time_budget_seconds, check)
+    frames = budget.in_time(_open_frames(context), newest=context.newest)
+    representative_frames = budget.representative_frames(waiting)
+    observed |= {
+        clip.span: budget.observations_of(clip, representative_frames[clip.span])
+        for clip in waiting
+        if clip.span in representative_frames
+    }
+    groups = [observed[span] for span in sorted(observed)]
     expected = frozenset(one.label for one in (groups[-1] if groups else ()) if one.kind == "count")
     starts_scene = context.open_clip is not None and context.open_clip.starts_scene
-    groups.append(eyes.observe(frames, starts_scene, expected, hurried=looks.hurried))
+    groups.append(analyzer.observe(frames, starts_scene, expected, hurried=budget.hurried))
     known = list(merged(groups, at_most=ALL))
     parents = sorted((node for node in context.captions if node.level > 0), key=lambda node: node.level)
     for node in parents:
-        known += [one for one in observations_of(node.caption) if not _told(one, known)]
+        known += [one for one in observations_of(node.caption) if not _is_known(one, known)]
     causal = [_until(one, asked) for one in known if one.span.start <= asked]
     return Notes(
         observations=tuple(sorted(causal, key=lambda one: one.span)),
         newest_seconds=context.newest.pts_seconds,
         asked_at_seconds=asked,
-        frames=(*(frame for clip in waiting for frame in glimpses.get(clip.span, ())), *frames),
+        frames=(*(frame for clip in waiting for frame in representative_frames.get(clip.span, ())), *frames),
         captions=context.captions,
-        complete=not looks.left_out and _covered(context),
+        complete=not budget.left_out and _covered(context),
     )
 
 
-class _Looks:
+class _Budget:
     """Which frames are looked at for one question: all of them, or as many as there is time for."""
 
-    def __init__(self, eyes: Eyes, budget_seconds: float | None, check: Callable[[], None]) -> None:
-        self._eyes = eyes
+    def __init__(self, analyzer: Analyzer, budget_seconds: float | None, check: Callable[[], None]) -> None:
+        self._analyzer = analyzer
         self._check = check
         self._deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
         self.left_out = False  # a picture of which the answer knows nothing
@@ -140,15 +144,15 @@ class _Looks:
         """Whether there is a limit."""
         return self._deadline is not None
 
-    def _may_look(self, frame: Frame) -> bool:
+    def _may_analyze(self, frame: Frame) -> bool:
         """Whether a frame was looked at, or is now, as there is time left."""
-        if self._deadline is None or self._eyes.has_seen(frame):
+        if self._deadline is None or self._analyzer.has_analyzed(frame):
             return True
-        if time.monotonic() + self._eyes.look_seconds >= self._deadline:
+        if time.monotonic() + self._analyzer.analysis_seconds >= self._deadline:
             self.left_out = True
             return False
         self._check()
-        self._eyes.observe([frame], False, frozenset(), hurried=True)
+        self._analyzer.observe([frame], False, frozenset(), hurried=True)
         return True
 
     def in_time(self, frames: Sequence[Frame], newest: Frame) -> list[Frame]:
@@ -160,14 +164,14 @@ class _Looks:
         if self._deadline is None:
             return list(frames)
         before = [frame for frame in frames if frame is not newest]
-        if not self._eyes.has_seen(newest):
+        if not self._analyzer.has_analyzed(newest):
             newest = self._substitute_frame(before, newest) or newest
-        taken = [frame for frame in reversed(before) if self._may_look(frame)]
+        taken = [frame for frame in reversed(before) if self._may_analyze(frame)]
         return [*reversed(taken), newest]
 
     def _substitute_frame(self, before: Sequence[Frame], newest: Frame) -> Frame | None:
         """A frame that was seen before, as if it were the newest; None if none is like it."""
-        seen = next((one for one in reversed(before) if self._eyes.has_seen(one)), None)
+        seen = next((one for one in reversed(before) if self._analyzer.has_analyzed(one)), None)
         if seen is None:
             return None
         near = newest.pts_seconds - seen.pts_seconds <= AS_GOOD_AS_NOW_SECONDS
@@ -175,20 +179,24 @@ class _Looks:
             return None
         return Frame(seen.data, newest.pts_seconds, newest.index)
 
-    def glimpses(self, clips: Sequence[Clip]) -> dict[Span, list[Frame]]:
+    def representative_frames(self, clips: Sequence[Clip]) -> dict[Span, list[Frame]]:
         """The frames by which clips that wait for their captions are told; of some there may be no time for any.
 
         One of each clip, and in a hurry as many more as there is time for, as no caption will say more in this answer.
         """
-        found = {clip.span: _glimpse(clip) for clip in reversed(clips) if self._may_look(_glimpse(clip))}
+        found = {
+            clip.span: _representative_frame(clip)
+            for clip in reversed(clips)
+            if self._may_analyze(_representative_frame(clip))
+        }
         if not self.hurried:
             return {span: [frame] for span, frame in found.items()}
-        more = {clip.span: [one for one in clip.keyframes if self._may_look(one)] for clip in reversed(clips)}
+        more = {clip.span: [one for one in clip.keyframes if self._may_analyze(one)] for clip in reversed(clips)}
         return {span: frames for span, frames in more.items() if frames}
 
-    def glance(self, clip: Clip, frames: Sequence[Frame]) -> list[Observation]:
+    def observations_of(self, clip: Clip, frames: Sequence[Frame]) -> list[Observation]:
         """What looks at a clip that waits for its caption tell: less than the caption will, but at once."""
-        found = self._eyes.observe(frames, clip.starts_scene, frozenset(), hurried=self.hurried)
+        found = self._analyzer.observe(frames, clip.starts_scene, frozenset(), hurried=self.hurried)
         begins = Span(clip.span.start, clip.span.start)
         return [replace(one, span=begins) if one.kind == "view" else one for one in found]
 
@@ -213,11 +221,11 @@ def _open_frames(context: Context) -> list[Frame]:
     return [*before, context.newest]
 
 
-def _glimpse(clip: Clip) -> Frame:
+def _representative_frame(clip: Clip) -> Frame:
     return clip.keyframes[len(clip.keyframes) // 2]
 
 
-def _told(one: Observation, known: Sequence[Observation]) -> bool:
+def _is_known(one: Observation, known: Sequence[Observation]) -> bool:
     """Whether an observation of a summary is known from a leaf already."""
     return any(
         other.kind == one.kind

@@ -19,14 +19,14 @@ class Observation:
     span: Span  # when it was to be seen
     score: float = 1.0  # how sure the model was, 0 to 1
     count: int = 1  # how many at once
-    colours: tuple[str, ...] = ()  # dominant colours of the thing itself, strongest first
+    colors: tuple[str, ...] = ()  # dominant colors of the thing itself, strongest first
     place: str = ""  # where in the picture, in words
     detail: str = ""  # anything else worth saying, in words
 
 
 def data_of(observations: Iterable[Observation]) -> Json:
     """Observations as a caption's `data`."""
-    return [asdict(one) | {"span": list(one.span), "colours": list(one.colours)} for one in observations]
+    return [asdict(one) | {"span": list(one.span), "colors": list(one.colors)} for one in observations]
 
 
 def observations_of(caption: Caption) -> tuple[Observation, ...]:

@@ -1,7 +1,7 @@
 """From the sights of a clip to typed observations.
 
-Kinds: "person" and "object" (one thing each, with colours and place), "clothes" (label "head", "top" or "bottom"),
-"count", "event", "text", "tag" (what pictures as a whole are of), "picture" (label "colours"),
+Kinds: "person" and "object" (one thing each, with colors and place), "clothes" (label "head", "top" or "bottom"),
+"count", "event", "text", "tag" (what pictures as a whole are of), "picture" (label "colors"),
 "light", "area" (label "ground" or "above") and "view" (a new scene begins).
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from streamchat.models.embedded import colors, naming
 from streamchat.models.embedded.events import Track, counts, events, most_voted, named, place_of, track
-from streamchat.models.embedded.frame_analysis import Sight, TextLine
+from streamchat.models.embedded.frame_analysis import FrameAnalysis, TextLine
 from streamchat.models.embedded.observation import Observation
 from streamchat.types import Span
 
@@ -24,31 +24,31 @@ SAME_TEXT = 0.75  # similarity at which two lines are one, read twice
 MAX_TEXTS = 8
 MAX_TAGS = 4
 VERY_DARK, DARK, BRIGHT = 40.0, 75.0, 165.0  # mean brightness, 0 to 255
-COLOURLESS = 12.0  # mean saturation
+COLORLESS = 12.0  # mean saturation
 
 
 def observe(
-    sights: Sequence[Sight], labels: tuple[str, ...], expected: frozenset[str] = frozenset()
+    analyses: Sequence[FrameAnalysis], labels: tuple[str, ...], expected: frozenset[str] = frozenset()
 ) -> list[Observation]:
     """Everything noted of a clip's pictures, in time order; `labels` are the classifier's class names.
 
     Things with an `expected` label were seen just before: less certainty is asked of them.
     """
-    if not sights:
+    if not analyses:
         return []
-    tracks = [named(one, labels) for one in track(sights, expected)]
-    found = [*counts(tracks, sights), *events(tracks, sights), *_texts(sights), *_tags(sights, labels)]
+    tracks = [named(one, labels) for one in track(analyses, expected)]
+    found = [*counts(tracks, analyses), *events(tracks, analyses), *_texts(analyses), *_tags(analyses, labels)]
     for one in tracks:
-        found += _of_track(one, sights)
-    found += _of_pictures(sights)
+        found += _of_track(one, analyses)
+    found += _of_pictures(analyses)
     return sorted(found, key=lambda observation: observation.span)
 
 
-def _of_track(one: Track, sights: Sequence[Sight]) -> list[Observation]:
-    """One thing: what it is, its colours and place; a person's clothes too."""
-    span = Span(sights[one.first].pts_seconds, sights[one.last].pts_seconds)
+def _of_track(one: Track, analyses: Sequence[FrameAnalysis]) -> list[Observation]:
+    """One thing: what it is, its colors and place; a person's clothes too."""
+    span = Span(analyses[one.first].pts_seconds, analyses[one.last].pts_seconds)
     number, best = max(one.seen, key=lambda seen: seen[1].score)
-    place = place_of(best, sights[number])
+    place = place_of(best, analyses[number])
     person = one.label == "person"
     finer = most_voted([((thing.finer,), thing.score) for _, thing in one.seen if thing.finer])
     found = [
@@ -57,7 +57,7 @@ def _of_track(one: Track, sights: Sequence[Sight]) -> list[Observation]:
             label=one.label,
             span=span,
             score=round(best.score, 3),
-            colours=one.colours,
+            colors=one.colors,
             place=place,
             detail=finer[0] if finer else "",
         )
@@ -69,34 +69,34 @@ def _of_track(one: Track, sights: Sequence[Sight]) -> list[Observation]:
         if votes:
             clothes = most_voted(votes)[:2]
             found.append(
-                Observation(kind="clothes", label=part, span=span, score=best.score, colours=clothes, place=place)
+                Observation(kind="clothes", label=part, span=span, score=best.score, colors=clothes, place=place)
             )
     return found
 
 
-def _texts(sights: Sequence[Sight]) -> list[Observation]:
+def _texts(analyses: Sequence[FrameAnalysis]) -> list[Observation]:
     """Lines of text, those read more than once folded into one with the surest reading."""
-    folded: list[list[tuple[Sight, TextLine]]] = []
-    for sight in sights:
-        for line in sight.texts:
+    folded: list[list[tuple[FrameAnalysis, TextLine]]] = []
+    for analysis in analyses:
+        for line in analysis.texts:
             same = [lines for lines in folded if same_text(lines[-1][1].text, line.text)]
             if same:
-                same[0].append((sight, line))
+                same[0].append((analysis, line))
             else:
-                folded.append([(sight, line)])
+                folded.append([(analysis, line)])
     found = []
     for lines in folded[:MAX_TEXTS]:
         _, best = max(lines, key=lambda seen: seen[1].score)
-        sight = lines[0][0]
-        across = best.box.centre[0] / sight.view.width
-        down = best.box.centre[1] / sight.view.height
+        analysis = lines[0][0]
+        across = best.box.centre[0] / analysis.view.width
+        down = best.box.centre[1] / analysis.view.height
         found.append(
             Observation(
                 kind="text",
                 label=best.text,
                 span=Span(lines[0][0].pts_seconds, lines[-1][0].pts_seconds),
                 score=best.score,
-                colours=most_voted([(line.colours, line.score) for _, line in lines])[:1] if best.colours else (),
+                colors=most_voted([(line.colors, line.score) for _, line in lines])[:1] if best.colors else (),
                 place=_place_of_text(across, down),
                 detail=most_voted([((line.on,), 1.0) for _, line in lines])[0],
             )
@@ -116,45 +116,45 @@ def _place_of_text(across: float, down: float) -> str:
     return " ".join(part for part in (row, column) if part)
 
 
-def _tags(sights: Sequence[Sight], labels: tuple[str, ...]) -> list[Observation]:
+def _tags(analyses: Sequence[FrameAnalysis], labels: tuple[str, ...]) -> list[Observation]:
     """What the classifier says the pictures are of, summed over everyday groups of classes."""
-    by_picture = [naming.groups(sight.probabilities, labels) for sight in sights]
+    by_picture = [naming.groups(analysis.probabilities, labels) for analysis in analyses]
     found = []
     for name in {name for groups in by_picture for name in groups}:
         seen = [number for number, groups in enumerate(by_picture) if groups.get(name, 0.0) > MIN_TAG]
         if not seen:
             continue
         mean = sum(by_picture[number][name] for number in seen) / len(seen)
-        if len(seen) == 1 < len(sights) and mean < 0.35:
+        if len(seen) == 1 < len(analyses) and mean < 0.35:
             continue
-        finer = most_voted([((naming.finer(sights[number].probabilities, name, labels),), 1.0) for number in seen])[0]
-        span = Span(sights[seen[0]].pts_seconds, sights[seen[-1]].pts_seconds)
+        finer = most_voted([((naming.finer(analyses[number].probabilities, name, labels),), 1.0) for number in seen])[0]
+        span = Span(analyses[seen[0]].pts_seconds, analyses[seen[-1]].pts_seconds)
         found.append(Observation(kind="tag", label=name, span=span, score=round(mean, 3), detail=finer))
     return sorted(found, key=lambda tag: -tag.score)[:MAX_TAGS]
 
 
-def _of_pictures(sights: Sequence[Sight]) -> list[Observation]:
-    """Colours and light of the pictures as a whole, and of their lower and upper part."""
-    span = Span(sights[0].pts_seconds, sights[-1].pts_seconds)
-    whole = colors.main_colours(np.mean([sight.colours for sight in sights], 0), 3)
-    found = [Observation(kind="picture", label="colours", span=span, colours=whole)]
+def _of_pictures(analyses: Sequence[FrameAnalysis]) -> list[Observation]:
+    """Colors and light of the pictures as a whole, and of their lower and upper part."""
+    span = Span(analyses[0].pts_seconds, analyses[-1].pts_seconds)
+    whole = colors.main_colors(np.mean([analysis.colors for analysis in analyses], 0), 3)
+    found = [Observation(kind="picture", label="colors", span=span, colors=whole)]
     for name in ("ground", "above"):
-        votes = [(dict(sight.areas)[name], 1.0) for sight in sights if dict(sight.areas).get(name)]
+        votes = [(dict(analysis.areas)[name], 1.0) for analysis in analyses if dict(analysis.areas).get(name)]
         if votes:
-            found.append(Observation(kind="area", label=name, span=span, colours=most_voted(votes)[:2]))
-    light = _light(sights)
+            found.append(Observation(kind="area", label=name, span=span, colors=most_voted(votes)[:2]))
+    light = _light(analyses)
     if light:
         found.append(Observation(kind="light", label=light, span=span))
     return found
 
 
-def _light(sights: Sequence[Sight]) -> str:
-    brightness = float(np.mean([sight.brightness for sight in sights]))
+def _light(analyses: Sequence[FrameAnalysis]) -> str:
+    brightness = float(np.mean([analysis.brightness for analysis in analyses]))
     words = []
     if brightness < DARK:
         words.append("very dark" if brightness < VERY_DARK else "dark")
     elif brightness > BRIGHT:
         words.append("bright")
-    if float(np.mean([sight.saturation for sight in sights])) < COLOURLESS:
-        words.append("nearly without colour")
+    if float(np.mean([analysis.saturation for analysis in analyses])) < COLORLESS:
+        words.append("nearly without color")
     return ", ".join(words)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamchat.models.embedded.frame_analysis import Seer
+from streamchat.models.embedded.frame_analysis import FrameAnalyzer
 from streamchat.models.scheduler import CancelToken
 from streamchat.types import Frame
 
@@ -31,8 +31,8 @@ class _Encoded:
 class Prefetch:
     """The newest encoded frames, of which those that are still in a memory may be analyzed. Thread-safe."""
 
-    def __init__(self, seer: Seer) -> None:
-        self._seer = seer
+    def __init__(self, analyzer: FrameAnalyzer) -> None:
+        self._analyzer = analyzer
         self._lock = threading.Lock()
         self._encoded: deque[_Encoded] = deque(maxlen=FRAMES)
         self._added_seconds = 0.0  # on the monotonic clock
@@ -60,8 +60,8 @@ class Prefetch:
         return [Frame(data, one.pts_seconds, one.index) for one, data in encoded if data is not None]
 
     def _analyze(self, frames: Sequence[Frame], cancel: CancelToken) -> bool:
-        frame = next((one for one in reversed(frames) if not self._seer.has_seen(one)), None)
+        frame = next((one for one in reversed(frames) if not self._analyzer.has_analyzed(one)), None)
         if frame is None:
             return False
-        self._seer.look_at([frame], cancel.check)
+        self._analyzer.analyze([frame], cancel.check)
         return True

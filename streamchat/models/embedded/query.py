@@ -28,7 +28,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class QueryContext:
     """A question with what is known."""
 
     question: Question
@@ -56,15 +56,15 @@ class Case:
         return [one for one in self.notes.of("text") if word in words_of(one.label)]
 
 
-def chosen(case: Case, candidates: Sequence[Observation]) -> list[Observation]:
+def chosen(query: QueryContext, candidates: Sequence[Observation]) -> list[Observation]:
     """Those of some observations, in time order, that fit the time and the side that the question speaks of.
 
     [] if none fits. A question in the present means what is there now, or else what was there last.
     """
-    question, notes = case.question, case.notes
+    question, notes = query.question, query.notes
     found = [one for one in candidates if not question.side or question.side in one.place]
-    if question.main_colours and question.kind is not Kind.COLOUR:
-        found = [one for one in found if set(question.main_colours) & set(one.colours)]
+    if question.main_colors and question.kind is not Kind.COLOR:
+        found = [one for one in found if set(question.main_colors) & set(one.colors)]
     if not found:
         return []
     if question.time is Time.NOW:
@@ -77,7 +77,7 @@ def chosen(case: Case, candidates: Sequence[Observation]) -> list[Observation]:
         at = question.moment_seconds
         return [one for one in found if one.span.start - MOMENT_SECONDS <= at <= one.span.end + MOMENT_SECONDS]
     if question.time in (Time.BEFORE, Time.AFTER):
-        return _beside_anchor(case, found)
+        return _beside_anchor(query, found)
     if PRESENT.search(question.text) and not PAST.search(question.text):
         return notes.now(found) or found
     return found
@@ -87,10 +87,10 @@ def _starting_with(found: Sequence[Observation], start: float) -> list[Observati
     return [one for one in found if abs(one.span.start - start) <= TOGETHER_SECONDS]
 
 
-def _beside_anchor(case: Case, found: Sequence[Observation]) -> list[Observation]:
+def _beside_anchor(query: QueryContext, found: Sequence[Observation]) -> list[Observation]:
     """What came just before, or just after, the thing that the question names; without one, what is gone now."""
-    question, notes = case.question, case.notes
-    anchors = [one for target in question.anchor for one in case.things_of(target)]
+    question, notes = query.question, query.notes
+    anchors = [one for target in question.anchor for one in query.things_of(target)]
     if not anchors:
         if question.time is Time.AFTER or any(not target.known for target in question.anchor):
             return []
@@ -105,7 +105,7 @@ def _beside_anchor(case: Case, found: Sequence[Observation]) -> list[Observation
     return _starting_with(earlier, max(one.span.start for one in earlier)) if earlier else []
 
 
-def distinct(found: Sequence[Observation], at_most: int) -> list[Observation]:
+def best_per_label(found: Sequence[Observation], at_most: int) -> list[Observation]:
     """The surest observation of each name, in time order, detector's before classifier's."""
     best: dict[str, Observation] = {}
     for one in sorted(found, key=lambda one: (one.kind == "tag", -one.score)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streamchat.models.embedded import vocabulary
 from streamchat.models.embedded.lexicon import (
     ARTICLES,
-    COLOURS,
+    COLORS,
     FILLERS,
     KINDS,
     PARTS,
@@ -41,11 +41,11 @@ class Question:
     text: str  # in small letters
     kind: Kind
     time: Time
-    main: Target | None  # what is asked about: "chairs" in "what colour are the chairs by the wall"
+    main: Target | None  # what is asked about: "chairs" in "what color are the chairs by the wall"
     targets: tuple[Target, ...]  # every subject in it, `main` included, those unknown too
     anchor: tuple[Target, ...] = ()  # what BEFORE or AFTER refers to
-    colours: tuple[str, ...] = ()  # that it names
-    main_colours: tuple[str, ...] = ()  # of `main`: "red" in "the red car"
+    colors: tuple[str, ...] = ()  # that it names
+    main_colors: tuple[str, ...] = ()  # of `main`: "red" in "the red car"
     side: str = ""  # "left", "right" or "middle", if it names one
     moment_seconds: float | None = None
 
@@ -56,7 +56,7 @@ class Question:
 
     @property
     def leans_on_the_last(self) -> bool:
-        """Whether it can only be understood with the round before: "and after that?", "what colour is it?"."""
+        """Whether it can only be understood with the round before: "and after that?", "what color is it?"."""
         if self.main is not None or any(target.known for target in self.targets):
             return False
         pronoun = re.search(r"\b(it|they|them|that|those|he|she|him|her|ones?)\b", self.text) is not None
@@ -80,8 +80,8 @@ def parse(text: str) -> Question:
         main=main,
         targets=tuple(targets),
         anchor=tuple(_targets(anchor)),
-        colours=tuple(COLOURS[word] for word in words_of(small) if word in COLOURS),
-        main_colours=_colours_before(main, phrase),
+        colors=tuple(COLORS[word] for word in words_of(small) if word in COLORS),
+        main_colors=_colors_before(main, phrase),
         side=side[1] if side else "",
         moment_seconds=_moment(small) if time is Time.MOMENT else None,
     )
@@ -95,11 +95,11 @@ def _plain(text: str) -> str:
     return re.sub(r"\bon top of\b", "on", re.sub(r"\s+", " ", small)).strip() or text.lower()
 
 
-def _colours_before(main: Target | None, phrase: list[str]) -> tuple[str, ...]:
-    """The colours in a phrase before the thing that it is about."""
+def _colors_before(main: Target | None, phrase: list[str]) -> tuple[str, ...]:
+    """The colors in a phrase before the thing that it is about."""
     if main is None or main.word.split()[0] not in phrase:
         return ()
-    return tuple(COLOURS[word] for word in phrase[: phrase.index(main.word.split()[0])] if word in COLOURS)
+    return tuple(COLORS[word] for word in phrase[: phrase.index(main.word.split()[0])] if word in COLORS)
 
 
 def words_of(text: str) -> list[str]:
@@ -159,7 +159,7 @@ def _targets(text: str) -> list[Target]:
             found.append(pair)
             skip = True
         elif (target_of(word).known and (word not in FILLERS or word in vocabulary.SYNONYMS)) or (
-            word not in FILLERS and word not in COLOURS and len(word) > 1 and not word.isdigit()
+            word not in FILLERS and word not in COLORS and len(word) > 1 and not word.isdigit()
         ):
             found.append(target_of(word))
     return list({target.word: target for target in found}.values())
@@ -179,7 +179,7 @@ def _split_at_anchor(text: str, time: Time) -> tuple[str, str]:
 
 
 _MAIN_PATTERNS = {
-    Kind.COLOUR: (
+    Kind.COLOR: (
         r"colou?rs? (?:is|are|was|were|does|do|did|has|have|of) (?:it |that |there )?(.+)",
         r"colou?r(?:s|ed)? (.+)",
         r"^(?:is|are|was|were) (.+)",
@@ -224,7 +224,7 @@ def _main(phrase: list[str], targets: list[Target], kind: Kind) -> Target | None
         return in_phrase[-1]
     if any(word in PARTS for word in phrase):
         return target_of(next(word for word in phrase if word in PARTS))
-    return None if phrase and kind is Kind.COLOUR else next((target for target in targets if target.known), None)
+    return None if phrase and kind is Kind.COLOR else next((target for target in targets if target.known), None)
 
 
 def _moment(text: str) -> float | None:

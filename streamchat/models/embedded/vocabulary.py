@@ -1,4 +1,4 @@
-"""What the built-in model has words for: classes of the detector, groups of the classifier, colours, synonyms."""
+"""What the built-in model has words for: classes of the detector, groups of the classifier, colors, synonyms."""
 
 from __future__ import annotations
 

@@ -112,13 +112,13 @@ class OpenAIModel(ChatModel):
             return self.max_pictures < pictures
         if not TOO_LONG.search(report):
             return False
-        told, sent = LONGEST_PROMPT.search(report), SENT_PROMPT.search(report)
+        reported, sent = LONGEST_PROMPT.search(report), SENT_PROMPT.search(report)
         length = self.prompt_tokens(messages, visuals)
         if sent is not None and pictures:  # texts are counted rather too long, so that the pictures are longer
             more = int(sent[1] or sent[2]) - length
             self._picture_tokens = max(self._picture_tokens, self._picture_tokens + -(-more // pictures))
             length = self.prompt_tokens(messages, visuals)
-        most = min(self.max_context, int(told[1])) if told else self.max_context
+        most = min(self.max_context, int(reported[1])) if reported else self.max_context
         self.max_context = most if length > most else int(LESS * min(most, length))
         log.warning(
             "%s takes %d tokens, and about %d of them are a picture", self.name, self.max_context, self._picture_tokens

@@ -57,8 +57,8 @@ class _PassingError(Exception):
     def pause_seconds(self, failures: int) -> float:
         """How long to wait after so many failures before: as the server says, or longer each time."""
         headers = self.cause.response.headers if isinstance(self.cause, openai.APIStatusError) else {}
-        told = _retry_after_seconds(headers)
-        return FIRST_PAUSE_SECONDS * 2**failures if told is None else min(told, MOST_PAUSE_SECONDS)
+        reported = _retry_after_seconds(headers)
+        return FIRST_PAUSE_SECONDS * 2**failures if reported is None else min(reported, MOST_PAUSE_SECONDS)
 
 
 class ServedModel(NamedTuple):
@@ -301,12 +301,12 @@ def _may_pass(error: Exception) -> bool:
 
 def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """What a server says of when to come again, in seconds or as a date; None if nothing, or nothing sensible."""
-    told = headers.get("retry-after", "")
+    reported = headers.get("retry-after", "")
     try:
-        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(told)
+        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(reported)
     except ValueError:
         try:
-            seconds = (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds()
+            seconds = (parsedate_to_datetime(reported) - datetime.now(UTC)).total_seconds()
         except (TypeError, ValueError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

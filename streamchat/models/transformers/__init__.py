@@ -13,9 +13,9 @@ from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import ChatModel, Message
 from streamchat.models.scheduler import CancelToken, Priority, Scheduler
 from streamchat.models.transformers import random_weights
-from streamchat.models.transformers.decoder import Speech
+from streamchat.models.transformers.decoder import Decoder
 from streamchat.models.transformers.loading import Checkpoint, dtype_of, load
-from streamchat.models.transformers.prompt_builder import Prompter
+from streamchat.models.transformers.prompt_builder import PromptBuilder
 from streamchat.models.transformers.vision import Vision, tokens_of, vision_of
 from streamchat.threads import limit_torch_threads
 from streamchat.types import Frame, Visual
@@ -28,7 +28,7 @@ class _Copy(NamedTuple):
     """One loaded copy of the checkpoint."""
 
     vision: Vision
-    speech: Speech
+    decoder: Decoder
     device: torch.device
 
 
@@ -40,19 +40,21 @@ class TransformersModel(ChatModel):
     sees and captions.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], name: str, *, notice: str = "") -> None:
+    def __init__(self, checkpoints: Sequence[Checkpoint], name: str, *, prefix: str = "") -> None:
         super().__init__()
         self.name = name
-        self._notice = notice  # stands before every reply
+        self._prefix = prefix  # stands before every reply
         copies = [
-            _Copy(vision_of(one.model, one.image_processor, pool=one.pool), Speech(one.model, one.stop_ids), one.device)
+            _Copy(
+                vision_of(one.model, one.image_processor, pool=one.pool), Decoder(one.model, one.stop_ids), one.device
+            )
             for one in checkpoints
         ]
         self._answering, self._captioning = copies[0], copies[-1]
         self._caption_scheduler = self._scheduler if len(copies) == 1 else Scheduler()
         answering = checkpoints[0]
         self._vision = copies[-1].vision
-        self._prompter = Prompter(answering.tokenizer, answering.image_token_id)
+        self._prompt_builder = PromptBuilder(answering.tokenizer, answering.image_token_id)
         self.tokens_per_frame, self.dim = self._vision.tokens_per_frame, self._vision.dim
         self.number_bytes = checkpoints[-1].model.dtype.itemsize
         on_cpu = answering.device.type == "cpu"
@@ -72,13 +74,13 @@ class TransformersModel(ChatModel):
 
     def count_tokens(self, text: str) -> int:
         """How many tokens of the language model a text takes."""
-        return self._prompter.count(text)
+        return self._prompt_builder.count(text)
 
     def prompt_tokens(self, messages: Sequence[Message], visuals: Sequence[Visual]) -> int:
         """How many tokens of the language model a whole prompt takes, exactly."""
         coming = torch.empty(1, self.tokens_per_frame, 0)  # of a frame that is encoded when the prompt is
         tokens = [coming if visual.tokens is None else visual.tokens for visual in visuals]
-        return len(self._prompter.ids(messages, [self._vision.runs(one) for one in tokens]))
+        return len(self._prompt_builder.ids(messages, [self._vision.runs(one) for one in tokens]))
 
     def stream(
         self,
@@ -95,30 +97,30 @@ class TransformersModel(ChatModel):
 
         Raises StreamChatError if the device's memory runs out.
         """
-        vision, speech, device = self._answering if priority is Priority.QUESTION else self._captioning
+        vision, decoder, device = self._answering if priority is Priority.QUESTION else self._captioning
         visuals = self.with_tokens(visuals)
         runs = [vision.runs(tokens_of(visual)) for visual in visuals]
-        ids = torch.tensor([self._prompter.ids(messages, runs)], device=device)
-        said: list[int] = []
-        told = ""
-        text = self._notice
+        ids = torch.tensor([self._prompt_builder.ids(messages, runs)], device=device)
+        generated: list[int] = []
+        emitted = ""
+        text = self._prefix
         try:
             seen = vision.inputs(ids, visuals) if visuals else {}
-            for token in speech.reply(
+            for token in decoder.reply(
                 {"input_ids": ids, **seen}, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
             ):
-                said.append(token)
-                text = self._notice + self._prompter.text(said)
-                if len(text) > len(told) and not text.endswith(UNFINISHED):
-                    yield text[len(told) :]
-                    told = text
+                generated.append(token)
+                text = self._prefix + self._prompt_builder.text(generated)
+                if len(text) > len(emitted) and not text.endswith(UNFINISHED):
+                    yield text[len(emitted) :]
+                    emitted = text
                 cancel.check()
         except torch.OutOfMemoryError as error:
             raise StreamChatError(
                 f"the memory of {device} ran out over a prompt of {ids.shape[1]} tokens: take a smaller model"
             ) from error
-        if len(text) > len(told):
-            yield text[len(told) :]
+        if len(text) > len(emitted):
+            yield text[len(emitted) :]
 
 
 def build(argument: str = "", device: str | None = None) -> TransformersModel:
@@ -148,7 +150,7 @@ def build_random(architecture: str, device: str | None = None) -> TransformersMo
     limit_torch_threads()
     checkpoints = [random_weights.make(architecture, one, dtype_of(one)) for one in devices]
     title = f"{random_weights.title_of(architecture)} with random weights (its answers mean nothing)"
-    return TransformersModel(checkpoints, f"{title} on {_written(devices)}", notice=random_weights.NOTICE)
+    return TransformersModel(checkpoints, f"{title} on {_written(devices)}", prefix=random_weights.NOTICE)
 
 
 def _written(devices: Sequence[torch.device]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 
-class Speech:
+class Decoder:
     """One copy of a model that speaks.
 
     Any number of replies may be on their way at once, if only one is advanced at a time: between two tokens, another

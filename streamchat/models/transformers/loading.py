@@ -79,7 +79,7 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> Checkpoint:
     except StreamChatError:
         raise
     except Exception as error:  # whatever a damaged folder makes the libraries raise
-        raise StreamChatError(f"the checkpoint {folder} cannot be loaded: {_said(error)}") from error
+        raise StreamChatError(f"the checkpoint {folder} cannot be loaded: {_message(error)}") from error
     if not checkpoint.tokenizer.chat_template:
         checkpoint.tokenizer.chat_template = _older_template(folder)
     return checkpoint
@@ -142,6 +142,6 @@ def _older_template(folder: Path) -> str:
     return str(json.loads(path.read_text(encoding="utf-8"))["chat_template"])
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """The first line of what a library said."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -62,5 +62,5 @@ def config_of(original: dict[str, Any], image_token_id: int) -> LlavaConfig:
 
 
 def image_processor() -> CLIPImageProcessorPil:
-    """CLIP's colours and way to resize, which the original checkpoint leaves to the tower's own."""
+    """CLIP's colors and way to resize, which the original checkpoint leaves to the tower's own."""
     return CLIPImageProcessorPil()

@@ -22,7 +22,7 @@ from streamchat.models.base import Message, parts_of
 MARK = "\ue000{}\ue001"  # stands for a text; from Unicode's private area, and not seen by the tokenizer
 
 
-class Prompter:
+class PromptBuilder:
     """Writes prompts for one checkpoint; its methods may be called from several threads."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, image_token_id: int) -> None:

@@ -28,7 +28,7 @@ VisionLanguageModel = Any  # what `transformers` builds; its annotations do not 
 ImageProcessor = Any
 BATCH_FRAMES = 16  # frames that go through the vision tower at once
 PATCH_MODEL_SIDE = 448  # pixels of the square whose tokens are the most that families of any size spend on a frame
-COLOURS = 255.0
+COLORS = 255.0
 
 Size = tuple[int, int]  # height, width in pixels
 Grid = tuple[int, int]  # rows, columns of tokens
@@ -216,9 +216,9 @@ class _Pictures(Vision):
         return self._side, self._side
 
     def _look(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        # Resized already: only the colours are left of the image processor's work.
+        # Resized already: only the colors are left of the image processor's work.
         device, processor = self._model.device, self._processor
-        pixels = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).float() / COLOURS
+        pixels = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).float() / COLORS
         mean = torch.tensor(processor.image_mean, device=device)[:, None, None]
         spread = torch.tensor(processor.image_std, device=device)[:, None, None]
         maps = self._family.look(self._model, ((pixels - mean) / spread).to(self._model.dtype))
