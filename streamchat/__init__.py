@@ -3,7 +3,7 @@
     from streamchat import StreamChat, load_model, open_video
 
     chat = StreamChat(load_model("embedded"))
-    for frame in open_video("film.mp4"):
+    for frame in open_video("video.mp4"):
         chat.push(frame)
     print(chat.ask("What is shown?").text)
 

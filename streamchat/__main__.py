@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  python -m streamchat film.mp4 --ask 10 "What is shown?" --ask 1:20 "How many people are there now?"
-  python -m streamchat film.mp4 --ask 30 "What is written on the screen?" --json > answers.json
+  python -m streamchat video.mp4 --ask 10 "What is shown?" --ask 1:20 "How many people are there now?"
+  python -m streamchat video.mp4 --ask 30 "What is written on the screen?" --json > answers.json
 
-The film is taken in as fast as possible; each question is asked when the stream reaches its time, and its answer uses
+The video is taken in as fast as possible; each question is asked when the stream reaches its time, and its answer uses
 nothing later. The same command gives the same answers. Exit codes: 0 done, 1 failed on the way, 2 bad input.
 The app is another command: `streamchat app` once StreamChat is installed, `python app.py` in a checkout.
 """
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    arguments.add_argument("video", nargs="?", metavar="VIDEO", help="the film to play")
+    arguments.add_argument("video", nargs="?", metavar="VIDEO", help="the video to play")
     arguments.add_argument(
         "--ask",
         nargs=2,
@@ -212,7 +212,7 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
     for at_seconds, question in waiting:
         if at_seconds > (duration_seconds or end):
             print(
-                f"warning: the film ends at {end:.1f} s; the question for {at_seconds:g} s is asked there",
+                f"warning: the video ends at {end:.1f} s; the question for {at_seconds:g} s is asked there",
                 file=sys.stderr,
             )
         answers.append(_ask(chat, min(at_seconds, end), question, arguments, None))

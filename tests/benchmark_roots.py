@@ -1,4 +1,4 @@
-"""Small benchmarks of real films, with questions of our own and the quirks of the real file."""
+"""Small benchmarks of real videos, with questions of our own and the quirks of the real file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def point(time: Any, question: str, answer: str, kind: str) -> dict[str, Any]:
 
 
 def entries() -> list[dict[str, Any]]:
-    """Two films: one entry is not in time order and repeats a question; the other asks past the film's end."""
+    """Two videos: one entry is not in time order and repeats a question; the other asks past the video's end."""
     return [
         {
             "info": {"video_path": "StreamBench/Ego/bikes.mp4", "class_1": "Ego", "class_2": "Street"},

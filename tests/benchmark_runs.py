@@ -1,4 +1,4 @@
-"""What the tests of runs share: a benchmark of three films, one of which is missing, and runs of it."""
+"""What the tests of runs share: a benchmark of three videos, one of which is missing, and runs of it."""
 
 from __future__ import annotations
 

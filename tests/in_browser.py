@@ -114,8 +114,8 @@ def opened(browser: Browser, app: App, *, model: str = "Fake", width: int = 1280
     return page
 
 
-def upload(page: Page, film: Path) -> None:
-    page.set_input_files("#film input[type=file]", film)
+def upload(page: Page, video: Path) -> None:
+    page.set_input_files("#player input[type=file]", video)
 
 
 def ask(page: Page, question: str) -> None:
@@ -124,5 +124,5 @@ def ask(page: Page, question: str) -> None:
 
 
 def position(page: Page) -> float:
-    found: float = page.eval_on_selector("#film video", "video => video.currentTime")
+    found: float = page.eval_on_selector("#player video", "video => video.currentTime")
     return found

@@ -71,7 +71,7 @@ def test_a_question_that_was_removed_is_asked_no_more() -> None:
     assert len(model.asked) == 1
 
 
-def test_the_end_of_a_film_is_checked_as_well() -> None:
+def test_the_end_of_a_video_is_checked_as_well() -> None:
     chat = chat_of(Scripted("no", "yes, at last"), 1)
     chat.check_rest()
     (hit,) = chat.alerts.take_hits()

@@ -36,9 +36,9 @@ def session(client: Client) -> Iterator[str]:
         client.predict(session, api_name="/close_session")
 
 
-def test_a_program_opens_a_session_sends_a_film_asks_and_reads_the_memory(client: Client, session: str) -> None:
-    film = client.predict(session, handle_file(str(videos.bikes())), api_name="/add_video")
-    assert film == {"title": "bikes.mp4", "duration_seconds": 10.0}
+def test_a_program_opens_a_session_sends_a_video_asks_and_reads_the_memory(client: Client, session: str) -> None:
+    video = client.predict(session, handle_file(str(videos.bikes())), api_name="/add_video")
+    assert video == {"title": "bikes.mp4", "duration_seconds": 10.0}
     at_five = client.predict(session, "What is shown?", 5.0, api_name="/ask")
     assert at_five["answer"].endswith("What is shown?")
     assert at_five["asked_at_seconds"] == 5.0
@@ -58,7 +58,7 @@ def test_what_is_wrong_is_said(client: Client, session: str) -> None:
     with pytest.raises(AppError, match="call open_session first"):
         client.predict("guessed", "What?", api_name="/ask")
     client.predict(session, handle_file(str(videos.bikes())), api_name="/add_video")
-    with pytest.raises(AppError, match="at_seconds must be at most 10, where the film ends, got 99"):
+    with pytest.raises(AppError, match="at_seconds must be at most 10, where the video ends, got 99"):
         client.predict(session, "What?", 99.0, api_name="/ask")
     with pytest.raises(AppError, match="at_seconds must be a number"):
         client.predict(session, "What?", "soon", api_name="/ask")
@@ -98,5 +98,5 @@ def test_the_same_calls_are_mcp_tools(app: App) -> None:
 
     tools, session = asyncio.run(talk())
     assert {"open_session", "add_video", "ask", "session_memory", "close_session"} == set(tools)
-    assert "what a session's film showed" in tools["ask"]
+    assert "what a session's video showed" in tools["ask"]
     assert "api-" in json.dumps(session)

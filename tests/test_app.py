@@ -41,10 +41,10 @@ def page(app: App, browser: Browser) -> Iterator[Page]:
     page.close()
 
 
-def test_a_film_is_uploaded_watched_asked_about_and_its_moments_seek(page: Page) -> None:
+def test_a_video_is_uploaded_watched_asked_about_and_its_moments_seek(page: Page) -> None:
     upload(page, videos.bikes())
-    page.wait_for_function("document.querySelector('#film video')?.currentTime > 2.5")
-    assert page.eval_on_selector("#film video", "video => video.muted")
+    page.wait_for_function("document.querySelector('#player video')?.currentTime > 2.5")
+    assert page.eval_on_selector("#player video", "video => video.muted")
     ask(page, "What is shown?")
     expect(page.locator("#chat")).to_contain_text("asked: It is now")
     expect(page.locator(".sc-footnote")).to_be_visible()
@@ -54,15 +54,15 @@ def test_a_film_is_uploaded_watched_asked_about_and_its_moments_seek(page: Page)
     chip = page.locator(".sc-chip").first
     moment = float(chip.get_attribute("data-seek") or "nan")
     assert moment <= int(asked[1]) + 1
-    page.eval_on_selector("#film video", "video => video.pause()")
+    page.eval_on_selector("#player video", "video => video.pause()")
     chip.click()
-    page.wait_for_function("t => Math.abs(document.querySelector('#film video').currentTime - t) < 0.3", arg=moment)
+    page.wait_for_function("t => Math.abs(document.querySelector('#player video').currentTime - t) < 0.3", arg=moment)
 
 
 def test_the_reader_follows_the_player_and_the_rest_can_be_taken_in(page: Page) -> None:
     upload(page, videos.bikes())
-    page.wait_for_function("document.querySelector('#film video')?.currentTime > 1")
-    page.eval_on_selector("#film video", "video => video.pause()")
+    page.wait_for_function("document.querySelector('#player video')?.currentTime > 1")
+    page.eval_on_selector("#player video", "video => video.pause()")
     expect(page.locator(".sc-gauges")).to_contain_text(re.compile(r"0:0[1-4] / 0:10"))
     page.click("#rest")
     expect(page.locator(".sc-gauges")).to_contain_text("0:10 / 0:10")
@@ -83,7 +83,7 @@ def test_asking_before_anything_was_played_is_about_the_first_frame(page: Page) 
 
 def test_an_example_is_one_click_away(page: Page) -> None:
     page.click("#sc-examples button:has-text('A short journey')")
-    page.wait_for_function("document.querySelector('#film video')?.currentTime > 0.5")
+    page.wait_for_function("document.querySelector('#player video')?.currentTime > 0.5")
     expect(page.locator(".sc-gauges")).to_contain_text("/ 0:24")
 
 
@@ -120,11 +120,11 @@ class TestRefused:
         page.click("#ask")
         expect(page.get_by_text("the question is empty")).to_be_visible()
 
-    @pytest.mark.parametrize("content", [b"this is no film\n" * 40, b""], ids=["text", "empty"])
+    @pytest.mark.parametrize("content", [b"this is no video\n" * 40, b""], ids=["text", "empty"])
     def test_what_is_no_video(self, page: Page, tmp_path: Path, content: bytes) -> None:
-        film = tmp_path / "notes.mp4"
-        film.write_bytes(content)
-        upload(page, film)
+        video = tmp_path / "notes.mp4"
+        video.write_bytes(content)
+        upload(page, video)
         expect(page.get_by_text(re.compile("notes.mp4.*(is not a video|is empty)"))).to_be_visible()
         expect(page.locator("#rest")).to_be_disabled()
         upload_again = page.locator("#sc-examples button:has-text('A short journey')")
@@ -147,7 +147,7 @@ def test_the_page_says_which_moment_a_question_is_about(page: Page) -> None:
     upload(page, videos.bikes())
     expect(page.locator("#hint")).to_contain_text("up to 0:02")
     page.click("#rest")
-    expect(page.locator("#hint")).to_contain_text("the whole film")
+    expect(page.locator("#hint")).to_contain_text("the whole video")
 
 
 def test_a_phone_needs_no_sideways_scrolling(app: App, browser: Browser) -> None:
@@ -158,10 +158,10 @@ def test_a_phone_needs_no_sideways_scrolling(app: App, browser: Browser) -> None
     page.close()
 
 
-def test_a_film_that_the_browser_cannot_play_is_taken_in_with_a_picture_for_it(page: Page, tmp_path: Path) -> None:
+def test_a_video_that_the_browser_cannot_play_is_taken_in_with_a_picture_for_it(page: Page, tmp_path: Path) -> None:
     upload(page, videos.write_like(tmp_path / "old.avi", videos.bikes(), codec="mpeg4"))
-    expect(page.locator(".sc-status")).to_contain_text("This browser cannot play the film; all of it was taken in")
-    expect(page.locator("#film .sc-preview")).to_be_visible()
+    expect(page.locator(".sc-status")).to_contain_text("This browser cannot play the video; all of it was taken in")
+    expect(page.locator("#player .sc-preview")).to_be_visible()
     ask(page, "What was shown?")
     expect(page.locator(".sc-footnote")).to_contain_text("at 0:09")
     page.locator(".sc-chip").first.click()

@@ -85,7 +85,7 @@ def test_it_can_be_cancelled_goes_on_and_holds_up_no_chat(page: Page, folder: Pa
     expect(page.locator("#eval-status")).to_contain_text("stream 0 at")
     page.get_by_role("tab", name="Watch").click()
     upload(page, videos.bikes())
-    page.wait_for_function("document.querySelector('#film video')?.currentTime > 1")
+    page.wait_for_function("document.querySelector('#player video')?.currentTime > 1")
     ask(page, "What is shown?")
     expect(page.locator(".sc-footnote")).to_be_visible()
     page.get_by_role("tab", name="Benchmark").click()

@@ -1,4 +1,4 @@
-"""The camera in a real browser: a real film stands before it; refusals, loss, stop and start."""
+"""The camera in a real browser: a real video stands before it; refusals, loss, stop and start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["browser", "playwright"]
 
 pytestmark = in_browser
 
-FROM_SECONDS, FRAMES = 4.0, 40  # of the film's end, where words stand on the screen
+FROM_SECONDS, FRAMES = 4.0, 40  # of the video's end, where words stand on the screen
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,11 @@ def app() -> Iterator[App]:
 
 
 @pytest.fixture(scope="module")
-def filmed(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser whose camera looks at a film, over and over."""
-    file = tmp_path_factory.mktemp("camera") / "film.y4m"
-    film = open_video(videos.screen_recording(), max_side=640)
-    videos.write_y4m(file, videos.until(film, FROM_SECONDS, FRAMES), rate=20)
+def camera_browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser whose camera looks at a video, over and over."""
+    file = tmp_path_factory.mktemp("camera") / "video.y4m"
+    video = open_video(videos.screen_recording(), max_side=640)
+    videos.write_y4m(file, videos.until(video, FROM_SECONDS, FRAMES), rate=20)
     fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
     browser = chromium(playwright, *fake, f"--use-file-for-fake-video-capture={file}")
     yield browser
@@ -38,8 +38,8 @@ def filmed(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def page(app: App, filmed: Browser) -> Iterator[Page]:
-    page = opened(filmed, app, model="Built-in")
+def page(app: App, camera_browser: Browser) -> Iterator[Page]:
+    page = opened(camera_browser, app, model="Built-in")
     page.get_by_role("tab", name="Camera").click()
     page.click("[data-do=camera]")
     expect(page.locator("#camera [role=status]")).to_contain_text("frames a second")

@@ -21,8 +21,8 @@ pytestmark = in_browser
 def page(app: App, browser: Browser) -> Iterator[Page]:
     page = opened(browser, app)
     upload(page, videos.bikes())
-    page.wait_for_function("document.querySelector('#film video')?.currentTime > 1")
-    page.eval_on_selector("#film video", "video => video.pause()")
+    page.wait_for_function("document.querySelector('#player video')?.currentTime > 1")
+    page.eval_on_selector("#player video", "video => video.pause()")
     yield page
     page.close()
 
@@ -52,7 +52,7 @@ def test_retry_asks_the_last_question_again_at_its_own_moment(page: Page) -> Non
     ask(page, "What is the second?")
     answered(page, 2)
     before = re.findall(r"at 0:0\d", page.locator(".sc-footnote").last.inner_text())
-    page.eval_on_selector("#film video", "video => { video.currentTime = 8 }")
+    page.eval_on_selector("#player video", "video => { video.currentTime = 8 }")
     expect(page.locator("#hint")).to_contain_text("up to 0:08")
     page.locator("#chat button[aria-label=Retry]").last.click()
     expect(page.locator("#stop")).to_be_disabled()
@@ -109,7 +109,7 @@ def test_stop_in_mid_answer_keeps_what_was_said(browser: Browser) -> None:
         app = App("--model", f"openai:{server.url}#{openai_server.NAME}")
         page = opened(browser, app, model=openai_server.NAME)
         upload(page, videos.bikes())
-        page.wait_for_function("document.querySelector('#film video')?.currentTime > 0.5")
+        page.wait_for_function("document.querySelector('#player video')?.currentTime > 0.5")
         ask(page, "What is shown?")
         expect(page.locator("#chat")).to_contain_text("Some words")
         page.click("#stop")

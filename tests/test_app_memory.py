@@ -19,19 +19,19 @@ pytestmark = in_browser
 
 @pytest.fixture
 def page(app: App, browser: Browser) -> Iterator[Page]:
-    """A film of five scenes, all taken in."""
+    """A video of five scenes, all taken in."""
     page = opened(browser, app)
     upload(page, videos.bikes())
     expect(page.locator("#rest")).to_be_enabled()
     page.click("#rest")
     expect(page.locator("[data-node]")).to_have_count(5)
-    page.eval_on_selector("#film video", "video => video.pause()")
+    page.eval_on_selector("#player video", "video => video.pause()")
     yield page
     page.close()
 
 
 def shown_at(page: Page, seconds: float) -> None:
-    page.wait_for_function("t => Math.abs(document.querySelector('#film video').currentTime - t) < 0.3", arg=seconds)
+    page.wait_for_function("t => Math.abs(document.querySelector('#player video').currentTime - t) < 0.3", arg=seconds)
 
 
 def test_a_block_seeks_the_player_and_opens(page: Page) -> None:
@@ -69,7 +69,7 @@ def test_the_memory_is_downloaded_as_json(page: Page) -> None:
     assert all(node["level"] == 0 and node["caption"] for node in memory["nodes"])
 
 
-def test_another_film_begins_with_an_empty_memory(page: Page) -> None:
+def test_another_video_begins_with_an_empty_memory(page: Page) -> None:
     page.click("#sc-examples button:has-text('Words on the screen')")
     expect(page.locator("[data-node]")).to_have_count(0)
     expect(page.locator(".sc-axis")).to_contain_text("0:06")

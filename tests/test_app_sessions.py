@@ -45,8 +45,8 @@ def saved(page: Page, folder: Path) -> Path:
 
 def watch(page: Page, seconds: float) -> None:
     upload(page, videos.bikes())
-    page.wait_for_function("t => document.querySelector('#film video')?.currentTime > t", arg=seconds)
-    page.eval_on_selector("#film video", "video => video.pause()")
+    page.wait_for_function("t => document.querySelector('#player video')?.currentTime > t", arg=seconds)
+    page.eval_on_selector("#player video", "video => video.pause()")
 
 
 def test_a_session_is_saved_and_goes_on_after_a_reload(page: Page, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_session_is_saved_and_goes_on_after_a_reload(page: Page, tmp_path: Pat
     expect(page.locator(".sc-chip img").last).to_be_visible()
     upload(page, videos.bikes())
     expect(page.locator(".sc-status")).to_be_hidden()
-    page.wait_for_function("document.querySelector('#film video')?.currentTime > 3.4")
+    page.wait_for_function("document.querySelector('#player video')?.currentTime > 3.4")
     expect(page.locator(".sc-footnote")).to_have_count(2)
     page.click("#rest")
     expect(page.locator(".sc-gauges")).to_contain_text("0:10 / 0:10")

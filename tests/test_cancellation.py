@@ -7,7 +7,7 @@ import threading
 from collections.abc import Generator, Sequence
 
 import pytest
-from test_live import WAIT_SECONDS, film, session_of
+from test_live import WAIT_SECONDS, session_of, video
 
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import CancelledError, CancelToken
@@ -15,7 +15,7 @@ from streamchat.session.live import LiveSession
 from streamchat.types import Caption, Clip, Context, Evidence
 from streamchat.video.file import VideoFile
 
-__all__ = ["film"]  # a fixture
+__all__ = ["video"]  # a fixture
 
 
 class Endless(FakeModel):
@@ -64,9 +64,9 @@ def nothing_is_left() -> bool:
 
 
 @pytest.mark.parametrize("kind", ["caption", "summary", "alert", "background"])
-def test_closing_a_session_ends_what_its_model_does(film: VideoFile, kind: str) -> None:
+def test_closing_a_session_ends_what_its_model_does(video: VideoFile, kind: str) -> None:
     model = Endless(kind)
-    session = session_of(film, model)
+    session = session_of(video, model)
     session.engine.alerts.set(["a red screen"])
     session.start()
     session.play_until(math.inf)
@@ -87,9 +87,9 @@ class Asker:
         self.thread.start()
 
 
-def test_closing_a_session_ends_its_answers_with_what_was_said(film: VideoFile) -> None:
+def test_closing_a_session_ends_its_answers_with_what_was_said(video: VideoFile) -> None:
     model = Endless("answer")
-    session = session_of(film, model)
+    session = session_of(video, model)
     session.start()
     asker = Asker(session)
     assert model.begun.wait(WAIT_SECONDS)
@@ -99,9 +99,9 @@ def test_closing_a_session_ends_its_answers_with_what_was_said(film: VideoFile) 
     assert asker.stream.answer.text == "Well,"
 
 
-def test_a_stopped_answer_ends_at_its_next_token_and_is_kept(film: VideoFile) -> None:
+def test_a_stopped_answer_ends_at_its_next_token_and_is_kept(video: VideoFile) -> None:
     model = Endless("answer")
-    session = session_of(film, model)
+    session = session_of(video, model)
     session.start()
     asker = Asker(session)
     assert model.begun.wait(WAIT_SECONDS)
@@ -115,8 +115,8 @@ def test_a_stopped_answer_ends_at_its_next_token_and_is_kept(film: VideoFile) ->
     assert nothing_is_left()
 
 
-def test_an_answer_that_is_stopped_before_it_began_says_nothing_and_is_no_round(film: VideoFile) -> None:
-    session = session_of(film)
+def test_an_answer_that_is_stopped_before_it_began_says_nothing_and_is_no_round(video: VideoFile) -> None:
+    session = session_of(video)
     session.start()
     stream = session.ask("What is shown?")
     stream.stop()

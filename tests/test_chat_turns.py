@@ -76,7 +76,7 @@ def test_a_second_question_waits_for_nothing_and_changes_nothing(page: Page) -> 
     assert [entry.question for entry in page.user_session.conversation.entries] == ["What is the first?"]
 
 
-def test_a_page_that_opens_another_film_in_mid_answer_may_ask_about_it_at_once(
+def test_a_page_that_opens_another_video_in_mid_answer_may_ask_about_it_at_once(
     page: Page, sessions: SessionManager
 ) -> None:
     updates = page.ask()

@@ -125,21 +125,21 @@ def test_models_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]
     ("arguments", "said"),
     [
         (["nothing.mp4", "--model", "fake"], "nothing.mp4"),
-        (["{film}", "--model", "nope"], "unknown model 'nope': choose one of auto, embedded, fake"),
-        (["{film}", "--preset", "nope"], "unknown preset 'nope': choose one of slow, base, fast"),
-        (["{film}", "--memory-mib", "0", "--model", "fake"], "--memory-mib must be 1 or more, got 0"),
-        (["{film}", "--retrieval", "nope", "--model", "fake"], "retrieval must be search or tree, got nope"),
-        (["{film}", "--selector", "nope", "--model", "fake"], "unknown selector 'nope': choose one of"),
-        (["{film}", "--model", "fake", "--ask", "3", "  "], "question is empty"),
-        (["{film}", "--model", "fake", "--ask", "soon", "What?"], "'soon' is not a time"),
-        (["{film}", "--model", "fake", "--ask", "1:-3", "What?"], "is not a time"),
+        (["{video}", "--model", "nope"], "unknown model 'nope': choose one of auto, embedded, fake"),
+        (["{video}", "--preset", "nope"], "unknown preset 'nope': choose one of slow, base, fast"),
+        (["{video}", "--memory-mib", "0", "--model", "fake"], "--memory-mib must be 1 or more, got 0"),
+        (["{video}", "--retrieval", "nope", "--model", "fake"], "retrieval must be search or tree, got nope"),
+        (["{video}", "--selector", "nope", "--model", "fake"], "unknown selector 'nope': choose one of"),
+        (["{video}", "--model", "fake", "--ask", "3", "  "], "question is empty"),
+        (["{video}", "--model", "fake", "--ask", "soon", "What?"], "'soon' is not a time"),
+        (["{video}", "--model", "fake", "--ask", "1:-3", "What?"], "is not a time"),
         ([], "no video was given"),
     ],
 )
 def test_bad_input_is_explained_with_exit_code_2(
     capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert main([argument.format(film=videos.bikes()) for argument in arguments]) == 2
+    assert main([argument.format(video=videos.bikes()) for argument in arguments]) == 2
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.out == ""

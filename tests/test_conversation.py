@@ -107,6 +107,6 @@ def test_what_is_no_conversation_is_refused(stored: Any) -> None:
 
 
 def test_the_transcript_escapes_what_markdown_would_read() -> None:
-    text = conversation().markdown("my film.mp4")
-    assert text.startswith("# my film.mp4\n\n**0:12 — What is \\<i\\>this\\</i\\>?**\n\nA & B\n- 0:03–0:05: At 3")
+    text = conversation().markdown("my video.mp4")
+    assert text.startswith("# my video.mp4\n\n**0:12 — What is \\<i\\>this\\</i\\>?**\n\nA & B\n- 0:03–0:05: At 3")
     assert "**0:31 — And \\*that\\*?**" in text

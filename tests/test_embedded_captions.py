@@ -1,4 +1,4 @@
-"""What the built-in model sees: in made pictures, of which the truth is known, and in real films with real weights."""
+"""What the built-in model sees: in made pictures, of which the truth is known, and in real videos with real weights."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class TestSummaries:
         assert caption_text([]) == "Nothing recognised."
 
 
-class TestRealFilms:
+class TestRealVideos:
     def test_cars_are_counted_and_colored(self, bikes_caption: Caption) -> None:
         cars = [one for one in of_kind(bikes_caption, "count") if one.label == "car"]
         assert max(one.count for one in cars) >= 2

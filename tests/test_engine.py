@@ -181,17 +181,17 @@ def test_an_error_of_the_model_comes_through_and_is_no_round(embedder: WordEmbed
     assert len(chat.memory.dialogue) == 0
 
 
-class TestOnRealFilms:
-    """Whatever selects the frames, the memory of a real film is whole, in order and bounded."""
+class TestOnRealVideos:
+    """Whatever selects the frames, the memory of a real video is whole, in order and bounded."""
 
     @pytest.mark.parametrize("selector", plugin.names("streamchat.selectors"))
-    @pytest.mark.parametrize("film", [videos.bikes, videos.bigbuckbunny])
+    @pytest.mark.parametrize("video", [videos.bikes, videos.bigbuckbunny])
     def test_the_tree_tiles_what_was_shown_and_the_ceiling_holds(
-        self, embedder: WordEmbedder, selector: str, film: Callable[[], Path]
+        self, embedder: WordEmbedder, selector: str, video: Callable[[], Path]
     ) -> None:
         options = Options(selector=selector, chunk_frames=2, group_nodes=3)
         chat = StreamChat(FakeModel(), options, embedder)
-        kept = [frame.pts_seconds for frame in open_video(film()) if chat.push(frame)]
+        kept = [frame.pts_seconds for frame in open_video(video()) if chat.push(frame)]
         snapshot = chat.memory.snapshot(99.0)
         spans = [root.span for root in snapshot.roots]
         assert spans[0].start == kept[0] == 0.0
@@ -201,7 +201,7 @@ class TestOnRealFilms:
         assert all(later - earlier >= 1.0 for earlier, later in zip(kept, kept[5:], strict=False))
 
     @pytest.mark.parametrize("from_pictures", [False, True])
-    def test_a_small_budget_holds_on_a_real_film(self, embedder: WordEmbedder, from_pictures: bool) -> None:
+    def test_a_small_budget_holds_on_a_real_video(self, embedder: WordEmbedder, from_pictures: bool) -> None:
         """A frame takes half a megabyte; all of the memory counts, also while nothing is captioned."""
 
         def memory(budget: int) -> StreamChat:

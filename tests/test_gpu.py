@@ -47,7 +47,7 @@ def test_a_gpu_sees_and_says_what_a_cpu_does(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_film_is_talked_about_in_half_precision(
+def test_a_video_is_talked_about_in_half_precision(
     family: str, gpu: torch.device, tmp_path: Path, embedder: WordEmbedder
 ) -> None:
     model = load_model(str(tiny_checkpoints.build(family, tmp_path / family)), device=str(gpu))

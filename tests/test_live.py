@@ -28,7 +28,7 @@ WAIT_SECONDS = 60.0
 
 
 @pytest.fixture
-def film() -> VideoFile:
+def video() -> VideoFile:
     return open_video(videos.bikes())
 
 
@@ -42,8 +42,8 @@ def session_of(source: VideoFile | PushSource, model: FakeModel | None = None) -
     return LiveSession(StreamChat(model or FakeModel(), OPTIONS, WordEmbedder()), source)
 
 
-def test_a_film_is_taken_in_whole_and_a_question_means_its_end(film: VideoFile) -> None:
-    session = session_of(film)
+def test_a_video_is_taken_in_whole_and_a_question_means_its_end(video: VideoFile) -> None:
+    session = session_of(video)
     session.start()
     session.play_until(math.inf)
     assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
@@ -57,20 +57,20 @@ def test_a_film_is_taken_in_whole_and_a_question_means_its_end(film: VideoFile) 
     session.close()
 
 
-def test_the_live_session_remembers_what_the_engine_remembers(film: VideoFile) -> None:
-    session = session_of(film)
+def test_the_live_session_remembers_what_the_engine_remembers(video: VideoFile) -> None:
+    session = session_of(video)
     session.start()
     session.play_until(math.inf)
     assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
     chat = StreamChat(FakeModel(), OPTIONS, WordEmbedder())
-    for frame in film:
+    for frame in video:
         chat.push(frame)
     assert session.stats().nodes_by_level == chat.counts().nodes_by_level
     assert "".join(session.ask("What?")) == "".join(chat.stream_answer("What?"))
     session.close()
 
 
-def test_every_kept_frame_is_encoded_once_and_handed_on_without_a_copy(film: VideoFile) -> None:
+def test_every_kept_frame_is_encoded_once_and_handed_on_without_a_copy(video: VideoFile) -> None:
     class Counting(FakeModel):
         encoded: list[Frame] = []  # noqa: RUF012 - of one test
 
@@ -78,7 +78,7 @@ def test_every_kept_frame_is_encoded_once_and_handed_on_without_a_copy(film: Vid
             self.encoded += frames
             return super().encode(frames)
 
-    session = session_of(film, Counting())
+    session = session_of(video, Counting())
     session.start()
     session.play_until(math.inf)
     assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
@@ -89,7 +89,7 @@ def test_every_kept_frame_is_encoded_once_and_handed_on_without_a_copy(film: Vid
     session.close()
 
 
-def test_while_a_film_is_paused_the_model_does_its_own_work_until_there_is_no_more(film: VideoFile) -> None:
+def test_while_a_video_is_paused_the_model_does_its_own_work_until_there_is_no_more(video: VideoFile) -> None:
     class Idler(FakeModel):
         left = 5
 
@@ -99,15 +99,15 @@ def test_while_a_film_is_paused_the_model_does_its_own_work_until_there_is_no_mo
             return self.left > 0
 
     model = Idler()
-    session = session_of(film, model)
+    session = session_of(video, model)
     session.start()
     session.play_until(0.8)
     assert session.wait_until(lambda stats: stats.position_seconds > 0.7 and not model.left, WAIT_SECONDS)
     session.close()
 
 
-def test_the_reader_waits_for_the_player(film: VideoFile) -> None:
-    session = session_of(film)
+def test_the_reader_waits_for_the_player(video: VideoFile) -> None:
+    session = session_of(video)
     session.start()
     assert session.wait_until(lambda stats: stats.frames_seen == 1, WAIT_SECONDS)
     session.play_until(2.0)
@@ -117,15 +117,15 @@ def test_the_reader_waits_for_the_player(film: VideoFile) -> None:
     session.close()
 
 
-def test_asking_before_anything_was_played_is_about_the_first_frame(film: VideoFile) -> None:
-    session = session_of(film)
+def test_asking_before_anything_was_played_is_about_the_first_frame(video: VideoFile) -> None:
+    session = session_of(video)
     stream = session.ask("What is shown?")
     assert "".join(stream)
     assert stream.answer.asked_at_seconds == 0.0
     session.close()
 
 
-def test_a_question_about_earlier_uses_nothing_later(film: VideoFile) -> None:
+def test_a_question_about_earlier_uses_nothing_later(video: VideoFile) -> None:
     contexts: list[Context] = []
 
     class Recorder(FakeModel):
@@ -133,7 +133,7 @@ def test_a_question_about_earlier_uses_nothing_later(film: VideoFile) -> None:
             contexts.append(context)
             return super().answer(context, cancel)
 
-    session = session_of(film, Recorder())
+    session = session_of(video, Recorder())
     session.start()
     session.play_until(math.inf)
     assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
@@ -145,7 +145,7 @@ def test_a_question_about_earlier_uses_nothing_later(film: VideoFile) -> None:
     session.close()
 
 
-def test_what_the_memory_of_a_past_moment_lacks_is_read_again(film: VideoFile) -> None:
+def test_what_the_memory_of_a_past_moment_lacks_is_read_again(video: VideoFile) -> None:
     contexts: list[Context] = []
 
     class Recorder(FakeModel):
@@ -154,7 +154,7 @@ def test_what_the_memory_of_a_past_moment_lacks_is_read_again(film: VideoFile) -
             return super().answer(context, cancel)
 
     options = Options(chunk_frames=2, short_term_frames=2, short_term_samples=2, clusters=2, selector="uniform")
-    session = LiveSession(StreamChat(Recorder(), options, WordEmbedder()), film)
+    session = LiveSession(StreamChat(Recorder(), options, WordEmbedder()), video)
     session.start()
     session.play_until(math.inf)
     assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
@@ -167,7 +167,7 @@ def test_what_the_memory_of_a_past_moment_lacks_is_read_again(film: VideoFile) -
     session.close()
 
 
-def test_a_question_is_answered_while_a_caption_is_being_made(film: VideoFile) -> None:
+def test_a_question_is_answered_while_a_caption_is_being_made(video: VideoFile) -> None:
     captioning, go_on = threading.Event(), threading.Event()
 
     class Slow(FakeModel):
@@ -176,7 +176,7 @@ def test_a_question_is_answered_while_a_caption_is_being_made(film: VideoFile) -
             go_on.wait(WAIT_SECONDS)
             return super().caption(clip, cancel)
 
-    session = session_of(film, Slow())
+    session = session_of(video, Slow())
     session.start()
     session.play_until(math.inf)
     assert captioning.wait(WAIT_SECONDS)
@@ -188,17 +188,17 @@ def test_a_question_is_answered_while_a_caption_is_being_made(film: VideoFile) -
 
 
 class TestClosing:
-    def test_before_the_start(self, film: VideoFile) -> None:
-        session_of(film).close()
+    def test_before_the_start(self, video: VideoFile) -> None:
+        session_of(video).close()
 
-    def test_while_the_reader_waits_for_the_player_and_twice(self, film: VideoFile) -> None:
-        session = session_of(film)
+    def test_while_the_reader_waits_for_the_player_and_twice(self, video: VideoFile) -> None:
+        session = session_of(video)
         session.start()
         session.close()
         session.close()
 
-    def test_in_the_middle_of_taking_in(self, film: VideoFile) -> None:
-        session = session_of(film)
+    def test_in_the_middle_of_taking_in(self, video: VideoFile) -> None:
+        session = session_of(video)
         session.start()
         session.play_until(math.inf)
         assert session.wait_until(lambda stats: stats.frames_seen > 20, WAIT_SECONDS)
@@ -308,21 +308,21 @@ def test_fewer_frames_are_kept_while_the_model_is_behind_a_camera_and_more_again
     session.start()
     rng = np.random.default_rng(0)
 
-    def film(start: int, count: int) -> None:
+    def video(start: int, count: int) -> None:
         for number in range(start, start + count):
             source.push(rng.integers(0, 255, (36, 64, 3), np.uint8), number / 10)
 
-    film(0, 400)
+    video(0, 400)
     assert session.wait_until(lambda stats: stats.kept_ceiling == 1, WAIT_SECONDS)
     model.may.set()
-    film(400, 4000)
+    video(400, 4000)
     assert session.wait_until(lambda stats: stats.kept_ceiling == OPTIONS.max_kept_per_second, WAIT_SECONDS)
     session.close()
 
 
-def test_a_film_at_full_speed_waits_for_the_model_and_loses_nothing(film: VideoFile) -> None:
+def test_a_video_at_full_speed_waits_for_the_model_and_loses_nothing(video: VideoFile) -> None:
     model = Gated()
-    session = session_of(film, model)
+    session = session_of(video, model)
     session.start()
     session.play_until(math.inf)
     model.may.set()
@@ -345,12 +345,12 @@ class SlowCaptioner(FakeModel):
         return super().caption(clip, cancel)
 
 
-def test_a_film_at_full_speed_waits_for_captions_that_are_made_from_pictures(
-    film: VideoFile, monkeypatch: pytest.MonkeyPatch
+def test_a_video_at_full_speed_waits_for_captions_that_are_made_from_pictures(
+    video: VideoFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "MOST_PENDING_CAPTIONS", 2)
     model = SlowCaptioner()
-    session = session_of(film, model)
+    session = session_of(video, model)
     session.start()
     session.play_until(math.inf)
     assert session.wait_until(lambda stats: stats.captions_pending > 2, WAIT_SECONDS)

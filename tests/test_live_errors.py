@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 import torch
 from conftest import WordEmbedder, encoded, picture
-from test_live import OPTIONS, WAIT_SECONDS, film, session_of
+from test_live import OPTIONS, WAIT_SECONDS, session_of, video
 
 from streamchat.errors import InputError, StreamChatError
 from streamchat.memory.long_term import every_node
@@ -22,7 +22,7 @@ from streamchat.types import Caption, Clip, Context, Evidence, Frame
 from streamchat.video.camera import PushSource
 from streamchat.video.file import VideoFile
 
-__all__ = ["film"]  # a fixture
+__all__ = ["video"]  # a fixture
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ class TestErrors:
         assert "".join(session.ask("What is shown?"))
         session.close()
 
-    def test_of_encoding_are_tried_again_until_it_works(self, film: VideoFile) -> None:
+    def test_of_encoding_are_tried_again_until_it_works(self, video: VideoFile) -> None:
         class Failing(FakeModel):
             failures = 3
 
@@ -54,7 +54,7 @@ class TestErrors:
                     raise RuntimeError("the device is gone")
                 return super().encode(frames)
 
-        session = session_of(film, Failing())
+        session = session_of(video, Failing())
         session.start()
         session.play_until(math.inf)
         assert session.wait_until(lambda stats: stats.degraded is not None, WAIT_SECONDS)
@@ -65,7 +65,7 @@ class TestErrors:
         assert session.engine.memory.state().frames == stats.frames_kept
         session.close()
 
-    def test_when_memory_runs_out_fewer_frames_are_encoded_at_once(self, film: VideoFile) -> None:
+    def test_when_memory_runs_out_fewer_frames_are_encoded_at_once(self, video: VideoFile) -> None:
         class Small(FakeModel):
             batches: ClassVar[list[int]] = []
 
@@ -76,21 +76,21 @@ class TestErrors:
                 return super().encode(frames)
 
         model = Small()
-        session = session_of(film, model)
-        frames = [(frame, False) for frame, _ in zip(film, range(8), strict=False)]
+        session = session_of(video, model)
+        frames = [(frame, False) for frame, _ in zip(video, range(8), strict=False)]
         session._remember(frames)
         assert model.batches == [8, 4, 2, 2, 4, 2, 2]
         assert session.engine.memory.state().frames == 8
         assert session.stats().degraded is None
 
-    def test_frames_that_can_never_be_encoded_are_given_up_and_the_stream_goes_on(self, film: VideoFile) -> None:
+    def test_frames_that_can_never_be_encoded_are_given_up_and_the_stream_goes_on(self, video: VideoFile) -> None:
         class Never(FakeModel):
             def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
                 if any(frame.pts_seconds < 1 for frame in frames):
                     raise RuntimeError("this picture breaks the model")
                 return super().encode(frames)
 
-        session = session_of(film, Never())
+        session = session_of(video, Never())
         session.start()
         session.play_until(math.inf)
         assert session.wait_until(lambda stats: stats.finished and not stats.captions_pending, WAIT_SECONDS)
@@ -147,7 +147,7 @@ class TestErrors:
         assert [node.caption is None for node in leaves] == [True] + [False] * (len(leaves) - 1)
         assert failures < 9
 
-    def test_of_alerts_are_tried_again(self, film: VideoFile) -> None:
+    def test_of_alerts_are_tried_again(self, video: VideoFile) -> None:
         class Failing(FakeModel):
             failures = 2
 
@@ -157,7 +157,7 @@ class TestErrors:
                     raise RuntimeError("no answer")
                 return "it is there"
 
-        session = session_of(film, Failing())
+        session = session_of(video, Failing())
         session.engine.alerts.set(["something moves"])
         session.start()
         session.play_until(math.inf)
@@ -166,7 +166,7 @@ class TestErrors:
         assert hit.evidence.span.start == 0, "the first leaf was checked again"
         session.close()
 
-    def test_closing_does_not_wait_for_the_next_try(self, film: VideoFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_closing_does_not_wait_for_the_next_try(self, video: VideoFile, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 10 * WAIT_SECONDS)
         monkeypatch.setattr(backoff, "MOST_PAUSE_SECONDS", 10 * WAIT_SECONDS)
 
@@ -174,19 +174,19 @@ class TestErrors:
             def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
                 raise RuntimeError("no words")
 
-        session = session_of(film, Never())
+        session = session_of(video, Never())
         session.start()
         session.play_until(math.inf)
         assert session.wait_until(lambda stats: stats.degraded is not None, WAIT_SECONDS)
         session.close()
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("streamchat-")]
 
-    def test_of_answering_reach_the_one_who_asked_and_the_session_goes_on(self, film: VideoFile) -> None:
+    def test_of_answering_reach_the_one_who_asked_and_the_session_goes_on(self, video: VideoFile) -> None:
         class Broken(FakeModel):
             def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
                 raise RuntimeError("no answer")
 
-        session = session_of(film, Broken())
+        session = session_of(video, Broken())
         session.start()
         session.play_until(math.inf)
         with pytest.raises(RuntimeError, match="no answer"):

@@ -101,9 +101,9 @@ def test_a_clip_is_shown_once_each_like_no_other_and_moves() -> None:
 
 
 def test_pictures_come_again_as_the_same_arrays() -> None:
-    films_of_two = [[np.full((4, 6, 3), value, np.uint8) for value in (1, 2)]]
+    videos_of_two = [[np.full((4, 6, 3), value, np.uint8) for value in (1, 2)]]
     needle = [card("ANCHOR", "1234", (4, 6, 3))] * 6
-    stream = Stream(films_of_two, {10.0: needle}, np.random.default_rng(0))
+    stream = Stream(videos_of_two, {10.0: needle}, np.random.default_rng(0))
     frames = list(stream)
     assert len(frames) == int(STREAM_SECONDS * FPS)
     assert len({id(frame.data) for frame in frames}) == 3
@@ -111,21 +111,21 @@ def test_pictures_come_again_as_the_same_arrays() -> None:
     assert shown == [10.0, 10.5, 11.0, 11.5, 12.0, 12.5]
 
 
-def test_a_folder_of_films_can_be_given_and_an_empty_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no films"):
+def test_a_folder_of_videos_can_be_given_and_an_empty_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no videos"):
         Needle(Choice(root=tmp_path))
     (tmp_path / "bikes.mp4").write_bytes(videos.bikes().read_bytes())
-    assert list(Needle(Choice(root=tmp_path)).provenance["films"]) == ["bikes.mp4"]
+    assert list(Needle(Choice(root=tmp_path)).provenance["videos"]) == ["bikes.mp4"]
 
 
-def test_films_of_different_shapes_make_a_stream_of_one(tmp_path: Path) -> None:
-    videos.film(tmp_path / "a.mp4", [videos.numbered(5)] * 30)
-    videos.film(tmp_path / "b.mp4", [videos.numbered(5, width=176, height=176)] * 30)
+def test_videos_of_different_shapes_make_a_stream_of_one(tmp_path: Path) -> None:
+    videos.write(tmp_path / "a.mp4", [videos.numbered(5)] * 30)
+    videos.write(tmp_path / "b.mp4", [videos.numbered(5, width=176, height=176)] * 30)
     needle = Needle(Choice(root=tmp_path))
     stream = needle.open(needle.samples()[0], max_side=768)
     shown = {id(frame.data): frame.data for frame in stream}.values()
     assert {picture.shape for picture in shown} == {(176, 320, 3)}
-    assert any(not picture[:, :70].any() for picture in shown), "the square film stands between black bars"
+    assert any(not picture[:, :70].any() for picture in shown), "the square video stands between black bars"
 
 
 def test_the_built_in_model_reads_a_card(embedded_model: Model) -> None:

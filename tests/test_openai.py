@@ -448,7 +448,7 @@ class TestLength:
 
 
 class TestTogether:
-    def test_a_film_is_taken_in_and_talked_about(self, embedder: WordEmbedder) -> None:
+    def test_a_video_is_taken_in_and_talked_about(self, embedder: WordEmbedder) -> None:
         with serving(say("A dog.")) as server:
             chat = StreamChat(connect(server), Options(selector="uniform", chunk_frames=4, group_nodes=2), embedder)
             for number in range(20):

@@ -32,7 +32,7 @@ def extent(picture: np.ndarray) -> tuple[int, int]:
 )
 def test_a_circle_is_a_circle_however_the_file_is_read(name: str, codec: str, tmp_path: Path) -> None:
     shown = [videos.disc(720, 576, WIDE)] * 30
-    opened = open_video(videos.film(tmp_path / name, shown, codec=codec, pixel_aspect=WIDE), max_side=2000)
+    opened = open_video(videos.write(tmp_path / name, shown, codec=codec, pixel_aspect=WIDE), max_side=2000)
     assert opened.reader == "pyav"
     frames = list(opened)
     assert len(frames) == 30
@@ -58,7 +58,7 @@ def test_frames_keep_within_the_longest_side_and_turn_as_they_are_shown(
     size: tuple[int, int], aspect: Fraction, rotation: int, max_side: int, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
     shown = [videos.disc(*size, aspect)] * 5
-    path = videos.film(tmp_path / "shown.mp4", shown, pixel_aspect=aspect, rotation=rotation)
+    path = videos.write(tmp_path / "shown.mp4", shown, pixel_aspect=aspect, rotation=rotation)
     opened = open_video(path, max_side=max_side)
     frames = list(opened)
     for frame in (frames[0], frames[-1], opened.frame_at(0.1)):
@@ -70,5 +70,5 @@ def test_frames_keep_within_the_longest_side_and_turn_as_they_are_shown(
 
 def test_a_header_that_cannot_be_true_is_not_believed(tmp_path: Path) -> None:
     shown = [videos.numbered(5)] * 3
-    opened = open_video(videos.film(tmp_path / "wrong.mp4", shown, pixel_aspect=Fraction(100)))
+    opened = open_video(videos.write(tmp_path / "wrong.mp4", shown, pixel_aspect=Fraction(100)))
     assert opened.frame_at(0).data.shape == (176, 320, 3)

@@ -396,7 +396,7 @@ class TestBaselines:
         assert times == sorted(times)
 
     @pytest.mark.parametrize("method", [Recent, Uniform])
-    def test_a_short_film_fills_the_pictures_too(self, method: Any, fake_model: Model) -> None:
+    def test_a_short_video_fills_the_pictures_too(self, method: Any, fake_model: Model) -> None:
         session = method(fake_model, Options(max_pictures=32), WordEmbedder())
         for frame in self.frames(10):
             session.push(frame)

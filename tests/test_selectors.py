@@ -111,15 +111,15 @@ def test_box_filters_agree_with_solving_every_window(bikes: list[Frame], bigbuck
 
 
 @pytest.mark.parametrize(
-    ("film", "median", "kept"),
+    ("video", "median", "kept"),
     [("bikes", 0.68, (116, 96, 64)), ("bigbuckbunny", 0.055, (14, 0, 0)), ("world", 0.023, (0, 0, 0))],
 )
 def test_the_thresholds_belong_to_this_scale(
-    film: str, median: float, kept: tuple[int, ...], request: pytest.FixtureRequest
+    video: str, median: float, kept: tuple[int, ...], request: pytest.FixtureRequest
 ) -> None:
     """Measured with the paper's rule alone on the first 120 frames."""
     meter = optical_flow.FlowMeter()
-    motion = np.array([meter.motion(frame.data) for frame in request.getfixturevalue(film)[:120]])
+    motion = np.array([meter.motion(frame.data) for frame in request.getfixturevalue(video)[:120]])
     assert np.median(motion) == pytest.approx(median, rel=0.05, abs=0.002)
     assert [int((motion > threshold).sum()) for threshold in (0.13, 0.35, 0.58)] == pytest.approx(kept, abs=2)
 
@@ -153,7 +153,7 @@ def test_flat_pictures_do_not_move() -> None:
 # Cuts
 
 
-def test_the_cuts_of_a_real_film_are_kept(bikes: list[Frame]) -> None:
+def test_the_cuts_of_a_real_video_are_kept(bikes: list[Frame]) -> None:
     for name in GUARDED:
         selections = select(build(name), bikes)
         cuts = [index for index, selection in enumerate(selections) if selection.cut]
@@ -163,9 +163,9 @@ def test_the_cuts_of_a_real_film_are_kept(bikes: list[Frame]) -> None:
 
 
 def test_a_cut_between_still_scenes_is_kept_at_once() -> None:
-    film = frames_of([*still(20, 1), *other_scene(20)])
+    video = frames_of([*still(20, 1), *other_scene(20)])
     for name in GUARDED:
-        selections = select(build(name), film)
+        selections = select(build(name), video)
         assert [index for index, selection in enumerate(selections) if selection.kept] == [0, 20]
         assert [selection.cut for selection in selections].index(True) == 20
 
@@ -186,44 +186,44 @@ def test_a_flash_ends_no_scene() -> None:
 def test_a_strobe_is_one_cut_at_most() -> None:
     detector = base.CutDetector()
     white = np.full((270, 480, 3), 255, np.uint8)
-    film = frames_of([white if number // 2 % 2 else texture(0) for number in range(240)], rate=60)
-    assert sum(detector.is_cut(frame) for frame in film) <= 1
+    video = frames_of([white if number // 2 % 2 else texture(0) for number in range(240)], rate=60)
+    assert sum(detector.is_cut(frame) for frame in video) <= 1
 
 
 @pytest.mark.parametrize("fade_frames", [5, 12, 25, 75])
 def test_a_fade_does_not_fire_every_frame(fade_frames: int) -> None:
     steps = np.linspace(1, 0, fade_frames)
     detector = base.CutDetector()
-    film = [*still(10), *[(texture(0) * step).astype(np.uint8) for step in steps]]
-    film += [(texture(5) * step).astype(np.uint8) for step in steps[::-1]]
-    assert sum(detector.is_cut(frame) for frame in frames_of(film)) <= 2
+    video = [*still(10), *[(texture(0) * step).astype(np.uint8) for step in steps]]
+    video += [(texture(5) * step).astype(np.uint8) for step in steps[::-1]]
+    assert sum(detector.is_cut(frame) for frame in frames_of(video)) <= 2
 
 
 def test_a_pan_is_no_cut() -> None:
     wide = texture(2, 270, 1400)
     detector = base.CutDetector()
-    film = frames_of([wide[:, 8 * number :][:, :480] for number in range(100)])
-    assert not any(detector.is_cut(frame) for frame in film)
+    video = frames_of([wide[:, 8 * number :][:, :480] for number in range(100)])
+    assert not any(detector.is_cut(frame) for frame in video)
 
 
 # Guards
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_the_heartbeat_keeps_a_still_film_alive(name: str) -> None:
-    film = frames_of(still(RATE * 9))
-    assert kept_times(name, film) == [0, 2, 4, 6, 8]
-    assert kept_times(name, film, Options(heartbeat_seconds=3)) == [0, 3, 6]
+def test_the_heartbeat_keeps_a_still_video_alive(name: str) -> None:
+    video = frames_of(still(RATE * 9))
+    assert kept_times(name, video) == [0, 2, 4, 6, 8]
+    assert kept_times(name, video, Options(heartbeat_seconds=3)) == [0, 3, 6]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("ceiling", [1, 3, 5])
 def test_no_second_keeps_more_than_the_ceiling(name: str, ceiling: int) -> None:
-    """A film at 60 frames a second in which every frame is another picture, and every option asks for all."""
+    """A video at 60 frames a second in which every frame is another picture, and every option asks for all."""
     pictures = [texture(seed) for seed in range(12)]
-    film = frames_of([pictures[n] for n in NOISE.integers(0, 12, 300)], rate=60)
+    video = frames_of([pictures[n] for n in NOISE.integers(0, 12, 300)], rate=60)
     options = Options(motion_threshold=0, heartbeat_seconds=0.01, max_kept_per_second=ceiling)
-    times = kept_times(name, film, options)
+    times = kept_times(name, video, options)
     assert times[0] == 0
     for start in times:
         assert sum(start <= time <= start + 1 for time in times) <= ceiling
@@ -244,8 +244,8 @@ def test_the_threshold_rises_as_the_bucket_empties() -> None:
 def test_a_cut_at_the_ceiling_is_kept_as_soon_as_may_be() -> None:
     """The bucket is empty when the scene changes: a second after the first frame there is a token again."""
     options = Options(motion_threshold=0, max_kept_per_second=2)
-    film = frames_of([*[np.roll(texture(0), 4 * n, axis=1) for n in range(10)], *other_scene(40)])
-    selections = select(build("optical_flow", options), film)
+    video = frames_of([*[np.roll(texture(0), 4 * n, axis=1) for n in range(10)], *other_scene(40)])
+    selections = select(build("optical_flow", options), video)
     assert [index for index, selection in enumerate(selections) if selection.kept][:2] == [0, 1]
     cuts = [index for index, selection in enumerate(selections) if selection.cut]
     assert cuts == [26]
@@ -258,20 +258,20 @@ def test_a_cut_at_the_ceiling_is_kept_as_soon_as_may_be() -> None:
 
 def walking(width: int, height: int, contrast: float) -> list[np.ndarray]:
     """A dark figure crosses a fixed picture in six seconds."""
-    film = []
+    video = []
     for number in range(RATE * 6):
         picture = texture(4).astype(np.float32)
         left = number * (480 - width) // (RATE * 6)
         picture[120 : 120 + height, left : left + width] *= 1 - contrast
-        film.append(picture.astype(np.uint8))
-    return film
+        video.append(picture.astype(np.uint8))
+    return video
 
 
 def test_novelty_keeps_someone_walking_through() -> None:
-    film = frames_of(walking(24, 70, 0.6))
+    video = frames_of(walking(24, 70, 0.6))
     bare = Options(heartbeat_seconds=1000)
-    assert len(kept_times("novelty", film, bare)) >= 6
-    assert len(kept_times("optical_flow", film, bare)) <= 2, "too few pixels for the mean flow"
+    assert len(kept_times("novelty", video, bare)) >= 6
+    assert len(kept_times("optical_flow", video, bare)) <= 2, "too few pixels for the mean flow"
 
 
 def test_novelty_adds_up_slow_change(world: list[Frame]) -> None:
@@ -284,7 +284,7 @@ def test_novelty_adds_up_slow_change(world: list[Frame]) -> None:
 @pytest.mark.parametrize("disturbance", ["noise", "flicker", "compression"])
 def test_novelty_ignores_what_is_not_news(disturbance: str, preset: str) -> None:
     picture = texture(6).astype(np.float32)
-    film = []
+    video = []
     for number in range(RATE * 4):
         disturbed: np.ndarray = picture
         if disturbance == "noise":
@@ -295,12 +295,12 @@ def test_novelty_ignores_what_is_not_news(disturbance: str, preset: str) -> None
         if disturbance == "compression":
             quality = [cv2.IMWRITE_JPEG_QUALITY, 20 + number % 10 * 7]
             rgb = np.asarray(cv2.imdecode(cv2.imencode(".jpg", rgb, quality)[1], cv2.IMREAD_COLOR))
-        film.append(rgb)
-    assert kept_times("novelty", frames_of(film), Options.preset(preset, heartbeat_seconds=1000)) == [0]
+        video.append(rgb)
+    assert kept_times("novelty", frames_of(video), Options.preset(preset, heartbeat_seconds=1000)) == [0]
 
 
 @pytest.mark.parametrize(
-    ("film", "kept"),
+    ("video", "kept"),
     [
         ("bikes", (38, 32, 26)),
         ("bigbuckbunny", (18, 14, 10)),
@@ -309,10 +309,10 @@ def test_novelty_ignores_what_is_not_news(disturbance: str, preset: str) -> None
     ],
 )
 def test_novelty_keeps_as_much_as_its_preset_promises(
-    film: str, kept: tuple[int, ...], request: pytest.FixtureRequest
+    video: str, kept: tuple[int, ...], request: pytest.FixtureRequest
 ) -> None:
     """Measured on whole real videos; `fast` is all but the heartbeat alone on the last two."""
-    frames = request.getfixturevalue(film)
+    frames = request.getfixturevalue(video)
     assert tuple(len(kept_times("novelty", frames, Options.preset(name))) for name in PRESETS) == pytest.approx(
         kept, abs=2
     )
@@ -323,30 +323,30 @@ def test_novelty_keeps_text_that_appears_on_black(preset: str, black_frames: int
     """With `fast` a faint line waits until all tokens of the ceiling are back, a second after the first frame."""
     titled = np.zeros((270, 480, 3), np.uint8)
     cv2.putText(titled, "Chapter 2", (180, 140), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 1, cv2.LINE_AA)
-    film = frames_of([np.zeros_like(titled)] * black_frames + [titled] * 20)
-    assert kept_times("novelty", film, Options.preset(preset)) == [0, black_frames / RATE]
+    video = frames_of([np.zeros_like(titled)] * black_frames + [titled] * 20)
+    assert kept_times("novelty", video, Options.preset(preset)) == [0, black_frames / RATE]
 
 
 # Uniform
 
 
 def test_uniform_keeps_by_time_alone_and_does_not_drift() -> None:
-    film = frames_of(still(900), rate=30000 / 1001)
-    times = kept_times("uniform", film, Options(heartbeat_seconds=1.5))
+    video = frames_of(still(900), rate=30000 / 1001)
+    times = kept_times("uniform", video, Options(heartbeat_seconds=1.5))
     assert len(times) == 20  # 900 frames end just before 30 s
     assert all(0 <= time - number * 1.5 < 0.034 for number, time in enumerate(times))
 
 
 def test_uniform_reports_a_cut_with_the_next_kept_frame() -> None:
-    film = frames_of([*still(60, 1), *other_scene(60)])  # the scene changes at 2.4 s
-    selections = select(build("uniform"), film)
+    video = frames_of([*still(60, 1), *other_scene(60)])  # the scene changes at 2.4 s
+    selections = select(build("uniform"), video)
     assert [index for index, selection in enumerate(selections) if selection.kept] == [0, 50, 100]
     assert [index for index, selection in enumerate(selections) if selection.cut] == [100]
 
 
 def test_uniform_takes_up_after_a_gap() -> None:
-    film = [Frame(texture(0), seconds, index) for index, seconds in enumerate((0, 1, 7, 7.5, 8, 9))]
-    assert kept_times("uniform", film) == [0, 7, 8]
+    video = [Frame(texture(0), seconds, index) for index, seconds in enumerate((0, 1, 7, 7.5, 8, 9))]
+    assert kept_times("uniform", video) == [0, 7, 8]
 
 
 # What every selector must do
@@ -375,35 +375,35 @@ def test_selection_is_causal(name: str, bikes: list[Frame]) -> None:
 
 @every_selector
 def test_frames_are_not_written_to(name: str) -> None:
-    film = frames_of([texture(0), texture(1), texture(2)])
-    for frame in film:
+    video = frames_of([texture(0), texture(1), texture(2)])
+    for frame in video:
         frame.data.flags.writeable = False
-    select(build(name), film)
+    select(build(name), video)
 
 
 @every_selector
 def test_the_size_may_change_in_mid_stream(name: str) -> None:
     sizes = [(270, 480), (480, 270), (36, 64), (540, 960), (33, 47)]
-    film = frames_of([texture(0, *sizes[number // 10]) for number in range(50)])
-    selections = select(build(name), film)
+    video = frames_of([texture(0, *sizes[number // 10]) for number in range(50)])
+    selections = select(build(name), video)
     assert selections[0].kept
     assert all(np.isfinite(selection.motion) for selection in selections)
 
 
 @every_selector
-def test_a_selector_keeps_part_of_a_real_film(name: str, bikes: list[Frame]) -> None:
+def test_a_selector_keeps_part_of_a_real_video(name: str, bikes: list[Frame]) -> None:
     times = kept_times(name, bikes)
     assert 5 <= len(times) <= 50
     assert max(later - earlier for earlier, later in pairwise(times)) <= 2.05
 
 
 @every_selector
-@pytest.mark.parametrize("film", ["bikes", "bigbuckbunny", "world", "screen_recording"])
-def test_slow_keeps_most_of_a_real_video_and_fast_fewest(name: str, film: str, request: pytest.FixtureRequest) -> None:
-    frames = request.getfixturevalue(film)[:250]
+@pytest.mark.parametrize("video", ["bikes", "bigbuckbunny", "world", "screen_recording"])
+def test_slow_keeps_most_of_a_real_video_and_fast_fewest(name: str, video: str, request: pytest.FixtureRequest) -> None:
+    frames = request.getfixturevalue(video)[:250]
     slow, normal, fast = (len(kept_times(name, frames, Options.preset(preset))) for preset in PRESETS)
     assert slow >= normal >= fast >= 2
-    assert slow > fast or film == "world", "what hardly moves may be left to the heartbeat"
+    assert slow > fast or video == "world", "what hardly moves may be left to the heartbeat"
 
 
 @every_selector

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import WordEmbedder
-from videos import film as write_film
 from videos import numbered
+from videos import write as write_video
 
 from evaluation.__main__ import main
 from evaluation.speed import baselines, clustering, growing, models, report, retrieving, selecting, soak, videos
@@ -28,8 +28,8 @@ from streamchat.video.images import picture_of
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return videos.make(tmp_path_factory.mktemp("films") / "short.mp4", height=180, scene_seconds=0.5)
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return videos.make(tmp_path_factory.mktemp("videos") / "short.mp4", height=180, scene_seconds=0.5)
 
 
 class NarrowEmbedder(WordEmbedder):
@@ -43,8 +43,8 @@ class NarrowEmbedder(WordEmbedder):
 # What is measured against
 
 
-def test_the_plain_flow_is_that_of_the_fast_one(film: Path) -> None:
-    frames = list(open_video(film))[:10]
+def test_the_plain_flow_is_that_of_the_fast_one(video: Path) -> None:
+    frames = list(open_video(video))[:10]
     fast, slow = optical_flow.FlowMeter(), baselines.PlainFlowMeter()
     motions = [(fast.motion(frame.data), slow.motion(frame.data)) for frame in frames]
     assert motions[0] == (0, 0)
@@ -76,11 +76,11 @@ def test_kmeans_is_as_good_as_the_best_of_many_restarts() -> None:
     assert max(ratios) <= 1.01
 
 
-# The film
+# The video
 
 
-def test_the_film_moves_stands_still_and_cuts(film: Path) -> None:
-    frames = list(open_video(film))
+def test_the_video_moves_stands_still_and_cuts(video: Path) -> None:
+    frames = list(open_video(video))
     assert len(frames) == len(videos.SCENES) * videos.RATE // 2
     meter = optical_flow.FlowMeter()
     motions = np.array([meter.motion(frame.data) for frame in frames]).reshape(len(videos.SCENES), -1)[:, 2:]
@@ -89,7 +89,7 @@ def test_the_film_moves_stands_still_and_cuts(film: Path) -> None:
     assert min(by_scene["pan"], by_scene["shake"]) > 0.35
 
 
-def test_a_film_several_times_over_shows_the_same_again(tmp_path: Path) -> None:
+def test_a_video_several_times_over_shows_the_same_again(tmp_path: Path) -> None:
     path = videos.make(tmp_path / "long.mp4", height=90, scene_seconds=0.2, loops=3)
     frames = list(open_video(path))
     once = len(videos.SCENES) * round(0.2 * videos.RATE)
@@ -99,20 +99,20 @@ def test_a_film_several_times_over_shows_the_same_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "shape"), [((96, 54), (90, 160, 3)), ((54, 96), (90, 50, 3))])
-def test_a_given_film_is_brought_to_a_height_and_shown_until_it_is_long_enough(
+def test_a_given_video_is_brought_to_a_height_and_shown_until_it_is_long_enough(
     tmp_path: Path, size: tuple[int, int], shape: tuple[int, ...]
 ) -> None:
     width, height = size
     shown = [numbered(number, width=width, height=height) for number in range(30)]
-    given = write_film(tmp_path / "given.mp4", shown, rate=10)
+    given = write_video(tmp_path / "given.mp4", shown, rate=10)
     settings = Settings(folder=tmp_path, say=print, video=given)
-    path = videos.film(settings, height=90)
+    path = videos.prepared(settings, height=90)
     frames = list(open_video(path))
     assert len(frames) == 30 * math.ceil(videos.EXCERPT_SECONDS * 10 / 30)
     assert {frame.data.shape for frame in frames} == {shape}
     assert frames[-1].pts_seconds == pytest.approx((len(frames) - 1) / 10)
     written = path.stat().st_mtime_ns
-    assert videos.film(settings, height=90).stat().st_mtime_ns == written, "it is made once"
+    assert videos.prepared(settings, height=90).stat().st_mtime_ns == written, "it is made once"
 
 
 # Counts that make speed
@@ -207,7 +207,7 @@ def test_the_json_is_one_flat_object_and_alone_on_stdout(
     assert re.search(r"k-means.*\| [\d.]+ \([\d.]+ to [\d.]+\) \| >= 10", (tmp_path / "report.md").read_text())
 
 
-def test_a_missing_film_is_said_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_video_is_said_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["speed", "--video", str(tmp_path / "none.mp4"), "--out", str(tmp_path)]) == 2
     assert "there is no file" in capfd.readouterr().err
     assert main(["speed", "--runs", "0", "--out", str(tmp_path)]) == 2

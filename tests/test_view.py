@@ -34,7 +34,7 @@ def sessions() -> Iterator[SessionManager]:
 
 @pytest.fixture
 def user_session(sessions: SessionManager) -> UserSession:
-    """A film that was taken in up to 5 s."""
+    """A video that was taken in up to 5 s."""
     sessions.open("one", videos.bikes())
     user_session = sessions.watching("one", None)
     user_session.session.play_until(4.99)

@@ -1,4 +1,4 @@
-"""Films for tests: real ones that come with installed packages, and small made ones whose every frame is known."""
+"""Videos for tests: real ones that come with installed packages, and small made ones whose every frame is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from streamchat.types import Frame
 
 BITS = 10  # of a frame's number, shown as black and white stripes
-TICKS = 1000  # a second, of the made films
+TICKS = 1000  # a second, of the made videos
 
 
 @cache
@@ -73,7 +73,7 @@ def disc(width: int, height: int, pixel_aspect: Fraction) -> np.ndarray:
     return np.where(inside[..., None], 230, 20).astype(np.uint8).repeat(3, 2)
 
 
-def film(
+def write(
     path: Path,
     pictures: Iterable[np.ndarray],
     *,
@@ -110,7 +110,7 @@ def film(
 
 
 def of_one_color(path: Path, color: Sequence[int], *, red: float, blue: float, colorspace: int) -> Path:
-    """A film, 320 x 176, of one RGB color, coded by a matrix whose luma has these shares of red and blue.
+    """A video, 320 x 176, of one RGB color, coded by a matrix whose luma has these shares of red and blue.
 
     `colorspace` is the number by which H.264 names the matrix.
     """
@@ -164,7 +164,7 @@ def without_duration(path: Path, count: int = 30) -> Path:
 
 
 def remuxed(source: Path, path: Path, *, start_packet: int = 0, shift_seconds: float = 0.0) -> Path:
-    """The picture packets of a film from one on, with all times shifted, not encoded again.
+    """The picture packets of a video from one on, with all times shifted, not encoded again.
 
     A negative shift makes times before 0, which the header of an MP4 hides by an edit list.
     """
@@ -182,7 +182,7 @@ def remuxed(source: Path, path: Path, *, start_packet: int = 0, shift_seconds: f
 
 
 def damaged(source: Path, path: Path, *, packets: Sequence[int]) -> Path:
-    """A copy of a film in which some packets, by number, are noise."""
+    """A copy of a video in which some packets, by number, are noise."""
     data = bytearray(source.read_bytes())
     with av.open(str(source)) as container:
         entries = container.streams.video[0].index_entries
@@ -203,13 +203,13 @@ def has_encoder(name: str) -> bool:
     return True
 
 
-def until(film: Iterable[Frame], from_seconds: float, count: int) -> list[np.ndarray]:
-    """The pictures of a film from a time on, at most so many."""
-    return [frame.data for frame in film if frame.pts_seconds >= from_seconds][:count]
+def until(video: Iterable[Frame], from_seconds: float, count: int) -> list[np.ndarray]:
+    """The pictures of a video from a time on, at most so many."""
+    return [frame.data for frame in video if frame.pts_seconds >= from_seconds][:count]
 
 
 def write_y4m(path: Path, pictures: Sequence[np.ndarray], *, rate: int) -> None:
-    """Write pictures, uint8 [H, W, 3], as the uncompressed film that Chromium takes for a camera."""
+    """Write pictures, uint8 [H, W, 3], as the uncompressed video that Chromium takes for a camera."""
     height, width = (side - side % 2 for side in pictures[0].shape[:2])
     with path.open("wb") as file:
         file.write(f"YUV4MPEG2 W{width} H{height} F{rate}:1 Ip A1:1 C420jpeg\n".encode())
@@ -218,9 +218,9 @@ def write_y4m(path: Path, pictures: Sequence[np.ndarray], *, rate: int) -> None:
             file.write(b"FRAME\n" + frame.reformat(format="yuv420p").to_ndarray().tobytes())
 
 
-def write_like(path: Path, film: Path, *, codec: str) -> Path:
-    """Write a film's pictures again with another codec; returns the path."""
-    with av.open(str(film)) as source, av.open(str(path), "w") as container:
+def write_like(path: Path, video: Path, *, codec: str) -> Path:
+    """Write a video's pictures again with another codec; returns the path."""
+    with av.open(str(video)) as source, av.open(str(path), "w") as container:
         shown = source.streams.video[0]
         stream = container.add_stream(codec, round(shown.average_rate or 25))
         stream.width, stream.height, stream.pix_fmt = shown.width, shown.height, "yuv420p"

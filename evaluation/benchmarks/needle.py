@@ -2,7 +2,7 @@
 
 A needle is a card with a word and a number, or a short clip that is made here: a pan over a landscape of colors.
 
-The stream is made of short stretches of given films in random order, two frames a second of simulated time; a picture
+The stream is made of short stretches of given videos in random order, two frames a second of simulated time; a picture
 that comes again is the same array, so that what a model saw of it need not be seen again.
 """
 
@@ -36,8 +36,8 @@ LANDSCAPE_CELLS = (6, 10)  # rows and columns of colors that the camera of a cli
 PANNED = 0.25  # of a picture's width, in the whole clip
 APART_SECONDS = 20.0  # between the beginnings of two needles at least
 FIRST_SECONDS = 30.0
-STRETCH_SECONDS = (5.0, 20.0)  # of one film at a time
-FILM_SECONDS = 30.0  # of each film that are used
+STRETCH_SECONDS = (5.0, 20.0)  # of one video at a time
+VIDEO_SECONDS = 30.0  # of each video that are used
 STREAMS = 4
 DISTANCES = {"0 s": 0.0, "10 s": 10.0, "1 min": 60.0, "5 min": 300.0, "15 min": 900.0, "60 min": 3600.0}
 MOST_DRAWS = 10_000  # for one needle; the most needles that there can be leave half of their time free
@@ -76,7 +76,7 @@ class Hidden:
 
 
 class Needle:
-    """Some streams with needles of one kind in them; the same for the same films and seed."""
+    """Some streams with needles of one kind in them; the same for the same videos and seed."""
 
     name = "needle"
     repeats_pictures = True
@@ -87,14 +87,14 @@ class Needle:
         self.kind = kind
         self._layout = layout or Layout()
         self._each = self._layout.each if choice.subset is None else _each(choice.subset)
-        self._films = _films(choice)
+        self._videos = _videos(choice)
 
     @cached_property
     def provenance(self) -> Mapping[str, Any]:
-        """The films, and what was drawn."""
-        digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in self._films}
+        """The videos, and what was drawn."""
+        digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in self._videos}
         return {
-            "films": digests,
+            "videos": digests,
             "kind": self.kind,
             "seed": self._seed,
             "streams": self._layout.streams,
@@ -155,8 +155,8 @@ class Needle:
 
     @cached_property
     def stretches(self) -> list[list[np.ndarray]]:
-        """The pictures of each film, two a second, all of the size of the first: they make one stream."""
-        stretches = [_pictures(path) for path in self._films]
+        """The pictures of each video, two a second, all of the size of the first: they make one stream."""
+        stretches = [_pictures(path) for path in self._videos]
         size = stretches[0][0].shape[:2]
         return [[letterboxed(picture, size) for picture in stretch] for stretch in stretches]
 
@@ -166,13 +166,13 @@ class Stream:
 
     def __init__(
         self,
-        films: Sequence[Sequence[np.ndarray]],
+        videos: Sequence[Sequence[np.ndarray]],
         needles: Mapping[float, Sequence[np.ndarray]],  # pictures, one a frame, by when they begin
         rng: np.random.Generator,
         seconds: float = STREAM_SECONDS,
     ) -> None:
         self.duration_seconds: float | None = seconds
-        self._films = films
+        self._videos = videos
         self._needles = needles
         self._rng = rng
 
@@ -187,11 +187,11 @@ class Stream:
 
     def _filler(self) -> Iterator[np.ndarray]:
         while True:
-            film = self._films[int(self._rng.integers(len(self._films)))]
+            video = self._videos[int(self._rng.integers(len(self._videos)))]
             length = max(1, round(self._rng.uniform(*STRETCH_SECONDS) * FPS))
-            start = int(self._rng.integers(len(film)))
+            start = int(self._rng.integers(len(video)))
             for number in range(length):
-                yield film[(start + number) % len(film)]
+                yield video[(start + number) % len(video)]
 
 
 def card(word: str, number: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -238,18 +238,18 @@ def _free(rng: np.random.Generator, last: float, taken: list[float]) -> float:
 
 
 def _pictures(path: Path) -> list[np.ndarray]:
-    """Pictures of the beginning of a film, two a second, of its own size."""
+    """Pictures of the beginning of a video, two a second, of its own size."""
     pictures: list[np.ndarray] = []
     for frame in open_video(path, max_side=SIDE):
-        if frame.pts_seconds >= FILM_SECONDS:
+        if frame.pts_seconds >= VIDEO_SECONDS:
             break
         if frame.pts_seconds >= len(pictures) / FPS:
             pictures.append(frame.data)
     return pictures
 
 
-def _films(choice: Choice) -> list[Path]:
-    """The films of a folder, or those that Gradio ships."""
+def _videos(choice: Choice) -> list[Path]:
+    """The videos of a folder, or those that Gradio ships."""
     if choice.root is not None:
         found = [path for path in sorted(choice.folder.rglob("*")) if path.suffix.lower() in VIDEO_ENDINGS]
     else:
@@ -259,7 +259,7 @@ def _films(choice: Choice) -> list[Path]:
         found = [folder / name for name in ("a.mp4", "b.mp4", "world.mp4") if (folder / name).is_file()]
     found = [path for path in found if not path.name.startswith(".")]
     if not found:
-        raise InputError("there are no films to make streams of: give --root a folder with some")
+        raise InputError("there are no videos to make streams of: give --root a folder with some")
     return found
 
 

@@ -26,8 +26,8 @@ TEXTS: dict[Kind, str] = {
     "card": "A card with the word {word} and the number {number}.",
     "clip": "A scene of the movie {word}, part {number}.",
 }
-# What is said of each film, over and over in nearly the same words, as models do.
-FILMS = (
+# What is said of each video, over and over in nearly the same words, as models do.
+VIDEO_CAPTIONS = (
     "Some text is to be seen on a dark screen{more}.",
     "The Earth turns slowly in the dark of space{more}.",
     "People walk in a street{more}.",
@@ -40,7 +40,7 @@ REAL_BUDGET_BYTES = 512 * MEBIBYTE  # of its tree
 FRAME_BYTES = 320 * 180 * 3  # of a frame of the streams, without its tokens
 PICTURE_BYTES = 5_000  # about, of the small JPEGs here
 CAPTIONS_BYTES = 2 * MEBIBYTE  # about, of two hours of captions with their vectors
-PICTURES_OF_A_TEXT = 4  # pictures of a film in a row of which the same is said
+PICTURES_OF_A_TEXT = 4  # pictures of a video in a row of which the same is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Settings:
 
 
 class EmbeddedOnce:
-    """An embedder that embeds every text once: the films are captioned in the same words over and over."""
+    """An embedder that embeds every text once: the videos are captioned in the same words over and over."""
 
     def __init__(self, embedder: TextEmbedder) -> None:
         self._embedder = embedder
@@ -143,21 +143,21 @@ def measure(
 
 
 def scripted(needle: Needle, settings: Settings) -> ScriptedModel:
-    """The model that knows the needles of a benchmark and its films."""
+    """The model that knows the needles of a benchmark and its videos."""
     needles = [
         Known(picture, TEXTS[needle.kind].format(word=hidden.word, number=hidden.number))
         for sample in needle.samples()
         for hidden in needle.hidden(sample.entry)
         for picture in _different(needle.pictures(hidden))
     ]
-    films = [
-        Known(picture, _text_of_film(number, index))
+    videos = [
+        Known(picture, _text_of_video(number, index))
         for number, pictures in enumerate(needle.stretches)
         for index, picture in enumerate(pictures)
     ]
     return ScriptedModel(
         needles,
-        films,
+        videos,
         tokens=settings.tokens,
         max_context=settings.context,
         takes_pictures=settings.pictures is not None,
@@ -169,9 +169,9 @@ def _different(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     return list({id(picture): picture for picture in pictures}.values())
 
 
-def _text_of_film(number: int, index: int) -> str:
+def _text_of_video(number: int, index: int) -> str:
     more = MORE[index // PICTURES_OF_A_TEXT % len(MORE)]
-    return FILMS[number % len(FILMS)].format(more=more)
+    return VIDEO_CAPTIONS[number % len(VIDEO_CAPTIONS)].format(more=more)
 
 
 def _result(method: str, kind: Kind, rows: Sequence[Row], layout: Layout) -> Result:

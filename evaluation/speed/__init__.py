@@ -26,7 +26,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         metavar="FILE",
-        help="measure with its first 20 seconds, brought to 720 and 360 lines (default: a made film)",
+        help="measure with its first 20 seconds, brought to 720 and 360 lines (default: a made video)",
     )
     command.add_argument("--model", default="embedded", help="that takes in and answers (default: embedded)")
     command.add_argument("--soak", type=int, default=None, metavar="HOURS", help="only the soak, of so many hours")
@@ -89,7 +89,7 @@ def _measured(arguments: argparse.Namespace) -> dict[str, float | str]:
             measured = {key: [one[key] for one in found] for key in found[0]}
             figures: dict[str, float | str] = {key: median(values) for key, values in measured.items()}
             figures |= {"runs": float(len(runs)), "measured_seconds": time.perf_counter() - started}
-            figures |= {"film": "made" if arguments.video is None else arguments.video.name, "model": arguments.model}
+            figures |= {"video": "made" if arguments.video is None else arguments.video.name, "model": arguments.model}
             figures |= report.machine()
             series = [one for part in runs[-1] for one in part.series]
             written = report.write(figures, measured, series, arguments.out)  # what is there stays, if it is stopped

@@ -1,7 +1,7 @@
 """How long a question waits: until its context is there (RPD), and until the first word; idle, playing, and busy.
 
-Each round has a session of its own. It takes in the beginning of the film and captions all of it; then it is idle, and
-some questions are asked; then the film plays on, and the same questions are asked; then the rest of it is taken in and
+Each round has a session of its own. It takes in the beginning of the video and captions all of it; then it is idle, and
+some questions are asked; then the video plays on, and the same questions are asked; then the rest of it is taken in and
 captioned as fast as can be, and once the first captions of that are made they are asked again. So all are asked about
 memories of one kind.
 """
@@ -35,7 +35,7 @@ QUESTIONS = (
 ROUNDS = 2
 ASKED = 10  # questions of each kind in a round
 BEGINNING_SECONDS = 60.0  # after which a prompt is about as long as it gets
-LOOPS = 20  # of the film, so that it does not end while questions are asked
+LOOPS = 20  # of the video, so that it does not end while questions are asked
 STATES = ("idle", "playing", "busy")
 PAUSE_SECONDS = 0.2  # between two questions
 FOLLOW_SECONDS = 0.05  # between two tellings of where the player is
@@ -55,13 +55,13 @@ class Waits:
 
 def measure(settings: Settings) -> Part:
     """Ask the model that was named, and a small one that speaks, with random weights."""
-    film = videos.film(settings, height=720, loops=LOOPS)
+    video = videos.prepared(settings, height=720, loops=LOOPS)
     models = {"": load_model(settings.model), "tiny_": load_random_model(TINY)}
     figures: dict[str, float] = {}
     series = []
     for prefix, model in models.items():
         settings.say(f"answering: {model.name}")
-        found, captions, threads_left = ask_around(model, film)
+        found, captions, threads_left = ask_around(model, video)
         for state, waits in found.items():
             figures |= {
                 f"{prefix}rpd_seconds_{state}_median": median(waits.context),
@@ -83,13 +83,13 @@ def measure(settings: Settings) -> Part:
 
 
 def ask_around(
-    model: Model, film: Path, *, rounds: int = ROUNDS, asked: int = ASKED
+    model: Model, video: Path, *, rounds: int = ROUNDS, asked: int = ASKED
 ) -> tuple[dict[str, Waits], int, int]:
     """The waits of questions in each state, captions made while busy, and threads that the sessions left behind."""
     found = {state: Waits() for state in STATES}
     captions = 0
     for number in range(rounds):
-        session = LiveSession(StreamChat(model), open_video(film))
+        session = LiveSession(StreamChat(model), open_video(video))
         session.start()
         try:
             _settle(session)
@@ -106,7 +106,7 @@ def ask_around(
 
 
 def _settle(session: LiveSession) -> None:
-    """Take in the beginning of the film, and wait until all of it is captioned."""
+    """Take in the beginning of the video, and wait until all of it is captioned."""
     session.play_until(BEGINNING_SECONDS)
     seen: deque[int] = deque(maxlen=3)  # frames; as long as they grow, the reader is on its way
 
@@ -119,7 +119,7 @@ def _settle(session: LiveSession) -> None:
 
 
 def _begin_full_speed(session: LiveSession) -> None:
-    """Take in the rest of the film, and wait until the first of its captions are made."""
+    """Take in the rest of the video, and wait until the first of its captions are made."""
     captioned = _captioned(session)
     session.play_until(math.inf)
     _wait(lambda: _captioned(session) >= captioned + FIRST_CAPTIONS, "the first captions at full speed")
@@ -140,7 +140,7 @@ def _wait(reached: Callable[[], bool], what: str) -> None:
 
 
 def _player(session: LiveSession) -> Callable[[], None]:
-    """Lets a film play on; to be called again and again."""
+    """Lets a video play on; to be called again and again."""
     began = time.monotonic()
     return lambda: session.play_until(BEGINNING_SECONDS + time.monotonic() - began)
 

@@ -25,18 +25,18 @@ POLL_SECONDS = 0.01
 
 
 def measure(settings: Settings) -> Part:
-    """Take in a film of each height several times in several ways, in turn."""
+    """Take in a video of each height several times in several ways, in turn."""
     model = load_model(settings.model)
     figures: dict[str, float] = {}
     speeds: dict[str, list[tuple[float, float]]] = {}
     for height in HEIGHTS:
         settings.say(f"decoding: {height}p")
-        film = videos.film(settings, height=height)
-        frames = sum(1 for _ in open_video(film))
-        works: dict[str, Callable[[], object]] = {"decode": partial(decode, film)}
-        works |= {f"decode_and_{name}": partial(decode_and_select, film, name) for name in SELECTORS}
-        works["take_in"] = partial(take_in, film, model, until_captioned=False)
-        works["take_in_and_caption"] = partial(take_in, film, model, until_captioned=True)
+        video = videos.prepared(settings, height=height)
+        frames = sum(1 for _ in open_video(video))
+        works: dict[str, Callable[[], object]] = {"decode": partial(decode, video)}
+        works |= {f"decode_and_{name}": partial(decode_and_select, video, name) for name in SELECTORS}
+        works["take_in"] = partial(take_in, video, model, until_captioned=False)
+        works["take_in_and_caption"] = partial(take_in, video, model, until_captioned=True)
         times = interleaved(works, REPEATS)
         for name in works:
             figures[f"{name}_fps_{height}p"] = frames / median(times[name])
@@ -46,24 +46,24 @@ def measure(settings: Settings) -> Part:
     return Part(figures, [Series("Taking in", name, "lines", "frames a second", speeds[name]) for name in speeds])
 
 
-def decode(film: Path) -> None:
-    """Read a film as the product does, and do nothing with it."""
-    for _ in open_video(film, max_side=Options().max_side):
+def decode(video: Path) -> None:
+    """Read a video as the product does, and do nothing with it."""
+    for _ in open_video(video, max_side=Options().max_side):
         pass
 
 
-def decode_and_select(film: Path, selector: str) -> None:
-    """Read a film and decide about every frame."""
+def decode_and_select(video: Path, selector: str) -> None:
+    """Read a video and decide about every frame."""
     options = Options(selector=selector)
     decides = plugin.load("streamchat.selectors", selector).build(options)
-    for frame in open_video(film, max_side=options.max_side):
+    for frame in open_video(video, max_side=options.max_side):
         decides.select(frame)
 
 
-def take_in(film: Path, model: Model, *, until_captioned: bool) -> None:
-    """Read, select, encode and remember a film in a live session, which captions beside it, and wait for that too."""
+def take_in(video: Path, model: Model, *, until_captioned: bool) -> None:
+    """Read, select, encode and remember a video in a live session, which captions beside it, and wait for that too."""
     chat = StreamChat(model)
-    session = LiveSession(chat, open_video(film, max_side=chat.options.max_side))
+    session = LiveSession(chat, open_video(video, max_side=chat.options.max_side))
     session.start()
     try:
         session.play_until(math.inf)

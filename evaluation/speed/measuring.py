@@ -17,9 +17,9 @@ FULL_SIZE = ("qwen3-vl-8b", "llava-onevision-7b", "longva-7b")  # models that ar
 class Settings:
     """What is measured, and with what."""
 
-    folder: Path  # for the films that are measured with, and other passing files
+    folder: Path  # for the videos that are measured with, and other passing files
     say: Callable[[str], None]  # progress
-    video: Path | None = None  # a film whose beginning is taken instead of a made one
+    video: Path | None = None  # a video whose beginning is taken instead of a made one
     model: str = "embedded"  # that takes in and answers, as of `load_model`
     soak_hours: int = 24  # of simulated stream
 

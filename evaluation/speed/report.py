@@ -78,7 +78,7 @@ LINES = (
     Line("rpd_seconds_idle_median", "RPD idle, median, s", 3),
     Line("first_token_seconds_p95", "first token while taking in and captioning, p95, s", 3, "<= 0.2"),
     Line("answer_seconds_busy_p95", "whole answer while taking in and captioning, p95, s", 3),
-    Line("first_token_seconds_playing_p95", "first token while the film plays, p95, s", 3),
+    Line("first_token_seconds_playing_p95", "first token while the video plays, p95, s", 3),
     Line("first_token_seconds_idle_median", "first token idle, median, s", 3),
     Line("first_token_ratio", "first token, busy over idle", 2),
     Line("first_token_busy_over_idle", "first token of a small ChatModel, busy over idle", 2, "<= 1.2"),

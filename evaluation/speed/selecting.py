@@ -19,15 +19,15 @@ from streamchat.video.file import open_video
 SELECTORS = ("optical_flow", "novelty")
 REPEATS = 30
 COMPARED_FRAMES = 240
-RUN_FRAMES = 12  # compared frames come in runs of so many, from all over the film
+RUN_FRAMES = 12  # compared frames come in runs of so many, from all over the video
 LONG_SIDES = (160, 320, 640, 1280)  # of pictures, in pixels
 
 
 def measure(settings: Settings) -> Part:
-    """Decide about frames of a film in turn with the fast and the plain formula."""
+    """Decide about frames of a video in turn with the fast and the plain formula."""
     settings.say("selecting: the paper's formula, fast and plain")
-    film = videos.film(settings, height=720)
-    frames = list(open_video(film, max_side=Options().max_side))
+    video = videos.prepared(settings, height=720)
+    frames = list(open_video(video, max_side=Options().max_side))
     figures = {**_speed(frames), "selection_agreement": agreement(_spread(frames))}
     lines = [_by_size(name, frames[: REPEATS + 1]) for name in SELECTORS]
     return Part(figures, lines)
@@ -61,7 +61,7 @@ def _speed(frames: Sequence[Frame]) -> dict[str, float]:
 
 
 def _spread(frames: Sequence[Frame]) -> list[Frame]:
-    """Runs of frames from all over a film."""
+    """Runs of frames from all over a video."""
     if len(frames) <= COMPARED_FRAMES:
         return list(frames)
     starts = np.linspace(0, len(frames) - RUN_FRAMES, COMPARED_FRAMES // RUN_FRAMES).astype(int)

@@ -1,4 +1,4 @@
-"""The film that is measured with: the beginning of a given one, or one with motion of every kind, made from a seed.
+"""The video that is measured with: the beginning of a given one, or one with motion of every kind, made from a seed.
 
 Both are H.264 of the height that a figure names.
 """
@@ -24,15 +24,15 @@ SPOTS = 6  # a texture's spot is this share of the picture's height; half and a 
 WALKERS = 6
 GRAIN = 3.0  # of a camera's sensor, in grey levels of 255
 GRAINS = 8  # pictures of grain, shown in turn
-EXCERPT_SECONDS = len(SCENES) * SCENE_SECONDS  # as long as a made film
-LARGEST_SIDE = 4096  # pixels of a given film
-FASTEST = 120  # frames a second of a given film
+EXCERPT_SECONDS = len(SCENES) * SCENE_SECONDS  # as long as a made video
+LARGEST_SIDE = 4096  # pixels of a given video
+FASTEST = 120  # frames a second of a given video
 
 
-def film(settings: Settings, *, height: int, loops: int = 1) -> Path:
-    """The film of the settings, of a height in pixels and `loops` times over; one that was made before is taken again.
+def prepared(settings: Settings, *, height: int, loops: int = 1) -> Path:
+    """The video of the settings, of a height in pixels and `loops` times over; one that was made before is taken again.
 
-    Raises InputError if a given film cannot be decoded.
+    Raises InputError if a given video cannot be decoded.
     """
     path = settings.folder / f"{height}p-{loops}.mp4"
     if path.exists():
@@ -43,16 +43,16 @@ def film(settings: Settings, *, height: int, loops: int = 1) -> Path:
 
 
 def make(path: Path, *, height: int, loops: int = 1, scene_seconds: float = SCENE_SECONDS, seed: int = 0) -> Path:
-    """Write a film of 16:9 into an MP4: five scenes with a cut between them, `loops` times over."""
+    """Write a video of 16:9 into an MP4: five scenes with a cut between them, `loops` times over."""
     once = path.with_suffix(".once.mp4")
     _encode(once, _pictures(height * 16 // 9 // 2 * 2, height, round(scene_seconds * RATE), seed), RATE)
     return _repeat(once, path, loops)
 
 
 def excerpt(source: Path, path: Path, *, height: int, loops: int = 1) -> Path:
-    """Write the first 20 seconds of a film into an MP4 of a height in pixels, `loops` times over.
+    """Write the first 20 seconds of a video into an MP4 of a height in pixels, `loops` times over.
 
-    A shorter film is shown more often, so that there is as much to measure. Raises InputError for a damaged film.
+    A shorter video is shown more often, so that there is as much to measure. Raises InputError for a damaged video.
     """
     video = open_video(source, max_side=LARGEST_SIDE)
     rate = round(min(max(video.frame_rate or RATE, 1), FASTEST))
@@ -84,7 +84,7 @@ def _encode(path: Path, pictures: Iterable[np.ndarray], rate: int) -> int:
 
 
 def _repeat(source: Path, path: Path, loops: int) -> Path:
-    """Make of a film one that shows it several times over; its packets are copied, not encoded again."""
+    """Make of a video one that shows it several times over; its packets are copied, not encoded again."""
     with av.open(str(path), "w") as write:
         copy: av.VideoStream | None = None
         for loop in range(loops):

@@ -5,7 +5,7 @@ with the last kept one in 16 x 9 tiles. A small change of all tiles alike is the
 and is taken off. The novelty is the mean change, in grey levels of 255, of the two tiles that changed most: as much as
 a person far off fills.
 
-Seen on films: strong noise gives 5, flicker of a twentieth 7, a line of text on black 40, a person of a ninth of the
+Seen on videos: strong noise gives 5, flicker of a twentieth 7, a line of text on black 40, a person of a ninth of the
 picture's height 20 and of a fifth 40 to 65, a moving camera 100 to 200. A globe that turns in half a minute passes 20
 every two seconds. The presets' thresholds lie between: `slow` is just above noise and flicker, `fast` just below a line
 of text.

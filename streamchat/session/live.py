@@ -64,13 +64,13 @@ class Stats:
     captions_pending: int  # nodes of the tree without a caption
     kept_ceiling: int  # frames kept in any second at most; lower than the options say while the model is behind
     degraded: str | None  # what fails at the moment and is tried again, in words
-    finished: bool  # the whole film was taken in and remembered
+    finished: bool  # the whole video was taken in and remembered
 
 
 class LiveSession:
     """One viewer's stream and conversation. `start` it, pace it with `play_until`, `ask` at any time, `close` it.
 
-    An engine that has seen the beginning of the film goes on after it, and so does the history given with it.
+    An engine that has seen the beginning of the video goes on after it, and so does the history given with it.
     """
 
     def __init__(self, engine: StreamChat, source: Source, history: History | None = None) -> None:
@@ -122,7 +122,7 @@ class LiveSession:
         return self._engine.memory.snapshot(math.inf)
 
     def play_until(self, seconds: float) -> None:
-        """Let a film be taken in up to this time of the stream; `math.inf` is all of it, as fast as it can be."""
+        """Let a video be taken in up to this time of the stream; `math.inf` is all of it, as fast as it can be."""
         with self._changed:
             self._limit_seconds = seconds
             self._changed.notify_all()
@@ -299,7 +299,7 @@ class LiveSession:
     def _keep_up(self, seconds: float) -> None:
         """Keep fewer frames while the model is behind a camera or a player, and more again once it has caught up.
 
-        A film that is taken in at full speed waits for the model instead (see `_captions_lag`).
+        A video that is taken in at full speed waits for the model instead (see `_captions_lag`).
         """
         now = time.monotonic()
         if now - self._ceiling_set < CEILING_STEP_SECONDS:
@@ -318,7 +318,7 @@ class LiveSession:
             self._engine.limit_kept(ceiling)
 
     def _frames(self) -> Iterable[Frame]:
-        """What the engine has not seen yet: it may have come out of a saved session, in the middle of a film."""
+        """What the engine has not seen yet: it may have come out of a saved session, in the middle of a video."""
         newest = self._engine.newest
         return self._source.after(newest) if isinstance(self._source, RecordedSource) and newest else self._source
 
@@ -336,7 +336,7 @@ class LiveSession:
             return not self._cancel.cancelled and self._error is None
 
     def _captions_lag(self) -> bool:
-        """Whether a film that is taken in at full speed must wait for its captions.
+        """Whether a video that is taken in at full speed must wait for its captions.
 
         A model that captions from pictures needs those of what has no caption yet, of which few are kept.
         """

@@ -23,7 +23,7 @@ from streamchat.ui.user_session import UserSession
 from streamchat.ui.view import memory_json
 
 IDLE_SECONDS = 1800.0  # a session of which nothing was asked for so long is ended
-WAIT_SECONDS = 600.0  # a question waits this long for the film to come to its time
+WAIT_SECONDS = 600.0  # a question waits this long for the video to come to its time
 PREFIX = "api-"  # of sessions that no page holds
 
 T = TypeVar("T")
@@ -63,11 +63,11 @@ class Api:
         return session
 
     def add_video(self, session: str, video: str) -> dict[str, Any]:
-        """Give a session a film, in place of what it had; it is taken in at full speed.
+        """Give a session a video, in place of what it had; it is taken in at full speed.
 
         Args:
             session: The name that open_session returned.
-            video: The film: MP4, WebM, MKV, MOV or AVI.
+            video: The video: MP4, WebM, MKV, MOV or AVI.
 
         Returns:
             Title and length in seconds.
@@ -76,7 +76,7 @@ class Api:
         def add() -> dict[str, Any]:
             visitor = self._visitor(session)
             if not video:
-                raise InputError("there is no video: give the film as a file")
+                raise InputError("there is no video: give the video as a file")
             self._sessions.open(visitor, Path(video))
             user_session = self._sessions.watching(visitor, None)
             user_session.ingest_the_rest()
@@ -85,12 +85,12 @@ class Api:
         return _with_gradio_errors(add)
 
     def ask(self, session: str, question: str, at_seconds: float = -1.0) -> dict[str, Any]:
-        """Ask about what a session's film showed up to a moment; nothing later is used.
+        """Ask about what a session's video showed up to a moment; nothing later is used.
 
         Args:
             session: The name that open_session returned.
             question: What you want to know.
-            at_seconds: The moment in seconds; below 0 is the end of the film.
+            at_seconds: The moment in seconds; below 0 is the end of the video.
 
         Returns:
             The answer, the moments that it rests on (start, end, caption, JPEG in base64), and how long it took.
@@ -159,12 +159,12 @@ class Api:
 
 
 def _asked(user_session: UserSession, question: str, at_seconds: float) -> AnswerStream:
-    """The answer of a question that waits until the film has come to its time."""
+    """The answer of a question that waits until the video has come to its time."""
     if not isinstance(at_seconds, int | float) or not math.isfinite(at_seconds):
         raise InputError(f"at_seconds must be a number, got {at_seconds!r}")
     if user_session.duration_seconds is not None and at_seconds > user_session.duration_seconds:
         raise InputError(
-            f"at_seconds must be at most {user_session.duration_seconds:g}, where the film ends, got {at_seconds:g}"
+            f"at_seconds must be at most {user_session.duration_seconds:g}, where the video ends, got {at_seconds:g}"
         )
     end = at_seconds < 0
     reached = user_session.session.wait_until(
@@ -173,7 +173,7 @@ def _asked(user_session: UserSession, question: str, at_seconds: float) -> Answe
     if user_session.session.error is not None:
         raise user_session.session.error
     if not reached:
-        raise StreamChatError(f"the film was not taken in within {WAIT_SECONDS:.0f} s: ask again later")
+        raise StreamChatError(f"the video was not taken in within {WAIT_SECONDS:.0f} s: ask again later")
     return user_session.session.ask(question, None if end else at_seconds)
 
 

@@ -23,7 +23,9 @@ from streamchat.ui.user_session import UserSession
 
 log = logging.getLogger(__name__)
 
-WELCOME = "Ask about the video while it plays.\n\nUpload a film, pick an example or start the camera; then write below."
+WELCOME = (
+    "Ask about the video while it plays.\n\nUpload a video, pick an example or start the camera; then write below."
+)
 SUGGESTIONS = (
     "What is shown now?",
     "What happened so far?",
@@ -100,8 +102,8 @@ class ChatPanel:
         """Stream the answer to a question about what was shown up to the player's position."""
         visitor = str(request.session_hash)
         try:
-            film = None if video.value is None else Path(video.value)
-            user_session = self._sessions.watching(visitor, film)
+            video_path = None if video.value is None else Path(video.value)
+            user_session = self._sessions.watching(visitor, video_path)
             check_question(question)
             idle = True
         except InputError as error:
@@ -163,7 +165,7 @@ class ChatPanel:
                 for text in texts:
                     if (
                         self._sessions.get(visitor) is not user_session
-                    ):  # another film was opened: its page is not this one's
+                    ):  # another video was opened: its page is not this one's
                         return
                     box, send, stop = begins
                     yield box, user_session.conversation.messages(question, text), send, stop

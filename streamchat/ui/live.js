@@ -7,7 +7,7 @@ const INTRODUCTION = element.querySelector('.sc-node').innerHTML;
 
 let state; // what the page knows of the session
 const find = (selector) => element.querySelector(selector);
-const film = () => document.querySelector('#film video');
+const playerVideo = () => document.querySelector('#player video');
 const playable = (video) => video && video.readyState >= 1 && video.videoWidth > 0 && video.offsetParent !== null;
 const asked = (more) => ({ key: (props.value || {}).key, ...more });
 const clock = (seconds) => {
@@ -22,7 +22,7 @@ const made = (tag, values = {}, ...inside) => {
   return node;
 };
 
-// A loaded session goes on in its film where it ended, as soon as the player is there.
+// A loaded session goes on in its video where it ended, as soon as the player is there.
 const goOn = (mine, seconds, tries) => {
   if (state !== mine || goTo(seconds) || tries === 0) return;
   setTimeout(() => goOn(mine, seconds, tries - 1), 200);
@@ -61,9 +61,9 @@ const showStatus = (status) => {
 };
 
 const showHint = () => {
-  const video = film();
+  const video = playerVideo();
   const texts = {
-    end: 'You ask about the whole film.',
+    end: 'You ask about the whole video.',
     now: 'You ask about what was seen up to now.',
     player: `You ask about what was shown up to ${clock(video ? video.currentTime : 0)}.`,
   };
@@ -72,7 +72,7 @@ const showHint = () => {
 };
 
 const showPreview = (preview) => { // over the player, which has nothing to show
-  const player = document.querySelector('#film');
+  const player = document.querySelector('#player');
   let image = document.querySelector('.sc-preview');
   if (preview) {
     if (!image) image = made('img', { className: 'sc-preview', alt: 'The newest frame that was taken in' });
@@ -134,7 +134,7 @@ const drawStrip = ([binSeconds, counts], short) => {
 };
 
 const drawHead = () => {
-  const video = film(), head = find('.sc-now');
+  const video = playerVideo(), head = find('.sc-now');
   head.hidden = !(playable(video) && state.end > 0);
   if (!head.hidden) head.style.left = Math.min(100, 100 * video.currentTime / state.end) + '%';
 };
@@ -194,7 +194,7 @@ const light = (ids) => {
 // Nodes and moments, opened
 
 const goTo = (seconds) => {
-  const video = film();
+  const video = playerVideo();
   if (!playable(video)) return false;
   video.currentTime = seconds;
   video.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
@@ -279,7 +279,7 @@ document.addEventListener('click', (event) => {
   if (copy) navigator.clipboard.writeText(copy.dataset.copy).then(() => say(copy, 'Copied'), () => say(copy, 'Not allowed'));
 });
 document.addEventListener('timeupdate', (event) => { // does not bubble, but is seen on its way down
-  if (event.target === film()) { showHint(); drawHead(); }
+  if (event.target === playerVideo()) { showHint(); drawHead(); }
 }, true);
 new MutationObserver(fillPictures).observe(document.querySelector('#chat') || document.body,
   { childList: true, subtree: true });
@@ -307,7 +307,7 @@ const show = (told) => {
 };
 
 const look = async () => {
-  const before = state, video = film(), { motion } = state;
+  const before = state, video = playerVideo(), { motion } = state;
   const told = (props.value || {}).visit && await server.look(asked({
     serial: state.serial, preview: state.preview, motion: motion.length ? motion[motion.length - 1][0] : -1,
     position: video && state.about === 'player' ? video.currentTime : null,

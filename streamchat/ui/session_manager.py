@@ -28,7 +28,7 @@ from streamchat.ui.user_session import UserSession
 from streamchat.video.camera import PushSource
 from streamchat.video.file import open_video
 
-OPEN_SECONDS = 10.0  # a question waits this long for the film that the page already shows
+OPEN_SECONDS = 10.0  # a question waits this long for the video that the page already shows
 MOST_VISITORS = 8  # sessions at once; each holds its memory and three threads
 PAUSE_SECONDS = 1.0  # between what was seen before a camera was stopped and what it sees once it is started again
 CAMERA = "camera"
@@ -90,16 +90,16 @@ class SessionManager:
         """A visitor's standing questions."""
         return self._alerts.get(visitor, [])
 
-    def open(self, visitor: str, film: Path) -> None:
-        """Begin a film for a visitor, in place of what was before; raises InputError if it is not a video.
+    def open(self, visitor: str, video_path: Path) -> None:
+        """Begin a video for a visitor, in place of what was before; raises InputError if it is not a video.
 
-        After a session was loaded that had seen a part of this very film, it goes on after it.
+        After a session was loaded that had seen a part of this very video, it goes on after it.
         """
 
         def begin(before: UserSession | None) -> UserSession:
             options = self.options_of(visitor)
-            video = open_video(film, max_side=options.max_side)
-            mark = fingerprint(film)
+            video = open_video(video_path, max_side=options.max_side)
+            mark = fingerprint(video_path)
             if before is not None and before.is_loaded and before.fingerprint == mark:
                 before.end()  # two sessions must not work on one engine
                 session = LiveSession(before.session.engine, video, before.session.history)
@@ -109,9 +109,9 @@ class SessionManager:
             newest = session.engine.newest
             return UserSession(
                 session=session,
-                title=film.name,
+                title=video_path.name,
                 begins_seconds=0.0 if newest is None else newest.pts_seconds,
-                film=film,
+                video_path=video_path,
                 fingerprint=mark,
                 duration_seconds=video.duration_seconds,
                 conversation=conversation,
@@ -126,7 +126,7 @@ class SessionManager:
         def begin(before: UserSession | None) -> UserSession:
             options = self.options_of(visitor)
             camera = PushSource(max_side=options.max_side)
-            if before is not None and before.film is None and self._still_suits(before, visitor):
+            if before is not None and before.video_path is None and self._still_suits(before, visitor):
                 before.end()  # else what it still takes in would come after the new clock was set
                 engine, history = before.session.engine, before.session.history
                 conversation, options = before.conversation, before.chosen or options
@@ -228,16 +228,16 @@ class SessionManager:
         """What the visitor watches, if anything."""
         return self._by_visitor.get(visitor)
 
-    def watching(self, visitor: str, film: Path | None) -> UserSession:
-        """The visitor's visit to the film that the page shows; raises InputError if there is none.
+    def watching(self, visitor: str, video_path: Path | None) -> UserSession:
+        """The visitor's visit to the video that the page shows; raises InputError if there is none.
 
-        Waits while the film is being opened, and a moment for one that the page shows already.
+        Waits while the video is being opened, and a moment for one that the page shows already.
         """
 
         def there() -> bool:
             user_session = self._by_visitor.get(visitor)
             return visitor not in self._opening and (
-                film is None or (user_session is not None and user_session.film == film)
+                video_path is None or (user_session is not None and user_session.video_path == video_path)
             )
 
         with self._changed:
@@ -304,11 +304,11 @@ def _history(kept: object) -> History:
     return History(Strip(float(bin_seconds), counts)) if good else History()
 
 
-def fingerprint(film: Path) -> str:
-    """What tells a film from another: its size, its beginning and its end."""
-    size = film.stat().st_size
+def fingerprint(video_path: Path) -> str:
+    """What tells a video from another: its size, its beginning and its end."""
+    size = video_path.stat().st_size
     found = hashlib.sha256(str(size).encode())
-    with film.open("rb") as data:
+    with video_path.open("rb") as data:
         found.update(data.read(FINGERPRINT_BYTES))
         data.seek(max(0, size - FINGERPRINT_BYTES))
         found.update(data.read(FINGERPRINT_BYTES))

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 BUDGETS = (16, 65536)  # MiB, least and most that the side bar offers
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 AT_ONCE = '<p class="sc-hint">Used from your next question on.</p>'
-NEXT = '<p class="sc-hint">Used from the next film on, and when the camera is started again: both then begin anew.</p>'
+NEXT = '<p class="sc-hint">Used from the next video on, and when the camera is started again: both then begin anew.</p>'
 
 
 class SettingsPanel:
@@ -86,7 +86,7 @@ class SettingsPanel:
             elem_id="model-name",
         )
         change = gr.Button("Use this model", size="sm", interactive=not on_a_space())
-        gr.HTML('<p class="sc-hint">For all who use this app, from the next film or camera on.</p>')
+        gr.HTML('<p class="sc-hint">For all who use this app, from the next video or camera on.</p>')
         change.click(self._change_model, model, model_line, **{**QUIET, "show_progress": "full"})
 
     def _tune(self, temperature: float, seed: float | None, request: gr.Request) -> None:

@@ -59,7 +59,7 @@ class SharedModel:
             return self._model
 
     def upgrade(self, progress: Callable[[int, int], None]) -> None:
-        """Fetch the better model, and use it from the next film on; `progress` gets bytes done and in all.
+        """Fetch the better model, and use it from the next video on; `progress` gets bytes done and in all.
 
         Raises StreamChatError, and keeps the model as it is, if that fails.
         """

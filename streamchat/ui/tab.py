@@ -1,4 +1,4 @@
-"""The first tab: a film plays or a camera runs, the stream is taken in, and a person asks about it."""
+"""The first tab: a video plays or a camera runs, the stream is taken in, and a person asks about it."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class WatchTab:
             self.upgrade = gr.Button(visible=False, elem_id="upgrade", size="sm", scale=0, min_width=240)
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320), gr.Tabs(elem_id="source"):
-                with gr.Tab("Film"):
-                    self._film_layout()
+                with gr.Tab("Video"):
+                    self._video_layout()
                 with gr.Tab("Camera"):
                     self.camera = CameraPanel(self._sessions)
             with gr.Column(scale=5, min_width=320):
@@ -52,8 +52,8 @@ class WatchTab:
                 self.keeping = KeepingPanel(self._sessions)
         self.live = LivePanel(self._sessions)
 
-    def _film_layout(self) -> None:
-        self.video = gr.Video(label="Video", elem_id="film", sources=["upload"], height=400, buttons=[])
+    def _video_layout(self) -> None:
+        self.video = gr.Video(label="Video", elem_id="video_path", sources=["upload"], height=400, buttons=[])
         gr.HTML('<p class="sc-hint">Or begin with one of these</p>', elem_id="sc-or")
         with gr.Row(elem_id="sc-examples"):
             self.examples = [
@@ -131,7 +131,7 @@ class WatchTab:
         return gr.update(visible=True, value=f"Get {better.title} (about {size}, {better.licence})")
 
     def _upgrade(self, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008 - how Gradio asks for it
-        """Fetch the better model and use it from the next film on."""
+        """Fetch the better model and use it from the next video on."""
 
         def show(done: int, total: int) -> None:
             progress(done / max(total, 1), desc=f"{size_text(done)} of {size_text(total)}")
@@ -144,30 +144,30 @@ class WatchTab:
             log.warning("the model cannot be fetched: %s", error)
             warn(error, title="The model stays as it is", duration=None)
         else:
-            gr.Info("Films that you open from now on are watched with the new model.")
+            gr.Info("Videos that you open from now on are watched with the new model.")
         return self._model_line(), self._offer()
 
     @staticmethod
     def _example(title: str) -> Any:
         """The path of an example."""
         try:
-            return str(examples.film(title))
+            return str(examples.video(title))
         except (StreamChatError, OSError) as error:
-            warn(error, title="This film cannot be shown", duration=None)
+            warn(error, title="This video cannot be shown", duration=None)
             return gr.skip()
 
-    def _open(self, film: str | None, request: gr.Request) -> Any:
-        """Begin the film that was uploaded or picked, or end the one that was cleared."""
+    def _open(self, video_path: str | None, request: gr.Request) -> Any:
+        """Begin the video that was uploaded or picked, or end the one that was cleared."""
         visitor = str(request.session_hash)
-        if film is None:
+        if video_path is None:
             user_session = self._sessions.get(visitor)
             if (
-                user_session is None or user_session.film is not None
-            ):  # else a camera or a loaded session took the film's place
+                user_session is None or user_session.video_path is not None
+            ):  # else a camera or a loaded session took the video's place
                 self._sessions.close(visitor)
             return gr.skip(), *self._opened(visitor)
         before = self._sessions.get(visitor)
-        good = self._tried(lambda: self._sessions.open(visitor, Path(film)), "This video cannot be used")
+        good = self._tried(lambda: self._sessions.open(visitor, Path(video_path)), "This video cannot be used")
         user_session = self._sessions.get(visitor)
         if (
             good
@@ -176,7 +176,7 @@ class WatchTab:
             and before.is_loaded
             and before.conversation is not user_session.conversation
         ):
-            gr.Info("The session that was loaded has ended: this is another film than the one that it had seen.")
+            gr.Info("The session that was loaded has ended: this is another video than the one that it had seen.")
         return gr.skip() if good else None, *self._opened(visitor)
 
     def _open_camera(self, request: gr.Request) -> Any:
@@ -201,7 +201,7 @@ class WatchTab:
         user_session = self._sessions.get(visitor)
         page = self._page(visitor)
         messages = [] if user_session is None else user_session.conversation.messages()
-        rest = gr.update(interactive=user_session is not None and user_session.film is not None)
+        rest = gr.update(interactive=user_session is not None and user_session.video_path is not None)
         return messages, rest, gr.update(interactive=True), gr.update(interactive=False), page, page
 
     def _rest(self, request: gr.Request) -> Any:

@@ -50,15 +50,15 @@ def css() -> str:
     return "\n".join(rules)
 
 
-# Players stand in films that come and go, so the page listens once for all.
+# Players stand in videos that come and go, so the page listens once for all.
 HEAD = """
 <script>
 document.addEventListener('change', (event) => {
-  const video = document.querySelector('#film video');
+  const video = document.querySelector('#player video');
   if (event.target.id === 'sc-speed' && video) video.playbackRate = Number(event.target.value);
 });
 document.addEventListener('keydown', (event) => {
-  const video = document.querySelector('#film video');
+  const video = document.querySelector('#player video');
   const busy = event.target.closest('input, textarea, select, button, [role], [contenteditable], video');
   if (event.key !== ' ' || busy || !video || video.offsetParent === null) return;
   event.preventDefault();
@@ -67,11 +67,11 @@ document.addEventListener('keydown', (event) => {
 </script>
 """
 
-# A film that was just opened starts by itself; browsers allow that without sound only.
+# A video that was just opened starts by itself; browsers allow that without sound only.
 PLAY = """
 () => {
   const start = (tries) => {
-    const video = document.querySelector('#film video');
+    const video = document.querySelector('#player video');
     if (video && video.readyState >= 1) {
       video.muted = true;
       video.playbackRate = Number(document.querySelector('#sc-speed').value);

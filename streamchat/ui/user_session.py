@@ -19,26 +19,26 @@ from streamchat.ui.conversation import Conversation
 from streamchat.ui.tree_view import TreeView
 from streamchat.video.camera import PushSource
 
-WAIT_SECONDS = 0.5  # a question that waits for the end of the film says this often how far it is
+WAIT_SECONDS = 0.5  # a question that waits for the end of the video says this often how far it is
 NEAR_SECONDS = 0.5  # to the player's moment, from where on a question is not held up
 READ_AHEAD_SECONDS = 1.0  # the reader may be this far ahead of the player, whose position comes twice a second
 
 
 @dataclass(slots=True)
 class UserSession:
-    """What one visitor watches, and the conversation about it: a film, a camera, or a session that was loaded."""
+    """What one visitor watches, and the conversation about it: a video, a camera, or a session that was loaded."""
 
     session: LiveSession
-    title: str  # the film's file name, or "camera"
+    title: str  # the video's file name, or "camera"
     number: int = 0  # of this visit among all that the app ever had
-    film: Path | None = None
+    video_path: Path | None = None
     camera: PushSource | None = None
-    fingerprint: str = ""  # of the film
+    fingerprint: str = ""  # of the video
     duration_seconds: float | None = None
     begins_seconds: float = 0.0  # where the player begins: a loaded session goes on where it ended
     conversation: Conversation = field(default_factory=Conversation)
     to_the_end: bool = False  # the rest is taken in at full speed, and a question means the end
-    unplayable: bool = False  # the browser cannot show the film, so that there is no player to follow
+    unplayable: bool = False  # the browser cannot show the video, so that there is no player to follow
     last_timing: Timing | None = None  # of the last answer
     highlighted: tuple[int, ...] = ()  # ids of the nodes that the last answer was found by
     asking: threading.Lock = field(default_factory=threading.Lock)  # held while a question is answered: one at a time
@@ -56,11 +56,11 @@ class UserSession:
     @property
     def is_loaded(self) -> bool:
         """Whether it is a saved session that nothing was opened in yet."""
-        return self.film is None and self.camera is None
+        return self.video_path is None and self.camera is None
 
     def follow(self, player_seconds: float) -> None:
         """Let the reader follow the player, if there is one."""
-        if self.film is not None and not self.to_the_end:
+        if self.video_path is not None and not self.to_the_end:
             self.session.play_until(player_seconds + READ_AHEAD_SECONDS)
 
     def ingest_the_rest(self) -> None:
@@ -75,12 +75,12 @@ class UserSession:
 
     def ask(self, question: str, player_seconds: float) -> AnswerStream:
         """Ask about what was shown up to the player's position, or, where none is followed, about all of it."""
-        now = self.to_the_end or self.film is None
+        now = self.to_the_end or self.video_path is None
         return self.session.ask(question, None if now else player_seconds)
 
     def moment_of(self, player_seconds: float) -> float:
         """The moment of the stream that a question asked now is about."""
-        now = self.to_the_end or self.film is None
+        now = self.to_the_end or self.video_path is None
         return self.session.stats().position_seconds if now else player_seconds
 
     def ask_again(self, question: str) -> AnswerStream:
@@ -111,7 +111,7 @@ class UserSession:
             reached = not self.to_the_end and stats.position_seconds >= player_seconds - NEAR_SECONDS
             return self.stop_asked or stats.finished or reached
 
-        while self.film and not self.stop_asked and self.session.error is None:
+        while self.video_path and not self.stop_asked and self.session.error is None:
             if self.session.wait_until(there, WAIT_SECONDS):
                 return
             yield self.session.stats().position_seconds

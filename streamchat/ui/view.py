@@ -103,19 +103,19 @@ def gauges(user_session: UserSession, stats: Stats) -> list[tuple[str, str]]:
 
 
 def status(user_session: UserSession, stats: Stats) -> dict[str, str] | None:
-    """What the visitor must know now: an error, or that a saved session waits for its film."""
+    """What the visitor must know now: an error, or that a saved session waits for its video."""
     error = user_session.session.error
     if error is not None:
         return {"kind": "error", "text": f"Taking in stopped: {error}"}
     if stats.degraded is not None:
         return {"kind": "error", "text": f"Degraded, and tried again: {stats.degraded}"}
     if user_session.is_loaded:
-        film = user_session.title or "the film"
-        text = f"This session was loaded. Ask about what it saw, or open {film} again to watch on where it ended."
+        title = user_session.title or "the video"
+        text = f"This session was loaded. Ask about what it saw, or open {title} again to watch on where it ended."
         return {"kind": "note", "text": text}
     if user_session.unplayable:
         state = "all of it was taken in" if stats.finished else "it is taken in all the same, at full speed"
-        return {"kind": "note", "text": f"This browser cannot play the film; {state}. A picture stands for it."}
+        return {"kind": "note", "text": f"This browser cannot play the video; {state}. A picture stands for it."}
     if stats.kept_ceiling < user_session.session.engine.options.max_kept_per_second:
         return {
             "kind": "note",
@@ -125,8 +125,8 @@ def status(user_session: UserSession, stats: Stats) -> dict[str, str] | None:
 
 
 def about(user_session: UserSession) -> str:
-    """What the next question is about: up to the player's moment, the whole film, or all that was seen."""
-    if user_session.film is None:
+    """What the next question is about: up to the player's moment, the whole video, or all that was seen."""
+    if user_session.video_path is None:
         return "now"
     return "end" if user_session.to_the_end else "player"
 
@@ -137,7 +137,7 @@ def _finite(sample: Sequence[float]) -> list[float | None]:
 
 
 def _preview(user_session: UserSession, after_seconds: float) -> dict[str, Any] | None:
-    """The newest frame, for a film that the browser cannot play, if it is newer than the one that the page has."""
+    """The newest frame, for a video that the browser cannot play, if it is newer than the one that the page has."""
     newest = user_session.session.engine.newest
     if not user_session.unplayable or newest is None or newest.pts_seconds <= after_seconds:
         return None

@@ -50,7 +50,7 @@ DECORD_MIN_WIDTH = 64  # pixels; decord takes the padding of shorter rows for ch
 MAX_CHUNKS_A_GROUP = 3  # each is decoded from the group's keyframe on
 SEEKS_BACK_SECONDS = (0.0, 10.0)  # before a time that is sought; tried one after the other
 INEXACT_FORMATS = frozenset(("mpeg",))  # after seeking in program streams, frames have wrong times
-PROBE_PACKETS = 1000  # looked at to learn how a film is coded
+PROBE_PACKETS = 1000  # looked at to learn how a video is coded
 MIN_STEP_SECONDS = 0.001  # between frames; times are compared to within it
 
 Picture = tuple[float | None, np.ndarray]  # seconds at which it is shown, if known; uint8 [H, W, 3] RGB
@@ -116,7 +116,7 @@ class VideoFile:
             raise _no_pictures(self.path)
 
     def after(self, last: Frame) -> Generator[Frame, None, None]:
-        """The frames later than one of this film, numbered on from it; what is before it is not read again."""
+        """The frames later than one of this video, numbered on from it; what is before it is not read again."""
         index = last.index
         scaler = _Scaler(self._facts.size)
         with closing(self._frames(last.pts_seconds + MIN_STEP_SECONDS)) as frames:
@@ -254,7 +254,7 @@ def _displayed_size(stream: VideoStream) -> Size:
 
 
 def _why_not_decord(container: InputContainer, stream: VideoStream, size: Size) -> str:
-    """The reason why decord would fail on a film or silently give wrong frames; "" if it would not."""
+    """The reason why decord would fail on a video or silently give wrong frames; "" if it would not."""
     if decord is None:
         return "decord is not installed"
     if stream.codec_context.name != "h264":
@@ -349,7 +349,7 @@ def _sought(container: InputContainer, seconds: float) -> bool:
 
 
 class _Scaler:
-    """Turns decoded frames of one film into pictures; for one thread.
+    """Turns decoded frames of one video into pictures; for one thread.
 
     A converter is kept for each step, as setting one up takes longer than a picture.
     """
