@@ -251,19 +251,19 @@ def subset(table: Dataset, count: int, seed: int = 0) -> Dataset:
     """
     if not 1 <= count <= len(table):
         raise InputError(f"a subset must have from 1 to {len(table)} questions, got {count}")
-    waiting: dict[int, list[dict[str, Any]]] = {}
+    remaining: dict[int, list[dict[str, Any]]] = {}
     for row in table.shuffle(seed=seed):
-        waiting.setdefault(row["entry"], []).append(row)
-    for rows in waiting.values():
+        remaining.setdefault(row["entry"], []).append(row)
+    for rows in remaining.values():
         rows.sort(key=lambda row: (row["time_seconds"], row["index"]))
     whole = _tally(table)
     wanted = {key: number / len(table) for key, number in whole.items()}
-    tallies = {entry: _tally(rows) for entry, rows in waiting.items()}
+    tallies = {entry: _tally(rows) for entry, rows in remaining.items()}
     chosen: set[tuple[int, int]] = set()
     counts: Counter[str] = Counter()
     while len(chosen) < count:
-        best = min(waiting, key=lambda entry: _distance(counts, tallies[entry], wanted))
-        rows = waiting.pop(best)[: count - len(chosen)]
+        best = min(remaining, key=lambda entry: _distance(counts, tallies[entry], wanted))
+        rows = remaining.pop(best)[: count - len(chosen)]
         counts += _tally(rows)
         chosen |= {(row["entry"], row["index"]) for row in rows}
     keys = zip(table["entry"], table["index"], strict=True)

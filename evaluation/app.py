@@ -56,7 +56,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         type=int,
         default=8,
         metavar="N",
-        help="sessions at once; who comes next is told so (default: 8)",
+        help="sessions at once; who comes next is refused with a reason (default: 8)",
     )
     arguments.add_argument(
         "--memory-mib",
@@ -106,7 +106,7 @@ def command() -> int:
 
 
 def run(argv: Sequence[str], prog: str = "python app.py") -> NoReturn:
-    """Serve the app until it is told to end, and end the process with the exit code."""
+    """Serve the app until it is asked to end, and end the process with the exit code."""
     try:
         code = serve(parser(prog).parse_args(argv))
     except InputError as error:

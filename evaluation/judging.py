@@ -37,10 +37,10 @@ def judge(folder: RunFolder, judge: Judge) -> Iterator[tuple[int, int]]:
         digests = {row["id"]: answer_digest(row) for row in rows}
         of_this = (grade for grade in read_rows(file, GRADE) if grade["judge"] == judge.name)
         done = {grade["id"]: grade for grade in of_this if grade.get("answer_digest") == digests.get(grade["id"])}
-        waiting = [row for row in rows if row["id"] not in done]
+        ungraded = [row for row in rows if row["id"] not in done]
         yield len(done), len(rows)
-        for start in range(0, len(waiting), judge.batch):
-            batch = waiting[start : start + judge.batch]
+        for start in range(0, len(ungraded), judge.batch):
+            batch = ungraded[start : start + judge.batch]
             for row, grade in zip(batch, _graded(judge, batch), strict=True):
                 done[row["id"]] = {
                     "id": row["id"],

@@ -28,7 +28,7 @@ from streamchat.session.answer import AnswerStream
 from streamchat.session.engine import StreamChat
 from streamchat.types import Clip, Context, DialogueTurn, Frame, Span, Visual
 
-MOST_PICTURES = Options().max_pictures  # that a question is answered from, unless told otherwise
+MOST_PICTURES = Options().max_pictures  # that a question is answered from, by default
 
 
 class Baseline(ABC):

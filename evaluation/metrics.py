@@ -72,13 +72,13 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """What was measured beside, idle: nothing was taken in while an answer was made."""
+    """What was measured beside, idle: nothing was ingested while an answer was made."""
 
     rpd_median: float | None  # request processing delay: seconds from the question to the first piece of the answer
     rpd_p95: float | None
     retrieval_median: float | None  # the part of it until the context is put together
     retrieval_p95: float | None
-    fps: float | None  # frames of the stream taken in a second, everything included
+    fps: float | None  # frames of the stream ingested a second, everything included
     pictures_median: float | None  # token maps that a question was answered from
 
 
@@ -180,7 +180,7 @@ def speed(rows: Sequence[Row]) -> Speed:
     rpd = [row["timing"]["first_token_seconds"] for row in answered]
     retrieval = [row["timing"]["retrieval_seconds"] for row in answered]
     last = {row["entry"]: row for row in sorted(answered, key=lambda row: row["frames_seen"])}.values()
-    seconds = sum(row["take_in_seconds"] for row in last)
+    seconds = sum(row["ingest_seconds"] for row in last)
     return Speed(
         rpd_median=_percentile(rpd, 50),
         rpd_p95=_percentile(rpd, 95),

@@ -88,7 +88,7 @@ class Team:
     def leave(self) -> None:
         """End here, without an error, in all processes but the first, which goes on alone.
 
-        When the first one gives an error, the launcher tells the others to end, which are on their way out; by then
+        When the first one gives an error, the launcher asks the others to end, which are on their way out; by then
         none of them listens any more.
         """
         if self.share.rank:

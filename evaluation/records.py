@@ -33,7 +33,7 @@ ROW = (
     *("id", "entry", "index", "video", "domain", "kind", "time_seconds", "asked_at_seconds", "past_the_end"),
     *("question", "reference", "answer", "error"),
 )
-ANSWERED = ("timing", "pictures", "frames_seen", "frames_kept", "take_in_seconds")  # of a row without an error
+ANSWERED = ("timing", "pictures", "frames_seen", "frames_kept", "ingest_seconds")  # of a row without an error
 
 Row = dict[str, Any]
 
@@ -143,7 +143,7 @@ def make_folder(path: Path) -> None:
 
 
 def answer_digest(row: Row) -> str:
-    """What tells the answer of a row from another answer to the same question, or from none."""
+    """What distinguishes the answer of a row from another answer to the same question, or from none."""
     return digest({"answer": row["answer"], "error": row["error"]})
 
 

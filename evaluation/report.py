@@ -223,11 +223,11 @@ def _delays(runs: Sequence[Loaded]) -> Table:
     if any(run.identity["benchmark"] == "streambench" for run in runs):
         rows += [[name, rpd, NONE, NONE, NONE, fps, NONE] for name, *_, fps, rpd in PUBLISHED]
     return Table(
-        title="Delay, idle, and speed of taking in",
+        title="Delay, idle, and speed of ingestion",
         columns=["run", RPD, "RPD p95 s", "retrieval s", "retrieval p95 s", "FPS", "pictures"],
         rows=rows,
         note="Medians unless p95. RPD, request processing delay: from the end of the question to the first piece of "
-        "the answer, retrieval and prefill included. Nothing was taken in while an answer was made; under load delays "
+        "the answer, retrieval and prefill included. Nothing was ingested while an answer was made; under load delays "
         "are longer.",
     )
 

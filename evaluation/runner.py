@@ -41,7 +41,7 @@ class Run:
     method: str
     options: Options
     embedder: TextEmbedder
-    show_prompt: Callable[[str], None] | None = None  # is told what the model was given for each question
+    show_prompt: Callable[[str], None] | None = None  # gets what the model was given for each question
     budget_bytes: int | None = None  # of each memory, as the processes of a start agreed; None: chosen at the start
 
     def budget(self, processes: int) -> int | None:
@@ -71,13 +71,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is; comes with every answer, and about once a second while a video is taken in."""
+    """How far a run is; comes with every answer, and about once a second while a video is ingested."""
 
     answered: int
     failed: int  # of those
     questions: int  # of this process's share
     video: str
-    seconds: float  # of the stream, taken in
+    seconds: float  # of the stream, ingested
     row: Row | None = None  # the answer that just came, or was recorded
 
 
@@ -139,7 +139,7 @@ def begin_folder(run: Run, benchmark: Benchmark, folder: RunFolder) -> None:
 
 
 def question_id(sample: Sample, question: Question) -> str:
-    """What tells a question from all others, repeats included."""
+    """What distinguishes a question from all others, repeats included."""
     return f"{sample.entry}-{question.index}"
 
 
@@ -167,7 +167,7 @@ class _Player:
             yield from self._played(sample, known, left)
         except RunError:
             raise
-        except Exception as error:  # a video that cannot be read, or a frame that the model cannot take in
+        except Exception as error:  # a video that cannot be read, or a frame that the model cannot encode
             _log(sample, error)
             for question in left:
                 row = known[question.index] or _row(sample, question, question.time_seconds, error=_message(error))
@@ -197,7 +197,7 @@ class _Player:
                 return
             if not left:
                 break  # nothing later can matter
-            meter.take_in(session, frame)
+            meter.ingest(session, frame)
             if meter.is_time_to_report():
                 yield frame.pts_seconds
                 meter.pause()
@@ -259,7 +259,7 @@ class _Meter:
         self.seconds = 0.0
         self._since = self._reported_seconds = time.perf_counter()
 
-    def take_in(self, session: StreamChat | Baseline, frame: Frame) -> None:
+    def ingest(self, session: StreamChat | Baseline, frame: Frame) -> None:
         """Show a frame to a session; _TakingInError if it fails."""
         try:
             self.kept += session.push(frame)
@@ -272,14 +272,14 @@ class _Meter:
         self._since = now
 
     def is_time_to_report(self) -> bool:
-        """Whether nothing was told for a while."""
+        """Whether nothing was reported for a while."""
         if self._since - self._reported_seconds < REPORT_SECONDS:
             return False
         self._reported_seconds = self._since
         return True
 
     def pause(self) -> None:
-        """What happened since the last frame was no taking in."""
+        """What happened since the last frame was no ingestion."""
         self._since = time.perf_counter()
 
 
@@ -309,7 +309,7 @@ def _asked(
         given=answer.given.as_json(),
         frames_seen=meter.seen,
         frames_kept=meter.kept,
-        take_in_seconds=round(meter.seconds, 3),
+        ingest_seconds=round(meter.seconds, 3),
         video_seconds=meter.video_seconds,
         past_the_end=question.time_seconds > (meter.video_seconds or meter.end_seconds),
     )

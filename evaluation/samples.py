@@ -53,7 +53,7 @@ class Benchmark(Protocol):
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What tells this data from another: revision, digest, what was chosen of it."""
+        """What distinguishes this data from another: revision, digest, what was chosen of it."""
         ...
 
     def samples(self) -> list[Sample]:

@@ -245,7 +245,7 @@ class _Work:
         self._plot = ""
 
     def note(self, method: str, progress: runner.Progress) -> bool:
-        """Take in how far a method is; True if the page should be told, at most once a second and at the end."""
+        """Note how far a method is; True if the page should be updated, at most once a second and at the end."""
         self._last[method] = progress
         if progress.row is not None:
             self._rows.setdefault(method, []).append(progress.row)

@@ -37,7 +37,7 @@ def unpack(folder: Path) -> None:
 
 
 def _state(pieces: list[Path]) -> str:
-    """What tells an archive from one that was put into its place later."""
+    """What distinguishes an archive from one that was put into its place later."""
     stats = [(piece.name, piece.stat()) for piece in pieces]
     return "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
 

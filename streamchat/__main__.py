@@ -28,7 +28,7 @@ examples:
   python -m streamchat video.mp4 --ask 10 "What is shown?" --ask 1:20 "How many people are there now?"
   python -m streamchat video.mp4 --ask 30 "What is written on the screen?" --json > answers.json
 
-The video is taken in as fast as possible; each question is asked when the stream reaches its time, and its answer uses
+The video is ingested as fast as possible; each question is asked when the stream reaches its time, and its answer uses
 nothing later. The same command gives the same answers. Exit codes: 0 done, 1 failed on the way, 2 bad input.
 The app is another command: `streamchat app` once StreamChat is installed, `python app.py` in a checkout.
 """
@@ -132,7 +132,7 @@ def _list_models(device: str | None) -> int:
 
 
 def _download(name: str) -> int:
-    """Fetch a checkpoint; its size is told before, and a bar shows the bytes."""
+    """Fetch a checkpoint; its size is said before, and a bar shows the bytes."""
     from streamchat.checkpoints.hub import size_text
     from streamchat.checkpoints.stored import download, look_up
 
@@ -196,20 +196,20 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
     chat = StreamChat(_model(arguments), options)
     _report_budget(chat)
     answers: list[dict[str, Any]] = []
-    waiting = list(asks)
+    remaining = list(asks)
     started = time.perf_counter()
     answering = 0.0
     with tqdm(total=duration_seconds, unit="s", disable=not sys.stderr.isatty(), bar_format=_BAR) as bar:
         for frame in video:
-            while waiting and waiting[0][0] < frame.pts_seconds:
+            while remaining and remaining[0][0] < frame.pts_seconds:
                 before = time.perf_counter()
-                answers.append(_ask(chat, *waiting.pop(0), arguments, bar))
+                answers.append(_ask(chat, *remaining.pop(0), arguments, bar))
                 answering += time.perf_counter() - before
             chat.push(frame)
             bar.update(frame.pts_seconds - bar.n)
     ingesting = time.perf_counter() - started - answering
     end = chat.newest.pts_seconds if chat.newest is not None else 0.0
-    for at_seconds, question in waiting:
+    for at_seconds, question in remaining:
         if at_seconds > (duration_seconds or end):
             print(
                 f"warning: the video ends at {end:.1f} s; the question for {at_seconds:g} s is asked there",

@@ -13,7 +13,7 @@ T = TypeVar("T")
 class Channel(Generic[T]):
     """First in, first out, at most `capacity` items; says what it does when full and carries errors downstream.
 
-    `when_full="block"` makes the writer wait (a file can be read later); `"drop_oldest"` loses the oldest waiting item
+    `when_full="block"` makes the writer wait (a file can be read later); `"drop_oldest"` drops the oldest queued item
     and counts it in `dropped` (a camera cannot wait).
     """
 
@@ -51,7 +51,7 @@ class Channel(Generic[T]):
             return True
 
     def take(self, at_most: int = 1) -> list[T]:
-        """Wait for an item, then return what is waiting, up to `at_most`; [] once closed and empty.
+        """Wait for an item, then return what is queued, up to `at_most`; [] once closed and empty.
 
         Raises the error that the channel was closed with, after the items before it.
         """

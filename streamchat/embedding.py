@@ -65,7 +65,7 @@ class MiniLM:
         return own.vectors.result()
 
     def _embed(self, batch: Sequence[_Wanted]) -> None:
-        """Embed texts together; the caller has the turn."""
+        """Embed texts together; the caller holds the slot."""
         try:
             vectors = np.asarray(
                 self._model.encode(

@@ -260,7 +260,7 @@ class Answer:
     evidence: tuple[Evidence, ...]
     given: Given
     timing: Timing
-    dropped_frames: int  # frames of a live stream lost so far because taking in was behind
+    dropped_frames: int  # frames of a live stream lost so far because ingestion was behind
 
 
 def merged_span(spans: Sequence[Span]) -> Span:

@@ -17,7 +17,7 @@ from evaluation.samples import Choice
 from streamchat.models.base import Model
 from streamchat.options import Options
 
-TIMED = ("timing", "take_in_seconds")
+TIMED = ("timing", "ingest_seconds")
 
 
 @pytest.fixture(scope="module")

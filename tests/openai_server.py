@@ -58,7 +58,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def begin(self) -> None:
-        """Begin a stream of events, whose end is told, so that one that is cut can be noticed."""
+        """Begin a stream of events, whose end is reported, so that one that is cut can be noticed."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -81,7 +81,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.last()
 
     def last(self) -> None:
-        """Tell that the stream has ended."""
+        """Report that the stream has ended."""
         self.wfile.write(b"0\r\n\r\n")
 
     def until_hung_up(self) -> None:

@@ -1,4 +1,4 @@
-"""Standing questions: told once when something begins to be shown, by any model."""
+"""Alerts: posted once when something begins to be shown, by any model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streamchat.video.file import open_video
 
 
 class Scripted(FakeModel):
-    """Says of one leaf after the other what it is told to."""
+    """Says of one leaf after the other what it is given."""
 
     def __init__(self, *replies: str) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Scripted(FakeModel):
 
 
 def chat_of(model: FakeModel, leaves: int) -> StreamChat:
-    """A chat that took in so many leaves of two frames, and one frame more."""
+    """A chat that ingested so many leaves of two frames, and one frame more."""
     options = Options(chunk_frames=2)
     chat = StreamChat(model, options, WordEmbedder())
     chat.alerts.set(["a dog appears"])
@@ -47,7 +47,7 @@ def chat_of(model: FakeModel, leaves: int) -> StreamChat:
     return chat
 
 
-def test_what_goes_on_is_told_once_and_told_again_when_it_comes_back() -> None:
+def test_what_goes_on_is_reported_once_and_again_when_it_comes_back() -> None:
     chat = chat_of(Scripted("No.", "Yes, a brown dog.", "yes", "no: it left", "YES - it is back"), 5)
     hits = chat.alerts.take_hits()
     assert [(hit.reason, hit.evidence.span.start) for hit in hits] == [("a brown dog.", 4.0), ("it is back", 16.0)]
@@ -82,7 +82,7 @@ def test_too_many_or_too_long_are_refused_and_blank_ones_left_out() -> None:
     alerts = Alerts()
     alerts.set(["  a   dog ", "", "a dog", " "])
     assert alerts.questions == ("a dog",)
-    with pytest.raises(InputError, match="at most 8 standing questions at once, got 9: remove one"):
+    with pytest.raises(InputError, match="at most 8 alerts at once, got 9: remove one"):
         alerts.set([str(number) for number in range(MOST_ALERTS + 1)])
     with pytest.raises(InputError, match="may have 300 characters, got 301"):
         alerts.set(["a" * 301])

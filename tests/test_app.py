@@ -59,7 +59,7 @@ def test_a_video_is_uploaded_watched_asked_about_and_its_moments_seek(page: Page
     page.wait_for_function("t => Math.abs(document.querySelector('#player video').currentTime - t) < 0.3", arg=moment)
 
 
-def test_the_reader_follows_the_player_and_the_rest_can_be_taken_in(page: Page) -> None:
+def test_the_reader_follows_the_player_and_the_rest_can_be_ingested(page: Page) -> None:
     upload(page, videos.bikes())
     page.wait_for_function("document.querySelector('#player video')?.currentTime > 1")
     page.eval_on_selector("#player video", "video => video.pause()")
@@ -158,9 +158,9 @@ def test_a_phone_needs_no_sideways_scrolling(app: App, browser: Browser) -> None
     page.close()
 
 
-def test_a_video_that_the_browser_cannot_play_is_taken_in_with_a_picture_for_it(page: Page, tmp_path: Path) -> None:
+def test_a_video_that_the_browser_cannot_play_is_ingested_with_a_picture_for_it(page: Page, tmp_path: Path) -> None:
     upload(page, videos.write_like(tmp_path / "old.avi", videos.bikes(), codec="mpeg4"))
-    expect(page.locator(".sc-status")).to_contain_text("This browser cannot play the video; all of it was taken in")
+    expect(page.locator(".sc-status")).to_contain_text("This browser cannot play the video; all of it was processed")
     expect(page.locator("#player .sc-preview")).to_be_visible()
     ask(page, "What was shown?")
     expect(page.locator(".sc-footnote")).to_contain_text("at 0:09")

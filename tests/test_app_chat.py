@@ -1,4 +1,4 @@
-"""The conversation in a real browser: stop, retry, edit, suggestions, standing questions, the transcript."""
+"""The conversation in a real browser: stop, retry, edit, suggestions, alerts, the transcript."""
 
 from __future__ import annotations
 
@@ -121,18 +121,18 @@ def test_stop_in_mid_answer_keeps_what_was_said(browser: Browser) -> None:
         assert app.end() == 0
 
 
-def test_a_standing_question_is_told_in_the_chat_with_its_moment_and_can_be_removed(browser: Browser) -> None:
+def test_an_alert_is_posted_in_the_chat_with_its_moment_and_can_be_removed(browser: Browser) -> None:
     with running("--model", "embedded") as app:
         page = opened(browser, app, model="Built-in")
-        box = page.locator("#standing input")
+        box = page.locator("#alerts input")
         box.fill("THANKS FOR WATCHING is shown")
         box.press("Enter")
-        expect(page.locator("#standing")).to_contain_text("THANKS FOR WATCHING is shown")
+        expect(page.locator("#alerts")).to_contain_text("THANKS FOR WATCHING is shown")
         page.click("#sc-examples button:has-text('Words on the screen')")
         expect(page.locator("#rest")).to_be_enabled()
         page.click("#rest")
         expect(page.locator("#chat")).to_contain_text("the text “THANKS FOR WATCHING”")
         expect(page.locator("#chat .sc-chip")).to_be_visible()
-        page.locator("#standing").get_by_role("button", name="Remove").first.click()
-        expect(page.locator("#standing")).not_to_contain_text("THANKS FOR WATCHING is shown")
+        page.locator("#alerts").get_by_role("button", name="Remove").first.click()
+        expect(page.locator("#alerts")).not_to_contain_text("THANKS FOR WATCHING is shown")
         page.close()

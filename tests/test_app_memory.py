@@ -1,4 +1,4 @@
-"""The memory on the page, in a real browser: blocks that can be clicked, walked by keys, lit and downloaded."""
+"""The memory on the page, in a real browser: blocks that can be clicked, walked by keys, highlighted and downloaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = in_browser
 
 @pytest.fixture
 def page(app: App, browser: Browser) -> Iterator[Page]:
-    """A video of five scenes, all taken in."""
+    """A video of five scenes, all ingested."""
     page = opened(browser, app)
     upload(page, videos.bikes())
     expect(page.locator("#rest")).to_be_enabled()
@@ -53,10 +53,10 @@ def test_keys_go_from_block_to_block(page: Page) -> None:
 
 
 def test_the_nodes_of_an_answer_are_lit(page: Page) -> None:
-    expect(page.locator("[data-node].lit")).to_have_count(0)
+    expect(page.locator("[data-node].highlighted")).to_have_count(0)
     ask(page, "What is shown?")
     expect(page.locator(".sc-footnote")).to_contain_text(re.compile(r"from \d captions?"))
-    expect(page.locator("[data-node].lit").first).to_be_visible()
+    expect(page.locator("[data-node].highlighted").first).to_be_visible()
 
 
 def test_the_memory_is_downloaded_as_json(page: Page) -> None:

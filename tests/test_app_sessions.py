@@ -94,7 +94,7 @@ def test_nothing_to_save_is_said(page: Page) -> None:
     expect(page.get_by_text("there is no video yet")).to_be_visible()
 
 
-def test_who_comes_when_all_places_are_taken_is_told_so_until_one_leaves(
+def test_who_comes_when_all_places_are_taken_is_refused_until_one_leaves(
     page: Page, app: App, browser: Browser
 ) -> None:
     first = opened(browser, app)

@@ -123,5 +123,5 @@ def test_an_answer_that_is_stopped_before_it_began_says_nothing_and_is_no_round(
     assert list(stream) == []
     assert stream.answer.text == ""
     assert session.engine.memory.dialogue.last(count=99, until_seconds=math.inf) is None
-    assert not session._paused_until, "taking in goes on"
+    assert not session._paused_until, "ingestion goes on"
     session.close()

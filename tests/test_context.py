@@ -29,7 +29,7 @@ SIZES = [(576, 4096), (256, 4096), (144, 4096), (729, 4096), (576, 16384), (144,
 
 
 class Sized(ChatModel):
-    """Takes so many tokens a frame and a context; says what it is told to."""
+    """Takes so many tokens a frame and a context; says what it is given."""
 
     name = "Sized"
     dim = 3

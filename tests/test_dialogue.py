@@ -157,8 +157,8 @@ class TestFolding:
         memory = long_talk(45)
         for until in np.arange(0.0, 45.0):
             found = memory.related("thing1", vector("thing1"), 99, count=memory.added, until_seconds=float(until))
-            told = "\n".join(one.question + one.answer for one in found)
-            assert not any(f"thing{later}\n" in told for later in range(int(until) + 1, 45))
+            recalled = "\n".join(one.question + one.answer for one in found)
+            assert not any(f"thing{later}\n" in recalled for later in range(int(until) + 1, 45))
             assert all(one.asked_at_seconds <= until for one in found)
         assert memory.related("thing1", vector("thing1"), 9, count=memory.added, until_seconds=5.0) == ()
         assert memory.related("thing1", vector("thing1"), 9, count=5, until_seconds=99.0) == ()

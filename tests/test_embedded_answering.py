@@ -83,8 +83,8 @@ def context(question: str, last: tuple[str, str] | None = None, **more: object) 
     return Context(**(settings | more))  # type: ignore[arg-type]
 
 
-class Told:
-    """Eyes that see what they are told, and count what they look at."""
+class ScriptedAnalyzer:
+    """Sees what it is given, and counts what it analyzes."""
 
     def __init__(self, now: Sequence[Observation] = NOW, seen: Sequence[Frame] = ()) -> None:
         self._now = now
@@ -110,7 +110,7 @@ def answer(
 ) -> tuple[str, list[Evidence]]:
     pieces = [
         piece
-        for part in Answerer(minilm(), Told(now)).answer(context(question, last, **more), NEVER.check)
+        for part in Answerer(minilm(), ScriptedAnalyzer(now)).answer(context(question, last, **more), NEVER.check)
         for piece in part
     ]
     text = "".join(piece for piece in pieces if isinstance(piece, str))
@@ -253,7 +253,7 @@ def test_what_changed_between_two_clips_is_an_event() -> None:
     assert "a dog went out of view" in text.lower()
 
 
-def test_a_text_that_the_question_quotes_is_told_alone() -> None:
+def test_a_text_that_the_question_quotes_is_said_alone() -> None:
     now = (*NOW, seen("text", "GATE 4827", 20, 20), seen("text", "PIER 1234", 20, 20))
     text, _ = answer("Which number was shown together with the word PIER?", now=now)
     assert "PIER 1234" in text
@@ -265,15 +265,15 @@ class TestPatience:
     """How much is looked at for one question."""
 
     kept = tuple(Frame(picture(level), seconds, level) for level, seconds in enumerate((16.0, 18.0, 19.5)))
-    waiting = tuple(
+    pending = tuple(
         Clip(torch.zeros(1, 1, 3), (Frame(picture(level), start, level),), Span(start, start + 2))
         for level, start in ((7, 12.0), (8, 14.0))
     )
 
     def looked(self, seen: Sequence[Frame], time_budget_seconds: float | None, **more: object) -> list[float]:
-        analyzer = Told(seen=seen)
+        analyzer = ScriptedAnalyzer(seen=seen)
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
-        settings = {"open_clip": open_clip, "open_frames": self.kept, "pending_clips": self.waiting, **more}
+        settings = {"open_clip": open_clip, "open_frames": self.kept, "pending_clips": self.pending, **more}
         asked = context("What is shown?", time_budget_seconds=time_budget_seconds, **settings)
         assert list(Answerer(minilm(), analyzer).answer(asked, NEVER.check))
         return sorted(analyzer.looked)
@@ -281,7 +281,7 @@ class TestPatience:
     def test_without_a_limit_all_that_has_no_caption_is_looked_at(self) -> None:
         assert self.looked([], None) == [12.0, 14.0, 16.0, 18.0, 19.5, 20.0]
 
-    def test_without_patience_only_what_is_on_the_screen_is(self) -> None:
+    def test_without_time_only_what_is_on_the_screen_is(self) -> None:
         assert self.looked([], 0.0) == [20.0]
 
     def test_what_was_looked_at_just_before_stands_for_the_screen(self) -> None:
@@ -296,13 +296,13 @@ class TestPatience:
         assert self.looked(self.kept[-1:], 60.0) == [12.0, 14.0, 16.0, 18.0]
 
     def test_what_is_not_found_in_a_hurry_is_looked_for_in_all(self) -> None:
-        analyzer = Told([], seen=self.kept[-1:])
+        analyzer = ScriptedAnalyzer([], seen=self.kept[-1:])
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
         asked = context(
             "Where is the zebra?",
             open_clip=open_clip,
             open_frames=self.kept,
-            pending_clips=self.waiting,
+            pending_clips=self.pending,
             time_budget_seconds=0.0,
         )
         parts = Answerer(minilm(), analyzer).answer(asked, NEVER.check)
@@ -315,10 +315,10 @@ class TestPatience:
         assert next(parts, None) is None
 
     def test_with_time_all_pictures_of_a_clip_are_looked_at(self) -> None:
-        analyzer = Told()
+        analyzer = ScriptedAnalyzer()
         pictures = tuple(Frame(picture(level), 12.0 + level, level) for level in range(4))
-        waiting = (Clip(torch.zeros(1, 1, 3), pictures, Span(12.0, 16.0)),)
-        asked = context("Where is the zebra?", pending_clips=waiting, time_budget_seconds=60.0)
+        pending = (Clip(torch.zeros(1, 1, 3), pictures, Span(12.0, 16.0)),)
+        asked = context("Where is the zebra?", pending_clips=pending, time_budget_seconds=60.0)
         assert list(Answerer(minilm(), analyzer).answer(asked, NEVER.check))
         assert sorted(analyzer.looked) == [12.0, 13.0, 14.0, 15.0, 20.0]
 

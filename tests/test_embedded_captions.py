@@ -125,7 +125,7 @@ def thing(label: str, x: float, score: float = 0.8, size: float = 60) -> Thing:
 
 
 class TestEvents:
-    def test_a_thing_that_comes_and_goes_is_told_with_its_times(self) -> None:
+    def test_a_thing_that_comes_and_goes_is_described_with_its_times(self) -> None:
         analyses = [
             analysis(0),
             analysis(1, thing("dog", 100)),

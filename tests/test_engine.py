@@ -145,7 +145,7 @@ def test_a_stopped_answer_keeps_what_was_said(fake_model: Model, embedder: WordE
     assert stream.answer.text == first.strip()
     assert list(stream) == []
     assert len(chat.memory.dialogue) == 1
-    assert chat.ask("And now?").text  # the model's turn was given back
+    assert chat.ask("And now?").text  # the model's slot was released
 
 
 def test_an_answer_that_nobody_reads_on_holds_up_neither_frames_nor_questions(embedder: WordEmbedder) -> None:

@@ -39,7 +39,7 @@ def test_one_that_was_saved_goes_on() -> None:
     assert later.kept().counts[10] == 2
 
 
-def test_the_newest_motion_is_told_from_a_time_on() -> None:
+def test_the_newest_motion_is_given_from_a_time_on() -> None:
     history = History()
     for number in range(3 * MOTION_SAMPLES):
         add(history, number / 25, motion=number)

@@ -131,7 +131,7 @@ def test_a_hub_that_never_answers_is_given_up(served: Hub, monkeypatch: pytest.M
         hub.look_up(REPO, lambda _: True, timeout_seconds=0.2)
 
 
-def test_a_disk_without_room_is_told_before_anything_is_fetched(
+def test_a_disk_without_room_is_reported_before_anything_is_fetched(
     served: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(hub, "HfApi", lambda: HfApi(endpoint=served.url))

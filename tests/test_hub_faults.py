@@ -45,7 +45,7 @@ def repository(cache: Path) -> Path:
 
 @pytest.fixture
 def interrupted() -> Iterator[threading.Event]:
-    """Set once Ctrl-C was taken in."""
+    """Set once Ctrl-C was handled."""
     taken = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -117,11 +117,11 @@ def test_a_broken_index_is_a_checkpoint_that_is_not_here(index: str, served: Hub
 
 
 def test_progress_ends_with_all_the_bytes(served: Hub) -> None:
-    told: list[tuple[int, int]] = []
-    stored.download(REPO, lambda done, total: told.append((done, total)))
-    assert told[0] == (0, WEIGHTS + 2)
-    assert told[-1] == (WEIGHTS + 2, WEIGHTS + 2)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    reported: list[tuple[int, int]] = []
+    stored.download(REPO, lambda done, total: reported.append((done, total)))
+    assert reported[0] == (0, WEIGHTS + 2)
+    assert reported[-1] == (WEIGHTS + 2, WEIGHTS + 2)
+    assert [done for done, _ in reported] == sorted(done for done, _ in reported)
 
 
 NEWER = "f" * 40

@@ -29,7 +29,7 @@ GOOD = '{"correct": "yes", "score": 4}'
 
 
 class Scripted(PromptedJudge):
-    """Says what it is told to, one reply after the other."""
+    """Says what it is given, one reply after the other."""
 
     name = "scripted"
     batch = 2

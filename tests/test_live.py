@@ -42,7 +42,7 @@ def session_of(source: VideoFile | PushSource, model: FakeModel | None = None) -
     return LiveSession(StreamChat(model or FakeModel(), OPTIONS, WordEmbedder()), source)
 
 
-def test_a_video_is_taken_in_whole_and_a_question_means_its_end(video: VideoFile) -> None:
+def test_a_video_is_ingested_whole_and_a_question_means_its_end(video: VideoFile) -> None:
     session = session_of(video)
     session.start()
     session.play_until(math.inf)
@@ -181,7 +181,7 @@ def test_a_question_is_answered_while_a_caption_is_being_made(video: VideoFile) 
     session.play_until(math.inf)
     assert captioning.wait(WAIT_SECONDS)
     assert "".join(session.ask("What is shown?"))
-    assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)  # frames went on being taken in
+    assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)  # frames went on being ingested
     assert session.stats().captions_pending
     go_on.set()
     session.close()
@@ -197,7 +197,7 @@ class TestClosing:
         session.close()
         session.close()
 
-    def test_in_the_middle_of_taking_in(self, video: VideoFile) -> None:
+    def test_in_the_middle_of_ingesting(self, video: VideoFile) -> None:
         session = session_of(video)
         session.start()
         session.play_until(math.inf)
@@ -211,9 +211,9 @@ class TestClosing:
 
 
 class TestMakingWay:
-    """Taking in rests while a question waits for its first word."""
+    """Ingestion pauses while a question waits for its first word."""
 
-    def test_no_frame_is_taken_in_before_the_first_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_frame_is_ingested_before_the_first_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(live, "INGEST_PAUSE_SECONDS", WAIT_SECONDS)
         order: list[str] = []
 
@@ -287,7 +287,7 @@ def test_one_question_does_not_end_the_rest_that_another_waits_for(monkeypatch: 
     session.close()
 
 
-class Gated(FakeModel):
+class BlockedModel(FakeModel):
     """Encodes only while it is let."""
 
     def __init__(self) -> None:
@@ -303,7 +303,7 @@ def test_fewer_frames_are_kept_while_the_model_is_behind_a_camera_and_more_again
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("streamchat.session.live.CEILING_STEP_SECONDS", 0.0)
-    model, source = Gated(), PushSource(capacity=10_000)
+    model, source = BlockedModel(), PushSource(capacity=10_000)
     session = session_of(source, model)
     session.start()
     rng = np.random.default_rng(0)
@@ -321,7 +321,7 @@ def test_fewer_frames_are_kept_while_the_model_is_behind_a_camera_and_more_again
 
 
 def test_a_video_at_full_speed_waits_for_the_model_and_loses_nothing(video: VideoFile) -> None:
-    model = Gated()
+    model = BlockedModel()
     session = session_of(video, model)
     session.start()
     session.play_until(math.inf)

@@ -156,8 +156,8 @@ class TestLongTerm:
             node = tree.next_uncaptioned()
             if node is not None and node.level == 0 and start < 3:
                 tree.set_caption(node, caption(f"leaf {start}"))
-        told = [node.span.start for node in every_node(tree.roots) if node.level == 0 and node.caption is not None]
-        assert told == [0, 1, 2]
+        captioned = [node.span.start for node in every_node(tree.roots) if node.level == 0 and node.caption is not None]
+        assert captioned == [0, 1, 2]
 
     def test_the_oldest_detail_goes_first_and_captions_last(self) -> None:
         full = self.tree()
@@ -419,10 +419,10 @@ class TestBudget:
         for second in range(80):
             store.remember(encoded(float(second), second))
         snapshot = store.snapshot(99)
-        waiting, short_term = snapshot.pending_clips, snapshot.short_term
-        assert 2 <= len(waiting) < 19, "of nineteen leaves"
-        assert waiting[-1].span == Span(72, 76)
-        assert abs(waiting[0].span.start - short_term[0].pts_seconds) <= 4, "both reach as far back"
+        pending, short_term = snapshot.pending_clips, snapshot.short_term
+        assert 2 <= len(pending) < 19, "of nineteen leaves"
+        assert pending[-1].span == Span(72, 76)
+        assert abs(pending[0].span.start - short_term[0].pts_seconds) <= 4, "both reach as far back"
         node = store.next_uncaptioned()
         assert node is not None
         shown = [frame.pts_seconds for frame in store.clip_of(node).keyframes]

@@ -32,7 +32,7 @@ def row(entry: int, index: int, **changes: Any) -> dict[str, Any]:
         "asked_at_seconds": float(index),
         "error": None,
         "frames_seen": 10 * (index + 1),
-        "take_in_seconds": 0.5 * (index + 1),
+        "ingest_seconds": 0.5 * (index + 1),
         "pictures": 4,
         "timing": {"retrieval_seconds": 0.1 * (index + 1), "first_token_seconds": 0.2 * (index + 1)},
         **changes,

@@ -55,7 +55,7 @@ def test_a_model_by_name_only_is_never_taken_by_itself() -> None:
     assert choose(machine(150), here("lmms-lab/LongVA-7B-DPO")).spec == BUILT_IN
 
 
-def test_a_machine_that_is_too_small_is_told_so() -> None:
+def test_a_machine_that_is_too_small_is_refused() -> None:
     choice = choose(machine(2, "cpu"), here(SMALL))
     assert (choice.spec, choice.better) == (BUILT_IN, None)
     assert "no vision-language model suits it" in choice.reason

@@ -152,9 +152,9 @@ class TestModels:
             with pytest.raises(InputError, match="lists no models"):
                 load_model(f"openai:{server.url}")
 
-    @pytest.mark.parametrize(("told", "taken"), [({"max_model_len": 4096}, 4096), ({}, protocol.MAX_CONTEXT)])
-    def test_the_context_is_what_the_server_tells(self, told: dict[str, int], taken: int) -> None:
-        listing = {"data": [{"id": "other", "max_model_len": 1}, {"id": NAME, **told}]}
+    @pytest.mark.parametrize(("said", "used"), [({"max_model_len": 4096}, 4096), ({}, protocol.MAX_CONTEXT)])
+    def test_the_context_is_what_the_server_says(self, said: dict[str, int], taken: int) -> None:
+        listing = {"data": [{"id": "other", "max_model_len": 1}, {"id": NAME, **said}]}
         with serving(models=status(200, listing)) as server:
             assert connect(server).max_context == taken
 
@@ -448,7 +448,7 @@ class TestLength:
 
 
 class TestTogether:
-    def test_a_video_is_taken_in_and_talked_about(self, embedder: WordEmbedder) -> None:
+    def test_a_video_is_ingested_and_talked_about(self, embedder: WordEmbedder) -> None:
         with serving(say("A dog.")) as server:
             chat = StreamChat(connect(server), Options(selector="uniform", chunk_frames=4, group_nodes=2), embedder)
             for number in range(20):

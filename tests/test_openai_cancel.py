@@ -164,7 +164,7 @@ class TestTryingAgain:
         assert len(server.requests) == 1
 
     @pytest.mark.parametrize(
-        ("told", "seconds"),
+        ("headers", "seconds"),
         [
             ({"retry-after": "7"}, lambda pause: pause == 7),
             ({"retry-after-ms": "1500"}, lambda pause: pause == 1.5),
@@ -175,13 +175,13 @@ class TestTryingAgain:
         ],
     )
     def test_the_pause_is_what_the_server_says(
-        self, told: dict[str, str], seconds: Callable[[float], bool], monkeypatch: pytest.MonkeyPatch
+        self, headers: dict[str, str], seconds: Callable[[float], bool], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pauses: list[float] = []
         monkeypatch.setattr(CancelToken, "wait", lambda self, pause: bool(pauses.append(pause)))
 
         def busy(exchange: openai_server.Exchange) -> None:
-            exchange.whole(429, "{}", told)
+            exchange.whole(429, "{}", headers)
 
         with serving(busy, say("A dog.")) as server:
             reader = Reader(server.url, CancelToken())

@@ -227,9 +227,9 @@ class TestSearch:
         store = MemoryStore(Options(chunk_frames=2, group_nodes=3, clusters=2, memory_bytes=600_000))
         for second in range(200):
             store.remember(encoded(float(second), second))
-            while (waiting := store.next_uncaptioned()) is not None:
-                text = f"level{waiting.level} from {waiting.span.start:g}"
-                store.set_caption(waiting, Caption(text, embedding=WordEmbedder().embed([text])[0]))
+            while (node := store.next_uncaptioned()) is not None:
+                text = f"level{node.level} from {node.span.start:g}"
+                store.set_caption(node, Caption(text, embedding=WordEmbedder().embed([text])[0]))
         snapshot = store.snapshot(199.0)
         every = snapshot.captions.search("level0", WordEmbedder().embed(["level0"])[0], 10_000)
         captioned = [node.id for node in every_node(snapshot.roots) if node.caption is not None]

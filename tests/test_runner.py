@@ -349,7 +349,7 @@ class TestRows:
         )
         assert [row["index"] for row in RunFolder(tmp_path).rows()] == [2, 1]
 
-    @pytest.mark.parametrize(("row", "said"), [({}, "lacks id, entry, index"), ({"error": None}, "take_in_seconds")])
+    @pytest.mark.parametrize(("row", "said"), [({}, "lacks id, entry, index"), ({"error": None}, "ingest_seconds")])
     def test_a_row_that_is_none_is_named(self, row: dict[str, Any], said: str, tmp_path: Path) -> None:
         self.write(tmp_path, 3, row)
         with pytest.raises(InputError, match=r"line 1 of .*answers\.3\.jsonl lacks .*") as raised:

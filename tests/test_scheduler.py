@@ -28,7 +28,7 @@ def join(*threads: threading.Thread) -> None:
 
 
 class Holder:
-    """Someone who holds a slot until it is let go, in a thread of its own."""
+    """Someone who holds a slot until it is released, in a thread of its own."""
 
     def __init__(self, scheduler: Scheduler, priority: Priority, cancel: CancelToken = NEVER) -> None:
         self.entered, self.leave = threading.Event(), threading.Event()

@@ -234,7 +234,7 @@ def test_what_cannot_be_measured_is_said_at_once(
 
 def test_every_promised_figure_has_its_line() -> None:
     promised = {
-        "take_in_fps_720p",
+        "ingest_fps_720p",
         "selection_of_decode",
         "selection_speedup",
         "selection_agreement",

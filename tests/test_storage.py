@@ -158,9 +158,9 @@ class TestRoundTrips:
         for second in range(30):
             chat.remember([encoded(float(second), second)])
         again = reopened(chat)
-        waiting = again.memory.snapshot(99.0).pending_clips
-        assert waiting
-        assert [[one.pts_seconds for one in clip.keyframes] for clip in waiting] == [
+        pending = again.memory.snapshot(99.0).pending_clips
+        assert pending
+        assert [[one.pts_seconds for one in clip.keyframes] for clip in pending] == [
             [one.pts_seconds for one in clip.keyframes] for clip in chat.memory.snapshot(99.0).pending_clips
         ]
         while chat.describe_next():

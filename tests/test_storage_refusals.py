@@ -32,7 +32,7 @@ from streamchat.video.images import jpeg
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A session with a tree of three levels, waiting clips, and a folded dialogue."""
+    """A session with a tree of three levels, pending clips, and a folded dialogue."""
     chat = StreamChat(Coarse(), replace(OPTIONS, dialogue_turns=5), WordEmbedder())
     for second in range(40):
         chat.remember([encoded(float(second), second)])

@@ -296,7 +296,7 @@ class TestTogether:
         assert kept["pictures"] != kept["text"]
 
     @pytest.mark.parametrize("family", [*EIGHT, "longva"])
-    def test_a_video_is_taken_in_and_talked_about_in_two_rounds(
+    def test_a_video_is_ingested_and_talked_about_in_two_rounds(
         self, family: str, load: Load, embedder: WordEmbedder
     ) -> None:
         model = load(family)

@@ -34,11 +34,11 @@ def caption(text: str) -> Caption:
 
 
 def deepest(roots: tuple[MemoryNode, ...]) -> int:
-    waiting, depth = deque((root, 1) for root in roots), 0
-    while waiting:
-        node, depth_of_node = waiting.pop()
+    stack, depth = deque((root, 1) for root in roots), 0
+    while stack:
+        node, depth_of_node = stack.pop()
         depth = max(depth, depth_of_node)
-        waiting += [(child, depth_of_node + 1) for child in node.children]
+        stack += [(child, depth_of_node + 1) for child in node.children]
     return depth
 
 

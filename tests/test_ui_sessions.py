@@ -61,7 +61,7 @@ def test_a_second_video_takes_the_place_of_the_first_however_quickly_it_comes(se
     assert session_threads() == []
 
 
-def test_a_question_after_a_seek_waits_until_the_gap_was_taken_in(sessions: SessionManager) -> None:
+def test_a_question_after_a_seek_waits_until_the_gap_was_ingested(sessions: SessionManager) -> None:
     sessions.open("one", videos.bikes())
     user_session = sessions.watching("one", None)
     user_session.follow(1.0)
@@ -78,12 +78,12 @@ def test_a_file_that_is_no_video_leaves_what_was_before(sessions: SessionManager
     assert sessions.watching("one", None).video_path == videos.bikes()
 
 
-def test_who_never_opened_anything_is_told_so(sessions: SessionManager) -> None:
+def test_who_never_opened_anything_is_refused(sessions: SessionManager) -> None:
     with pytest.raises(InputError, match="no video yet"):
         sessions.watching("one", None)
 
 
-def test_a_question_means_the_players_moment_until_the_rest_is_taken_in(sessions: SessionManager) -> None:
+def test_a_question_means_the_players_moment_until_the_rest_is_ingested(sessions: SessionManager) -> None:
     sessions.open("one", videos.bikes())
     user_session = sessions.watching("one", None)
     user_session.follow(1.5)
@@ -99,10 +99,10 @@ def test_a_question_waits_for_the_end_only_when_it_is_about_it_and_can_be_stoppe
     user_session = sessions.watching("one", None)
     assert list(user_session.until_ingested(0.0)) == []
     user_session.to_the_end = True  # the reader itself is left at the first frame, so the end does not come
-    waiting = user_session.until_ingested(0.0)
-    assert next(waiting) < 1.2
+    positions = user_session.until_ingested(0.0)
+    assert next(positions) < 1.2
     sessions.close("one")
-    assert list(waiting) == []
+    assert list(positions) == []
 
 
 def test_only_so_many_visitors_at_once_and_a_place_that_is_left_is_free() -> None:
@@ -218,7 +218,7 @@ def test_an_empty_box_for_the_budget_leaves_it_to_the_machine(box: float | None,
     assert sessions.options_of("one") == Options.preset("slow", memory_bytes=asked)
 
 
-def test_standing_questions_hold_for_the_sessions_to_come(sessions: SessionManager) -> None:
+def test_alerts_hold_for_the_sessions_to_come(sessions: SessionManager) -> None:
     sessions.wait_for("one", ["a dog appears"])
     sessions.open("one", videos.bikes())
     assert sessions.watching("one", None).session.engine.alerts.questions == ("a dog appears",)

@@ -1,4 +1,4 @@
-"""What the page is told of a session: only what changed, in plain values that JSON has."""
+"""What the page gets of a session: only what changed, in plain values that JSON has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.shared_model import SharedModel
 from streamchat.ui.tree_view import TreeView, flattened
 from streamchat.ui.user_session import UserSession
-from streamchat.ui.view import look
+from streamchat.ui.view import view_of
 from streamchat.video.images import jpeg
 
 WAIT_SECONDS = 60.0
@@ -34,7 +34,7 @@ def sessions() -> Iterator[SessionManager]:
 
 @pytest.fixture
 def user_session(sessions: SessionManager) -> UserSession:
-    """A video that was taken in up to 5 s."""
+    """A video that was ingested up to 5 s."""
     sessions.open("one", videos.bikes())
     user_session = sessions.watching("one", None)
     user_session.session.play_until(4.99)
@@ -52,34 +52,34 @@ def all_ingested(user_session: UserSession) -> None:
 
 def test_the_first_look_tells_all_and_the_next_only_what_changed(user_session: UserSession) -> None:
     user_session.tree = TreeView()
-    first = look(user_session, serial=0, **FROM_THE_START)
+    first = view_of(user_session, serial=0, **FROM_THE_START)
     assert first["all"]
     nodes = {node.id: node for node, _ in flattened(user_session.session.snapshot().roots)}
     assert {row[0] for row in first["nodes"]} == set(nodes)
-    quiet = look(user_session, serial=first["serial"], **FROM_THE_START)
+    quiet = view_of(user_session, serial=first["serial"], **FROM_THE_START)
     assert (quiet["nodes"], quiet["gone"], quiet["all"]) == ([], [], False)
     all_ingested(user_session)
-    later = look(user_session, serial=first["serial"], **FROM_THE_START)
+    later = view_of(user_session, serial=first["serial"], **FROM_THE_START)
     assert 0 < len(later["nodes"]) < len(flattened(user_session.session.snapshot().roots))
     assert json.loads(json.dumps(later, allow_nan=False))["serial"] == later["serial"]
 
 
-def test_a_page_that_missed_a_change_is_told_all(user_session: UserSession) -> None:
+def test_a_page_that_missed_a_change_gets_all(user_session: UserSession) -> None:
     user_session.tree = TreeView()
-    first = look(user_session, serial=0, **FROM_THE_START)
+    first = view_of(user_session, serial=0, **FROM_THE_START)
     all_ingested(user_session)
-    look(user_session, serial=first["serial"], **FROM_THE_START)
-    again = look(user_session, serial=first["serial"], **FROM_THE_START)
+    view_of(user_session, serial=first["serial"], **FROM_THE_START)
+    again = view_of(user_session, serial=first["serial"], **FROM_THE_START)
     assert again["all"]
     assert len(again["nodes"]) == len(flattened(user_session.session.snapshot().roots))
 
 
-def test_the_motion_and_the_preview_are_told_from_where_the_page_is(user_session: UserSession) -> None:
+def test_the_motion_and_the_preview_are_given_from_where_the_page_is(user_session: UserSession) -> None:
     user_session.unplayable = True
-    first = look(user_session, serial=0, **FROM_THE_START)
+    first = view_of(user_session, serial=0, **FROM_THE_START)
     assert first["preview"]["seconds"] == pytest.approx(4.96, abs=0.06)
     last = first["motion"][-1][0]
-    again = look(user_session, serial=0, motion_after=last, preview_after=first["preview"]["seconds"])
+    again = view_of(user_session, serial=0, motion_after=last, preview_after=first["preview"]["seconds"])
     assert again["motion"] == []
     assert again["preview"] is None
 
@@ -93,22 +93,22 @@ class TestThePage:
         live = LivePanel.__new__(LivePanel)
         live._sessions = sessions
         key = sessions.key_of("one")
-        assert live.look({"key": key, "serial": 0})["gauges"][1][0].endswith(
+        assert live.view_of({"key": key, "serial": 0})["gauges"][1][0].endswith(
             f"of {user_session.session.stats().frames_seen}"
         )
         for stranger in ({"key": "guessed"}, {"key": None}, {}, [], None, "text", {"key": ["a"]}):
-            assert live.look(stranger) is None
+            assert live.view_of(stranger) is None
             assert live.memory(stranger) is None
 
-    def test_a_node_is_told_with_its_caption_and_picture(
+    def test_a_node_is_given_with_its_caption_and_picture(
         self, sessions: SessionManager, user_session: UserSession
     ) -> None:
         live = LivePanel.__new__(LivePanel)
         live._sessions = sessions
         key, leaf = sessions.key_of("one"), flattened(user_session.session.snapshot().roots)[-1][0]
-        told = live.node({"key": key, "id": leaf.id})
-        assert told["caption"] == leaf.caption.text
-        assert base64.b64decode(told["keyframe"]).startswith(b"\xff\xd8")
+        given = live.node({"key": key, "id": leaf.id})
+        assert given["caption"] == leaf.caption.text
+        assert base64.b64decode(given["keyframe"]).startswith(b"\xff\xd8")
         for junk in (10**9, -1, None, "1", math.nan, True):
             assert live.node({"key": key, "id": junk}) is None
 

@@ -55,7 +55,7 @@ def numbered(number: int, *, width: int = 320, height: int = 176) -> np.ndarray:
     """A picture that shows its number in stripes, which `number_of` reads after any encoding and scaling."""
     stripes = np.repeat([(number >> bit & 1) * 200 + 25 for bit in range(BITS)], -(-width // BITS))[:width]
     rgb = np.broadcast_to(stripes[None, :, None], (height, width, 3)).astype(np.uint8)
-    rgb[: height // 4] = (200, 60, 60)  # a red bar on top tells which way is up
+    rgb[: height // 4] = (200, 60, 60)  # a red bar on top shows which way is up
     return rgb
 
 

@@ -55,7 +55,7 @@ class Grade:
 class Judge(Protocol):
     """Grades answers; made by the `build(argument)` of a file in this folder."""
 
-    name: str  # with all that tells it from other judges: model, revision, version of the prompt
+    name: str  # with all that distinguishes it from other judges: model, revision, version of the prompt
     caveat: str  # what it is, beside the paper's judge with the paper's prompt
     batch: int  # answers that are graded at once
 

@@ -41,7 +41,7 @@ class Moment:
 def measure(settings: Settings, embedder: TextEmbedder, show: Callable[[str, int, int], None]) -> dict[str, int]:
     """Of how many questions the caption asked about is given, with either kind of summary, and of how many it is.
 
-    One of four moments is asked about. `show` is told what is going on, and how many moments of how many were shown.
+    One of four moments is asked about. `show` gets what is going on, and how many moments of how many were shown.
     """
     shown = moments(settings.seed)[: settings.moments]
     count = len(shown)

@@ -119,7 +119,7 @@ def measure(
 ) -> Iterator[Result]:
     """Run both methods over both kinds of needle; the runs are kept in folders below `out`, and go on there.
 
-    `show` is told what is going on, and how many questions of how many are answered. Raises StreamChatError if a
+    `show` gets what is going on, and how many questions of how many are answered. Raises StreamChatError if a
     question fails, such as one for which the context is too small.
     """
     kinds: tuple[Kind, ...] = ("card", "clip")

@@ -88,7 +88,7 @@ class ScriptedModel(ChatModel):
     def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
         """Mean colors, 0 to 1, of each frame: [N, tokens, 3 x COPIES], zero where the grid has fewer cells.
 
-        For a model that takes pictures they are one vector a frame, [N, 1, dim], by which memory tells frames apart.
+        For a model that takes pictures they are one vector a frame, [N, 1, dim], by which the memory tells them apart.
         """
         colors = torch.stack([self._mean_colors(frame.data) for frame in frames])
         if self._takes_pictures:

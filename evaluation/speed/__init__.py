@@ -28,7 +28,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="measure with its first 20 seconds, brought to 720 and 360 lines (default: a made video)",
     )
-    command.add_argument("--model", default="embedded", help="that takes in and answers (default: embedded)")
+    command.add_argument("--model", default="embedded", help="that ingests and answers (default: embedded)")
     command.add_argument("--soak", type=int, default=None, metavar="HOURS", help="only the soak, of so many hours")
     command.add_argument("--only", choices=PARTS, default=None, metavar="PART", help=f"only one of {', '.join(PARTS)}")
     command.add_argument(

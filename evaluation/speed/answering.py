@@ -1,7 +1,7 @@
 """How long a question waits: until its context is there (RPD), and until the first word; idle, playing, and busy.
 
-Each round has a session of its own. It takes in the beginning of the video and captions all of it; then it is idle, and
-some questions are asked; then the video plays on, and the same questions are asked; then the rest of it is taken in and
+Each round has a session of its own. It ingests the beginning of the video and captions all of it; then it is idle, and
+some questions are asked; then the video plays on, and the same questions are asked; then the rest of it is ingested and
 captioned as fast as can be, and once the first captions of that are made they are asked again. So all are asked about
 memories of one kind.
 """
@@ -40,7 +40,7 @@ STATES = ("idle", "playing", "busy")
 PAUSE_SECONDS = 0.2  # between two questions
 FOLLOW_SECONDS = 0.05  # between two tellings of where the player is
 TINY = "tiny"
-DEADLINE_SECONDS = 120.0  # to take in and caption the beginning, or to make the first captions at full speed
+DEADLINE_SECONDS = 120.0  # to ingest and caption the beginning, or to make the first captions at full speed
 FIRST_CAPTIONS = 2  # made at full speed before the first question
 
 
@@ -106,7 +106,7 @@ def ask_around(
 
 
 def _settle(session: LiveSession) -> None:
-    """Take in the beginning of the video, and wait until all of it is captioned."""
+    """Ingest the beginning of the video, and wait until all of it is captioned."""
     session.play_until(BEGINNING_SECONDS)
     seen: deque[int] = deque(maxlen=3)  # frames; as long as they grow, the reader is on its way
 
@@ -119,7 +119,7 @@ def _settle(session: LiveSession) -> None:
 
 
 def _begin_full_speed(session: LiveSession) -> None:
-    """Take in the rest of the video, and wait until the first of its captions are made."""
+    """Ingest the rest of the video, and wait until the first of its captions are made."""
     captioned = _captioned(session)
     session.play_until(math.inf)
     _wait(lambda: _captioned(session) >= captioned + FIRST_CAPTIONS, "the first captions at full speed")
@@ -169,7 +169,7 @@ def _ask(
         pieces = iter(answer)
         next(pieces, None)
         waits.first_token.append(time.perf_counter() - started)
-        if session.engine.model.prompt is not None:  # a reply of so many tokens tells nothing more
+        if session.engine.model.prompt is not None:  # a reply of so many tokens adds nothing
             answer.close()
         else:
             deque(pieces, maxlen=0)

@@ -1,4 +1,4 @@
-"""Frames a second: decoded alone, decoded and selected, and taken in with the model and all that belongs to it."""
+"""Frames a second: decoded alone, decoded and selected, and ingested with the model and all that belongs to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POLL_SECONDS = 0.01
 
 
 def measure(settings: Settings) -> Part:
-    """Take in a video of each height several times in several ways, in turn."""
+    """Ingest a video of each height several times in several ways, in turn."""
     model = load_model(settings.model)
     figures: dict[str, float] = {}
     speeds: dict[str, list[tuple[float, float]]] = {}
@@ -35,15 +35,15 @@ def measure(settings: Settings) -> Part:
         frames = sum(1 for _ in open_video(video))
         works: dict[str, Callable[[], object]] = {"decode": partial(decode, video)}
         works |= {f"decode_and_{name}": partial(decode_and_select, video, name) for name in SELECTORS}
-        works["take_in"] = partial(take_in, video, model, until_captioned=False)
-        works["take_in_and_caption"] = partial(take_in, video, model, until_captioned=True)
+        works["ingest"] = partial(ingest, video, model, until_captioned=False)
+        works["ingest_and_caption"] = partial(ingest, video, model, until_captioned=True)
         times = interleaved(works, REPEATS)
         for name in works:
             figures[f"{name}_fps_{height}p"] = frames / median(times[name])
             speeds.setdefault(name, []).append((height, frames / median(times[name])))
         figures |= {f"{name}_of_decode_{height}p": ratio(times, "decode", f"decode_and_{name}") for name in SELECTORS}
     figures["selection_of_decode"] = figures[f"{Options().selector}_of_decode_720p"]
-    return Part(figures, [Series("Taking in", name, "lines", "frames a second", speeds[name]) for name in speeds])
+    return Part(figures, [Series("Ingestion", name, "lines", "frames a second", speeds[name]) for name in speeds])
 
 
 def decode(video: Path) -> None:
@@ -60,7 +60,7 @@ def decode_and_select(video: Path, selector: str) -> None:
         decides.select(frame)
 
 
-def take_in(video: Path, model: Model, *, until_captioned: bool) -> None:
+def ingest(video: Path, model: Model, *, until_captioned: bool) -> None:
     """Read, select, encode and remember a video in a live session, which captions beside it, and wait for that too."""
     chat = StreamChat(model)
     session = LiveSession(chat, open_video(video, max_side=chat.options.max_side))

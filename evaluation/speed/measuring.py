@@ -20,7 +20,7 @@ class Settings:
     folder: Path  # for the videos that are measured with, and other passing files
     say: Callable[[str], None]  # progress
     video: Path | None = None  # a video whose beginning is taken instead of a made one
-    model: str = "embedded"  # that takes in and answers, as of `load_model`
+    model: str = "embedded"  # that ingests and answers, as of `load_model`
     soak_hours: int = 24  # of simulated stream
 
 

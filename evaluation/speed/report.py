@@ -34,13 +34,13 @@ class Line(NamedTuple):
 
 LINES = (
     Line(
-        "take_in_fps_720p",
-        "taken in, 720p: frames a second; captions are made beside it and not waited for",
+        "ingest_fps_720p",
+        "ingested, 720p: frames a second; captions are made beside it and not waited for",
         0,
         ">= 120",
     ),
-    Line("take_in_fps_360p", "taken in, 360p", 0),
-    Line("take_in_and_caption_fps_720p", "taken in and captioned to the last, 720p", 0),
+    Line("ingest_fps_360p", "ingested, 360p", 0),
+    Line("ingest_and_caption_fps_720p", "ingested and captioned to the last, 720p", 0),
     Line("decode_fps_720p", "decoded alone, 720p", 0),
     Line("decode_fps_360p", "decoded alone, 360p", 0),
     Line("selection_of_decode", "decoded and selected, 720p, in shares of decoded alone", 2, ">= 0.7"),
@@ -74,10 +74,10 @@ LINES = (
     Line("retrieval_ms_1000", "retrieval, 1,000 nodes, ms", 1),
     Line("retrieval_ms_10000", "retrieval, 10,000 nodes, ms", 1, "<= 5"),
     Line("retrieval_ms_large_tokens", "retrieval, 100 nodes, frames of 144 x 3584 (clusters the open chunk), ms", 1),
-    Line("rpd_seconds_p95", "RPD while taking in and captioning, p95, s", 3, "<= 0.1"),
+    Line("rpd_seconds_p95", "RPD while ingesting and captioning, p95, s", 3, "<= 0.1"),
     Line("rpd_seconds_idle_median", "RPD idle, median, s", 3),
-    Line("first_token_seconds_p95", "first token while taking in and captioning, p95, s", 3, "<= 0.2"),
-    Line("answer_seconds_busy_p95", "whole answer while taking in and captioning, p95, s", 3),
+    Line("first_token_seconds_p95", "first token while ingesting and captioning, p95, s", 3, "<= 0.2"),
+    Line("answer_seconds_busy_p95", "whole answer while ingesting and captioning, p95, s", 3),
     Line("first_token_seconds_playing_p95", "first token while the video plays, p95, s", 3),
     Line("first_token_seconds_idle_median", "first token idle, median, s", 3),
     Line("first_token_ratio", "first token, busy over idle", 2),
@@ -101,7 +101,7 @@ MODELS = (
     Line("caption_seconds", "a caption of 96 tokens from 5 frames, s", 2),
     Line("peak_gib", "memory of the GPU at most, GiB", 1),
 )  # of each model in turn
-WIDE = 10  # times the least value, from which on a logarithmic axis tells more
+WIDE = 10  # times the least value, from which on a logarithmic axis shows more
 COMPARED = {">=": operator.ge, "<=": operator.le}
 
 
@@ -164,8 +164,8 @@ def _tables(figures: Mapping[str, float | str], measured: Mapping[str, Sequence[
         ]
         for line in known
     ]
-    told = {line.key for line in known}
-    others = [[key, _of_runs(value, measured.get(key, ()), 4)] for key, value in figures.items() if key not in told]
+    shown = {line.key for line in known}
+    others = [[key, _of_runs(value, measured.get(key, ()), 4)] for key, value in figures.items() if key not in shown]
     return [
         Table(title="Speed", columns=["what", "measured", "target", "met"], rows=rows),
         Table(title="Everything measured, and the machine", columns=["key", "value"], rows=others),

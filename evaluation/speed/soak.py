@@ -52,7 +52,7 @@ class MadeUpModel(FakeModel):
         shape = (len(frames), self.tokens_per_frame, self.dim)
         return torch.from_numpy(self._random.standard_normal(shape, np.float32))
 
-    def caption(self, clip: Clip, cancel: CancelToken) -> Caption:  # noqa: ARG002 - it does not look
+    def caption(self, clip: Clip, cancel: CancelToken) -> Caption:  # noqa: ARG002 - it has no pictures
         """A sentence, with a vector of its own."""
         self._captions_made += 1
         text = (
@@ -101,7 +101,7 @@ class TimedEmbedder:
 
 
 class Soak:
-    """One stream, taken in as fast as it can be."""
+    """One stream, ingested as fast as it can be."""
 
     def __init__(self, embedder: TextEmbedder, budget_bytes: int = BUDGET_BYTES) -> None:
         self._model = MadeUpModel()
@@ -112,7 +112,7 @@ class Soak:
         self.seconds = 0
 
     def play(self, seconds: int) -> None:
-        """Take in so much more of the stream, caption it, and talk once a minute."""
+        """Ingest so much more of the stream, caption it, and talk once a minute."""
         end = self.seconds + seconds
         for now in range(self.seconds, end, STEP_SECONDS):
             frame = Frame(self._pictures[now % PICTURES], float(now), now)
@@ -157,7 +157,7 @@ def measure(settings: Settings) -> Part:
     young.play(YOUNG_SECONDS)
     hours = []
     for hour in range(1, settings.soak_hours + 1):
-        settings.say(f"soaking: hour {hour}")
+        settings.say(f"soak: hour {hour}")
         old.play(HOUR_SECONDS)
         hours.append(old.measured())
     return Part({**_figures(hours), **compared(old, young, settings.soak_hours)}, _series(hours))

@@ -10,7 +10,7 @@ from streamchat.checkpoints.hub import size_text
 from streamchat.checkpoints.machine import Machine
 
 BUILT_IN = "embedded"
-HALF = 2  # bytes of a weight; sizes are the parameters times this, and the Hub's own number is told before a download
+HALF = 2  # bytes of a weight; sizes are the parameters times this, and the Hub's own number is shown before a download
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

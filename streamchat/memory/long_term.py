@@ -106,8 +106,8 @@ class LongTermTree:
             if node is not None:
                 break
             self._uncaptioned.popleft()
-        waiting = (self._to_caption(key) for key in self._uncaptioned if key.id not in postponed)
-        return next((node for node in waiting if node is not None), None)
+        candidates = (self._to_caption(key) for key in self._uncaptioned if key.id not in postponed)
+        return next((node for node in candidates if node is not None), None)
 
     def _to_caption(self, key: _Key) -> MemoryNode | None:
         """The node of a key, if it can be captioned and is not."""
@@ -348,11 +348,11 @@ def subtree_nbytes(node: MemoryNode) -> int:
 def every_node(roots: Sequence[MemoryNode]) -> list[MemoryNode]:
     """The nodes of a forest in time order, a parent before its children."""
     found: list[MemoryNode] = []
-    waiting = list(reversed(roots))
-    while waiting:
-        node = waiting.pop()
+    stack = list(reversed(roots))
+    while stack:
+        node = stack.pop()
         found.append(node)
-        waiting += reversed(node.children)
+        stack += reversed(node.children)
     return found
 
 

@@ -91,7 +91,7 @@ class MemoryStore:
         self.dialogue = DialogueMemory(options.dialogue_turns)
 
     def remember(self, frame: EncodedFrame) -> None:
-        """Take in a kept frame, later than all before it and with tokens of their shape; raises ValueError if not.
+        """Ingest a kept frame, later than all before it and with tokens of their shape; raises ValueError if not.
 
         A chunk is closed by the frame after it: when it is full, when that frame begins a new scene, or when the
         chunk has lasted long enough. So its span reaches to where the next one begins.
@@ -208,7 +208,7 @@ class MemoryStore:
     def hole_before(self, until_seconds: float) -> Span | None:
         """The stretch before a past moment of which nothing can be shown any more; None if there is none.
 
-        A leaf that reaches past the moment cannot be used, as it tells of what came later, and its first frames, or all
+        A leaf that reaches past the moment cannot be used, as it shows what came later, and its first frames, or all
         of them, are gone.
         """
         covered, shown = self._gap(until_seconds)
@@ -251,7 +251,7 @@ class MemoryStore:
         return Clip(node.tokens, tuple(Frame(picture(one.jpeg), one.pts_seconds, 0) for one in shown), node.span)
 
     def set_caption(self, node: MemoryNode, caption: Caption) -> None:
-        """Give a node its caption and let go of the pictures that it was made from."""
+        """Give a node its caption and drop the pictures that it was made from."""
         with self._lock:
             self._tree.set_caption(node, caption)
             while self._clips and self._clips[0].span.end <= node.span.end:

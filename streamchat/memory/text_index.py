@@ -28,7 +28,7 @@ POOL = 128  # texts nearest in meaning that take part in the fusion, at least
 WORD = re.compile(r"[^\W_]+")
 UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")  # letters of scripts without spaces between words
 MOST_WORDS = 32  # of a question that are searched for
-RARE_SHARE, FEWEST_RARE, MOST_RARE = 0.05, 3, 200  # a word in more of the texts tells none of them from the others
+RARE_SHARE, FEWEST_RARE, MOST_RARE = 0.05, 3, 200  # a word in more of the texts distinguishes none of them
 FUNCTION_WORDS = frozenset(
     """
     about after all also an and any are as at be been before between but by came can come comes could did do does film

@@ -61,7 +61,7 @@ class Model(Protocol):
         ...
 
     def summarize(self, captions: Sequence[Caption], cancel: CancelToken) -> Caption:
-        """Say in one caption what several captions, in time order, tell."""
+        """Say in one caption what several captions, in time order, say."""
         ...
 
     def answer(self, context: Context, cancel: CancelToken) -> Generator[str | Evidence, None, None]:
@@ -138,7 +138,7 @@ class ChatModel(ABC):
         """Stream the reply to messages whose image parts, in order, stand for `visuals`, one part each.
 
         `temperature` 0 is greedy; one seed gives one reply. The token is checked between tokens: it ends the work with
-        CancelledError. `priority` tells which copy of the model replies, if there are several.
+        CancelledError. `priority` decides which copy of the model replies, if there are several.
         """
 
     @property
@@ -201,7 +201,7 @@ class ChatModel(ABC):
             yield from pieces
         yield from retrieved_evidence(context)
 
-    def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:  # noqa: ARG002 - pictures tell more
+    def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:  # noqa: ARG002 - pictures say more
         """Ask for yes or no with a reason; anything else is no."""
         text = prompts.ALERT.format(question=question, span=time_range(clip.span))
         reply = YES.match(self._asked_of_clip(clip, text, Priority.ALERT, cancel).text)
@@ -223,7 +223,7 @@ class ChatModel(ABC):
 
     @staticmethod
     def _until_it_fits(ask: Callable[[], Caption]) -> Caption:
-        """Ask again while the model's server finds the prompt too large, and tells how large it may be."""
+        """Ask again while the model's server finds the prompt too large, and says how large it may be."""
         for _ in range(MOST_TRIES - 1):
             try:
                 return ask()

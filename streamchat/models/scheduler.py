@@ -212,7 +212,7 @@ class Scheduler:
             return
         with self._changed:
             asked = priority > Priority.QUESTION and self._held[Priority.QUESTION] > 0
-            if not asked and not any(waiting < (priority, 0) for waiting in self._queue):
+            if not asked and not any(queued < (priority, 0) for queued in self._queue):
                 return
         self._leave(priority)
         try:

@@ -1,4 +1,4 @@
-"""What is known of pictures that were looked at, for as long as they are kept."""
+"""What is known of pictures that were analyzed, for as long as they are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standing questions, such as "tell me when a dog appears": each new leaf is checked, a hit is kept to be told."""
+"""Alerts, such as "tell me when a dog appears": each new leaf is checked, a hit is kept until it is shown."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from streamchat.models.scheduler import CancelToken, Priority
 from streamchat.session.questions import check_question
 from streamchat.types import Caption, Clip, Evidence
 
-MOST_ALERTS = 8  # questions at once: each costs a look at every leaf
+MOST_ALERTS = 8  # questions at once: each costs a check of every leaf
 MOST_HITS = 100  # that wait to be taken; the oldest go first
 MOST_CHARACTERS = 300  # of a question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertHit:
-    """What a standing question waited for."""
+    """What an alert waited for."""
 
     question: str
     reason: str
@@ -44,16 +44,16 @@ class Alerts:
         """Wait for these from now on, and for no others; raises InputError for too many or too long ones."""
         wanted = list(dict.fromkeys(" ".join(text.split()) for text in questions if text.strip()))
         if len(wanted) > MOST_ALERTS:
-            raise InputError(f"at most {MOST_ALERTS} standing questions at once, got {len(wanted)}: remove one")
+            raise InputError(f"at most {MOST_ALERTS} alerts at once, got {len(wanted)}: remove one")
         for text in wanted:
             check_question(text)
             if len(text) > MOST_CHARACTERS:
-                raise InputError(f"a standing question may have {MOST_CHARACTERS} characters, got {len(text)}")
+                raise InputError(f"an alert may have {MOST_CHARACTERS} characters, got {len(text)}")
         with self._lock:
             self._showing = {text: self._showing.get(text, False) for text in wanted}
 
     def check(self, model: Model, clip: Clip, caption: Caption, keyframe: bytes | None, cancel: CancelToken) -> None:
-        """Ask the model of a new leaf; what goes on from one leaf to the next is told once."""
+        """Ask the model of a new leaf; what goes on from one leaf to the next is reported once."""
         for question in self.questions:
             with model.scheduler(Priority.ALERT).slot(Priority.ALERT, cancel) as token:
                 reason = model.check_alert(question, clip, caption, token)

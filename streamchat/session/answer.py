@@ -142,7 +142,7 @@ class AnswerStream:
         yield from self._pieces_of_step(first=False)
 
     def _pieces_of_step(self, *, first: bool) -> Generator[str | Evidence, None, None]:
-        """What the model says; a prompt that its server finds too large is made smaller, by what it was told."""
+        """What the model says; a prompt that its server finds too large is made smaller, by what the server said."""
         for attempt in range(1, MOST_TRIES + 1):
             try:
                 scheduler = self._chat.model.scheduler(Priority.QUESTION)

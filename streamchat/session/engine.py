@@ -40,7 +40,7 @@ SECONDS_AHEAD = 4  # that a reader may be ahead of the moment that is asked abou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What was taken in so far."""
+    """What was ingested so far."""
 
     frames_seen: int
     frames_kept: int
@@ -95,7 +95,7 @@ class StreamChat:
 
     @property
     def newest(self) -> Frame | None:
-        """The newest frame taken in, kept or not."""
+        """The newest frame ingested, kept or not."""
         return self._progress.newest
 
     def shown_before(self, seconds: float) -> list[Frame]:
@@ -104,7 +104,7 @@ class StreamChat:
         return [frame for frame in self._shown.frames if since <= frame.pts_seconds < seconds]
 
     def push(self, frame: Frame) -> bool:
-        """Take in the next frame, and caption what it completed; True if the frame was kept."""
+        """Ingest the next frame, and caption what it completed; True if the frame was kept."""
         frame = self.in_one_size(frame)
         selection = self.select(frame)
         if selection.kept:
@@ -179,7 +179,7 @@ class StreamChat:
         return True
 
     def check_alerts(self, cancel: CancelToken = NEVER) -> bool:
-        """Check what was captioned against the standing questions; False if nothing was to be checked.
+        """Check what was captioned against the alerts; False if nothing was to be checked.
 
         What fails is checked again with the next call.
         """
@@ -195,7 +195,7 @@ class StreamChat:
             return token is not None and self.model.idle(token)
 
     def check_rest(self, cancel: CancelToken = NEVER) -> None:
-        """At the end of a stream, check what is no leaf yet against the standing questions: no more will come of it."""
+        """At the end of a stream, check what is no leaf yet against the alerts: no more will come of it."""
         chunk = self.memory.snapshot(math.inf).open_chunk
         if not chunk or not self.alerts.questions:
             return
@@ -285,7 +285,7 @@ class StreamChat:
         return self.memory.dialogue.forget_last(None if question is None else question.strip())
 
     def state(self) -> ChatState:
-        """All of this chat; also while other threads take in and caption.
+        """All of this chat; also while other threads ingest and caption.
 
         Frames that are still on their way into the memory are left out, as if they had not come yet.
         """
@@ -307,7 +307,7 @@ class StreamChat:
         self._progress = state.progress
 
     def counts(self) -> Counts:
-        """What was taken in so far."""
+        """What was ingested so far."""
         progress = self._progress
         return Counts(
             frames_seen=progress.frames_seen,

@@ -1,4 +1,4 @@
-"""The live session: taking in, remembering and answering overlap. The only file that starts threads.
+"""The live session: ingestion, remembering and answering overlap. The only file that starts threads.
 
 Three threads work on one engine (paper section 3.5): stacking decodes and selects, formation encodes and remembers,
 summarization captions what became a node. A question is answered in the caller's own thread, at once, from the memory
@@ -32,7 +32,7 @@ from streamchat.video.source import LiveSource, RecordedSource, Source
 
 log = logging.getLogger(__name__)
 
-QUEUED_FRAMES = 32  # kept frames that may wait to be encoded before taking in is held up
+QUEUED_FRAMES = 32  # kept frames that may wait to be encoded before ingestion is held up
 MOST_PENDING_CAPTIONS = 24  # nodes without a caption; with more the model is behind
 BEHIND_SECONDS = 5.0  # that a reader may lag behind its player
 CEILING_STEP_SECONDS = 1.0  # between two changes of how many frames are kept
@@ -43,7 +43,7 @@ MOST_ENCODE_TRIES = 6  # with growing pauses, some 15 s in all
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
 SAME_FRAME_SECONDS = 0.25  # a frame that was read stands for the screen if it is no older than this
 SCREEN_STEP_SECONDS, SCREEN_SECONDS = 0.2, 3.0  # frames kept for what was just on the screen: the reader is ahead
-INGEST_PAUSE_SECONDS = 0.5  # that taking in rests at most for the first word of an answer
+INGEST_PAUSE_SECONDS = 0.5  # that ingestion pauses at most for the first word of an answer
 ANSWER_BUDGET_SECONDS = 0.1  # that an answer may spend on work that it could leave out
 READ_AGAIN_FRAMES = 5  # frames read again where the memory of a past moment has a hole
 RATE_FRAMES = 64  # frames that the frame rate is taken over
@@ -55,16 +55,16 @@ class Stats:
 
     frames_seen: int
     frames_kept: int
-    frames_dropped: int  # of a live stream, because taking in was behind
+    frames_dropped: int  # of a live stream, because ingestion was behind
     frames_queued: int  # kept, and still to be encoded
-    frames_per_second: float  # taken in, over the last frames
-    position_seconds: float  # of the newest frame taken in
+    frames_per_second: float  # ingested, over the last frames
+    position_seconds: float  # of the newest frame ingested
     nodes_by_level: tuple[int, ...]  # of the tree, leaves first
     memory_bytes: int
     captions_pending: int  # nodes of the tree without a caption
     kept_ceiling: int  # frames kept in any second at most; lower than the options say while the model is behind
     degraded: str | None  # what fails at the moment and is tried again, in words
-    finished: bool  # the whole video was taken in and remembered
+    finished: bool  # the whole video was ingested and remembered
 
 
 class LiveSession:
@@ -81,9 +81,9 @@ class LiveSession:
         self._changed = threading.Condition()  # guards what follows
         self._limit_seconds = 0.0 if isinstance(source, RecordedSource) else math.inf
         self._pauses_begun = 0  # given to questions
-        self._paused_until: dict[int, float] = {}  # on the monotonic clock: taking in rests until then, for a question
+        self._paused_until: dict[int, float] = {}  # on the monotonic clock: ingestion pauses until then, for a question
         self._cancel = CancelToken()  # cancelled when the session is closed
-        self._remembered = 0  # frames; tells the summarizing thread that there may be work
+        self._remembered = 0  # frames; by it the summarizing thread sees that there may be work
         self._all_encoded = False
         self._error: Exception | None = None
         self._failures = Failures()
@@ -103,13 +103,13 @@ class LiveSession:
         ]
 
     def start(self) -> None:
-        """Begin to take in the stream."""
+        """Begin to ingest the stream."""
         for thread in self._threads:
             thread.start()
 
     @property
     def error(self) -> Exception | None:
-        """The first error of any thread; the session takes in nothing more after it, but still answers."""
+        """The first error of any thread; the session ingests nothing more after it, but still answers."""
         return self._error
 
     @property
@@ -122,7 +122,7 @@ class LiveSession:
         return self._engine.memory.snapshot(math.inf)
 
     def play_until(self, seconds: float) -> None:
-        """Let a video be taken in up to this time of the stream; `math.inf` is all of it, as fast as it can be."""
+        """Let a video be ingested up to this time of the stream; `math.inf` is all of it, as fast as it can be."""
         with self._changed:
             self._limit_seconds = seconds
             self._changed.notify_all()
@@ -130,7 +130,7 @@ class LiveSession:
     def ask(self, question: str, at_seconds: float | None = None) -> AnswerStream:
         """Answer from the memory as it stood at a moment of the stream, by default now; nothing later is used.
 
-        Taking in rests until the first piece comes, or for a moment. May be called from any thread. Raises InputError
+        Ingestion pauses until the first piece comes, or for a moment. May be called from any thread. Raises InputError
         for an empty question, and if a camera sent no frame yet.
         """
         pause = self._pause_ingest()
@@ -165,20 +165,20 @@ class LiveSession:
         )
 
     def _pause_ingest(self) -> int:
-        """Let taking in rest for a moment, for the sake of a question; `_go_on` with the number ends that."""
+        """Let ingestion rest for a moment, for the sake of a question; `_resume_ingest` with the number ends that."""
         with self._changed:
             self._pauses_begun += 1
             self._paused_until[self._pauses_begun] = time.monotonic() + INGEST_PAUSE_SECONDS
             return self._pauses_begun
 
     def _resume_ingest(self, pause: int) -> None:
-        """Let taking in go on, if no other question wants it to rest."""
+        """Let ingestion go on, if no other question wants it to rest."""
         with self._changed:
             self._paused_until.pop(pause, None)
             self._changed.notify_all()
 
     def _wait_for_questions(self) -> None:
-        """Wait while a question waits for its first word: on few cores taking in would double that wait."""
+        """Wait while a question waits for its first word: on few cores ingestion would double that wait."""
         with self._changed:
             while not self._cancel.cancelled and self._paused_until:
                 left = max(self._paused_until.values()) - time.monotonic()
@@ -299,17 +299,17 @@ class LiveSession:
     def _keep_up(self, seconds: float) -> None:
         """Keep fewer frames while the model is behind a camera or a player, and more again once it has caught up.
 
-        A video that is taken in at full speed waits for the model instead (see `_captions_lag`).
+        A video that is ingested at full speed waits for the model instead (see `_captions_lag`).
         """
         now = time.monotonic()
         if now - self._ceiling_set < CEILING_STEP_SECONDS:
             return
-        waiting, captions = len(self._kept), self._engine.memory.uncaptioned
+        queued, captions = len(self._kept), self._engine.memory.uncaptioned
         late = isinstance(self._source, LiveSource) or BEHIND_SECONDS < self._limit_seconds - seconds < math.inf
         most = self._engine.options.max_kept_per_second
-        if late and (waiting > QUEUED_FRAMES // 2 or captions > MOST_PENDING_CAPTIONS):
+        if late and (queued > QUEUED_FRAMES // 2 or captions > MOST_PENDING_CAPTIONS):
             ceiling = max(1, self._ceiling - 1)
-        elif not waiting and captions < MOST_PENDING_CAPTIONS // 2:
+        elif not queued and captions < MOST_PENDING_CAPTIONS // 2:
             ceiling = min(most, self._ceiling + 1)
         else:
             return
@@ -336,7 +336,7 @@ class LiveSession:
             return not self._cancel.cancelled and self._error is None
 
     def _captions_lag(self) -> bool:
-        """Whether a video that is taken in at full speed must wait for its captions.
+        """Whether a video that is ingested at full speed must wait for its captions.
 
         A model that captions from pictures needs those of what has no caption yet, of which few are kept.
         """

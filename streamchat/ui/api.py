@@ -63,7 +63,7 @@ class Api:
         return session
 
     def add_video(self, session: str, video: str) -> dict[str, Any]:
-        """Give a session a video, in place of what it had; it is taken in at full speed.
+        """Give a session a video, in place of what it had; it is ingested at full speed.
 
         Args:
             session: The name that open_session returned.
@@ -173,7 +173,7 @@ def _asked(user_session: UserSession, question: str, at_seconds: float) -> Answe
     if user_session.session.error is not None:
         raise user_session.session.error
     if not reached:
-        raise StreamChatError(f"the video was not taken in within {WAIT_SECONDS:.0f} s: ask again later")
+        raise StreamChatError(f"the video was not processed within {WAIT_SECONDS:.0f} s: ask again later")
     return user_session.session.ask(question, None if end else at_seconds)
 
 

@@ -2,12 +2,12 @@
 const SIDE = 384; // pixels of the long side that is sent
 const QUALITY = 0.7;
 const FRAME_MS = 80; // 12.5 frames a second
-const MOST_WAITING = 4; // frames, for a slow line, which loses the oldest and not time
+const MOST_QUEUED = 4; // frames, for a slow line, which loses the oldest and not time
 const find = (selector) => element.querySelector(selector);
 const say = (text) => { find('[role="status"]').textContent = text; };
 const canvas = document.createElement('canvas');
-let stream = null, wanted = false, visit = 0, began = 0, sending = false, sent = 0, bytes = 0, lost = 0, told = 0;
-let waiting = []; // frames, in time order
+let stream = null, wanted = false, session = 0, began = 0, sending = false, sent = 0, bytes = 0, lost = 0, reported = 0;
+let queue = []; // frames, in time order
 
 const REFUSED = {
   NotAllowedError: 'The browser was not allowed to use the camera: allow it beside the address, then start again.',
@@ -67,11 +67,11 @@ const capture = async () => {
   canvas.height = Math.round(video.videoHeight * scale);
   canvas.getContext('2d').drawImage(video, 0, 0, canvas.width, canvas.height);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg', QUALITY));
-  waiting.push({ seconds, jpeg: await base64(blob) });
-  waiting.sort((one, other) => one.seconds - other.seconds);
+  queue.push({ seconds, jpeg: await base64(blob) });
+  queue.sort((one, other) => one.seconds - other.seconds);
   bytes += blob.size;
   sent += 1;
-  while (waiting.length > MOST_WAITING) { waiting.shift(); lost += 1; }
+  while (queue.length > MOST_QUEUED) { queue.shift(); lost += 1; }
   push();
 };
 
@@ -79,8 +79,8 @@ const capture = async () => {
 const push = async () => {
   if (sending) return;
   sending = true;
-  while (waiting.length && stream) {
-    const frames = waiting.splice(0);
+  while (queue.length && stream) {
+    const frames = queue.splice(0);
     try {
       const answer = await server.push({ key: props.value.key, frames });
       if (!answer.listening && stream) stop('The session of this camera has ended: start it again.');
@@ -93,14 +93,14 @@ const push = async () => {
 
 const run = async (mine) => {
   began = performance.now();
-  [sent, bytes, lost, told, waiting] = [0, 0, 0, began, []];
+  [sent, bytes, lost, reported, queue] = [0, 0, 0, began, []];
   while (stream && stream === mine && element.isConnected) {
     const now = performance.now();
     if (find('video').videoWidth) capture();
-    if (now - told > 1000) {
-      const rate = sent / ((now - told) / 1000), size = sent ? bytes / sent / 1000 : 0;
+    if (now - reported > 1000) {
+      const rate = sent / ((now - reported) / 1000), size = sent ? bytes / sent / 1000 : 0;
       say(`${rate.toFixed(0)} frames a second, ${size.toFixed(0)} KB each` + (lost ? `, ${lost} lost on the way` : ''));
-      [sent, bytes, told] = [0, 0, now];
+      [sent, bytes, reported] = [0, 0, now];
     }
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, FRAME_MS - (performance.now() - now))));
   }
@@ -113,5 +113,5 @@ element.addEventListener('click', (event) => {
 watch('value', () => {
   if (!stream) return;
   if (!props.value || !props.value.camera) stop('');
-  else if (props.value.visit !== visit) { visit = props.value.visit; run(stream); }
+  else if (props.value.session !== session) { session = props.value.session; run(stream); }
 });

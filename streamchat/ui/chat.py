@@ -75,7 +75,7 @@ class ChatPanel:
             allow_custom_value=True,
             max_choices=MOST_ALERTS,
             label="Tell me when …",
-            info="Write what to wait for, then Enter: a dog appears. What is found is told in the chat.",
+            info="Write what to wait for, then Enter: a dog appears. What is found is posted in the chat.",
             elem_id="alerts",
         )
 
@@ -163,9 +163,8 @@ class ChatPanel:
             user_session.stop_asked, user_session.stream = False, None
             with closing(self._answer(user_session, question, at_seconds, ask)) as texts:
                 for text in texts:
-                    if (
-                        self._sessions.get(visitor) is not user_session
-                    ):  # another video was opened: its page is not this one's
+                    # Once another video was opened, the page is not this one's.
+                    if self._sessions.get(visitor) is not user_session:
                         return
                     box, send, stop = begins
                     yield box, user_session.conversation.messages(question, text), send, stop
@@ -184,7 +183,7 @@ class ChatPanel:
         try:
             yield "…"
             for seconds in user_session.until_ingested(at_seconds):
-                yield components.waiting(seconds, user_session.duration_seconds)
+                yield components.progress_text(seconds, user_session.duration_seconds)
             user_session.stream = None if user_session.stop_asked else ask()
             for piece in user_session.stream or ():
                 text += piece
@@ -211,7 +210,7 @@ class ChatPanel:
         )
 
     def _wait_for(self, questions: list[str], request: gr.Request) -> None:
-        """Change the standing questions."""
+        """Change the alerts."""
         try:
             self._sessions.wait_for(str(request.session_hash), questions)
         except InputError as error:

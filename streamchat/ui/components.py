@@ -57,10 +57,10 @@ def footnote(made: str, answer: str) -> str:
     return f'<div class="sc-footnote">{escape(made)} · {copy}</div>'
 
 
-def waiting(position_seconds: float, duration_seconds: float | None) -> str:
-    """Said in place of an answer while the rest of the video is taken in for it."""
+def progress_text(position_seconds: float, duration_seconds: float | None) -> str:
+    """Said in place of an answer while the rest of the video is ingested for it."""
     end = "" if duration_seconds is None else f" of {timestamp(duration_seconds)}"
-    return f"Taking in the rest of the video first: {timestamp(position_seconds)}{end} …"
+    return f"Processing the rest of the video first: {timestamp(position_seconds)}{end} …"
 
 
 def speeds() -> str:
@@ -83,10 +83,10 @@ def tiles() -> str:
 
 
 GAUGES = (
-    ("Taken in", "How far the stream has been watched"),
+    ("Processed", "How far into the stream the memory reaches"),
     ("Frames kept", "Frames that showed something new, of all frames seen"),
-    ("Waiting", "Kept frames still to be encoded, and frames of a camera that were lost because taking in was behind"),
-    ("Memory nodes", "Nodes of the long-term tree, by level"),
+    ("Queued", "Kept frames still to be encoded, and frames of a camera that were dropped when it fell behind"),
+    ("Remembered", "Moments in the long-term memory, and summaries of many"),
     ("Memory", "Size of the whole memory, against the budget of its tree"),
     ("Captions", "Whether all that is remembered has been put into words"),
     ("Delay", "Of your last question: until the answer began to be made, and until its first word"),

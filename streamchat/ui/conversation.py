@@ -32,7 +32,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A question with its answer, or what a standing question found."""
+    """A question with its answer, or what an alert found."""
 
     question: str | None
     text: str
@@ -51,7 +51,7 @@ class Conversation:
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
         self.pictures: dict[int, bytes] = {}  # JPEG
-        self.alerts_posted = 0  # how many were ever added by standing questions
+        self.alerts_posted = 0  # how many were ever added by alerts
         self._next_picture = 0  # never used again, as pages keep the pictures that they have
 
     def add(self, question: str | None, text: str, at_seconds: float, evidence: Sequence[Evidence], made: str) -> None:

@@ -23,15 +23,15 @@ const made = (tag, values = {}, ...inside) => {
 };
 
 // A loaded session goes on in its video where it ended, as soon as the player is there.
-const goOn = (mine, seconds, tries) => {
+const resumeAt = (mine, seconds, tries) => {
   if (state !== mine || goTo(seconds) || tries === 0) return;
-  setTimeout(() => goOn(mine, seconds, tries - 1), 200);
+  setTimeout(() => resumeAt(mine, seconds, tries - 1), 200);
 };
 
 const begin = () => {
   state = {
     serial: 0, rows: new Map(), blocks: new Map(), levels: 0, motion: [], preview: -1, end: 0, about: null,
-    chosen: null, reached: null, lit: [], posted: null, pictures: new Map(),
+    chosen: null, reached: null, highlighted: [], posted: null, pictures: new Map(),
   };
   find('.sc-tree svg').replaceChildren();
   find('.sc-node').innerHTML = INTRODUCTION;
@@ -40,7 +40,7 @@ const begin = () => {
   showPreview(null);
   drawMotion();
   drawStrip([1, []], null);
-  if (props.value && props.value.begins > 0) goOn(state, props.value.begins, 300);
+  if (props.value && props.value.begins > 0) resumeAt(state, props.value.begins, 300);
 };
 
 // Gauges, status, hint
@@ -75,7 +75,7 @@ const showPreview = (preview) => { // over the player, which has nothing to show
   const player = document.querySelector('#player');
   let image = document.querySelector('.sc-preview');
   if (preview) {
-    if (!image) image = made('img', { className: 'sc-preview', alt: 'The newest frame that was taken in' });
+    if (!image) image = made('img', { className: 'sc-preview', alt: 'The newest frame that was processed' });
     if (player && image.parentElement !== player) player.append(image);
     image.src = 'data:image/jpeg;base64,' + preview.jpeg;
     state.preview = preview.seconds;
@@ -171,8 +171,8 @@ const place = ([id, start, end, level, captioned]) => {
   }
   block.setAttribute('x', start);
   block.setAttribute('width', Math.max(end - start, 1e-3));
-  block.classList.toggle('wordless', !captioned);
-  block.setAttribute('aria-label', `${clock(start)} to ${clock(end)}, level ${level}`);
+  block.classList.toggle('uncaptioned', !captioned);
+  block.setAttribute('aria-label', `${clock(start)} to ${clock(end)}, ${level ? 'summary' : 'moment'}`);
 };
 const layer = ([id, , , level]) =>
   state.blocks.get(id).setAttribute('y', (Math.max(state.levels, 3) - 1 - level) * ROW + 1);
@@ -185,10 +185,10 @@ const rove = (block) => {
   state.reached = block;
 };
 
-const light = (ids) => {
-  for (const id of state.lit) state.blocks.get(id)?.classList.remove('lit');
-  for (const id of ids) state.blocks.get(id)?.classList.add('lit');
-  state.lit = ids;
+const highlight = (ids) => {
+  for (const id of state.highlighted) state.blocks.get(id)?.classList.remove('highlighted');
+  for (const id of ids) state.blocks.get(id)?.classList.add('highlighted');
+  state.highlighted = ids;
 };
 
 // Nodes and moments, opened
@@ -284,41 +284,41 @@ document.addEventListener('timeupdate', (event) => { // does not bubble, but is 
 new MutationObserver(fillPictures).observe(document.querySelector('#chat') || document.body,
   { childList: true, subtree: true });
 
-const show = (told) => {
-  state.end = told.end;
-  state.about = told.about;
-  showGauges(told.gauges);
-  showStatus(told.status);
+const show = (update) => {
+  state.end = update.end;
+  state.about = update.about;
+  showGauges(update.gauges);
+  showStatus(update.status);
   showHint();
-  showPreview(told.preview);
-  state.motion = [...state.motion, ...told.motion].slice(-MOTION_SAMPLES);
+  showPreview(update.preview);
+  state.motion = [...state.motion, ...update.motion].slice(-MOTION_SAMPLES);
   drawMotion();
-  drawStrip(told.strip, told.short);
-  drawTree(told);
+  drawStrip(update.strip, update.short);
+  drawTree(update);
   drawHead();
   if (!state.reached || !state.reached.isConnected) rove(state.blocks.values().next().value);
-  light(told.lit);
+  highlight(update.highlighted);
   const rest = document.querySelector('#rest');
-  if (rest && told.about === 'end') rest.disabled = true;
-  state.serial = told.serial;
-  say(find('.sc-axis span:last-child'), clock(told.end));
-  if (state.posted !== null && state.posted !== told.posted) trigger('posted');
-  state.posted = told.posted;
+  if (rest && update.about === 'end') rest.disabled = true;
+  state.serial = update.serial;
+  say(find('.sc-axis span:last-child'), clock(update.end));
+  if (state.posted !== null && state.posted !== update.posted) trigger('posted');
+  state.posted = update.posted;
 };
 
-const look = async () => {
+const refresh = async () => {
   const before = state, video = playerVideo(), { motion } = state;
-  const told = (props.value || {}).visit && await server.look(asked({
+  const update = (props.value || {}).session && await server.view_of(asked({
     serial: state.serial, preview: state.preview, motion: motion.length ? motion[motion.length - 1][0] : -1,
     position: video && state.about === 'player' ? video.currentTime : null,
     unplayable: Boolean(video && (video.error || (video.readyState >= 1 && !video.videoWidth))),
   }));
-  if (state === before && told) show(told);
-  find('[data-do="json"]').disabled = !told;
+  if (state === before && update) show(update);
+  find('[data-do="json"]').disabled = !update;
 };
 const forEver = async () => {
   while (element.isConnected) {
-    try { await look(); } catch (error) { showStatus({ kind: 'error', text: 'The app does not answer. Is it still running?' }); }
+    try { await refresh(); } catch (error) { showStatus({ kind: 'error', text: 'The app does not answer. Is it still running?' }); }
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
 };

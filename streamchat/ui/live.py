@@ -19,7 +19,7 @@ from streamchat.errors import InputError
 from streamchat.ui import components
 from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.user_session import UserSession
-from streamchat.ui.view import found_node, look, memory_json, node_details
+from streamchat.ui.view import found_node, memory_json, node_details, view_of
 from streamchat.video.images import jpeg_size, picture
 
 log = logging.getLogger(__name__)
@@ -59,12 +59,12 @@ class LivePanel:
             value=None,
             html_template=part("live.html").replace(TILES, components.tiles()),
             js_on_load=part("live.js"),
-            server_functions=[_served(call) for call in (self.look, self.node, self.picture, self.memory)],
+            server_functions=[_served(call) for call in (self.view_of, self.node, self.picture, self.memory)],
             elem_id="live",
         )
 
-    def look(self, asked: Any) -> dict[str, Any] | None:
-        """What changed; the page tells its player's position, and takes the reader along."""
+    def view_of(self, asked: Any) -> dict[str, Any] | None:
+        """What changed; the page gives its player's position, which the reader follows."""
         user_session = self._user_session(asked)
         if user_session is None:
             return None
@@ -74,7 +74,7 @@ class LivePanel:
         position = _number(asked.get("position"))
         if position is not None:
             user_session.follow(position)
-        return look(
+        return view_of(
             user_session,
             serial=int(_number(asked.get("serial")) or 0),
             motion_after=_or_before(asked.get("motion")),

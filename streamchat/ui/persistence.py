@@ -28,12 +28,12 @@ DOWNLOAD = """
 """
 
 
-class KeepingPanel:
+class PersistencePanel:
     """Buttons below the conversation; made inside a `gr.Blocks`."""
 
     def __init__(self, sessions: SessionManager) -> None:
         self._sessions = sessions
-        with gr.Row(elem_id="sc-keeping"):
+        with gr.Row(elem_id="sc-persistence"):
             self.save = gr.Button("Save session", size="sm", elem_id="save", min_width=90)
             self.load = gr.UploadButton("Load session", size="sm", elem_id="load", file_types=[SUFFIX], min_width=90)
             self.transcript = gr.Button("Transcript", size="sm", elem_id="transcript", min_width=90)

@@ -50,7 +50,7 @@ class SessionManager:
         self._numbers = itertools.count(1)
         self._opening: set[str] = set()
         self._keys: dict[str, str] = {}  # visitor by the secret that their page holds
-        self._alerts: dict[str, list[str]] = {}  # a visitor's standing questions
+        self._alerts: dict[str, list[str]] = {}  # a visitor's alerts
         self._folders: dict[str, Path] = {}
         self._chosen: dict[str, Options] = {}  # options of a visitor's own, for what they open next
 
@@ -68,7 +68,7 @@ class SessionManager:
             return key
 
     def by_key(self, key: object) -> UserSession | None:
-        """The visit of the visitor whose page holds a secret."""
+        """The session of the visitor whose page holds a secret."""
         visitor = self._keys.get(key) if isinstance(key, str) else None
         return None if visitor is None else self.get(visitor)
 
@@ -81,13 +81,13 @@ class SessionManager:
         self._chosen[visitor] = options
 
     def wait_for(self, visitor: str, questions: list[str]) -> None:
-        """Set a visitor's standing questions, for this session and those to come; raises InputError for bad ones."""
+        """Set a visitor's alerts, for this session and those to come; raises InputError for bad ones."""
         user_session = self.get(visitor)
         (Alerts() if user_session is None else user_session.session.engine.alerts).set(questions)
         self._alerts[visitor] = questions
 
     def alerts_of(self, visitor: str) -> list[str]:
-        """A visitor's standing questions."""
+        """A visitor's alerts."""
         return self._alerts.get(visitor, [])
 
     def open(self, visitor: str, video_path: Path) -> None:
@@ -127,7 +127,7 @@ class SessionManager:
             options = self.options_of(visitor)
             camera = PushSource(max_side=options.max_side)
             if before is not None and before.video_path is None and self._still_suits(before, visitor):
-                before.end()  # else what it still takes in would come after the new clock was set
+                before.end()  # else what it still ingests would come after the new clock was set
                 engine, history = before.session.engine, before.session.history
                 conversation, options = before.conversation, before.chosen or options
             else:
@@ -151,7 +151,7 @@ class SessionManager:
         return StreamChat(self.model.get(), options, sessions=self._most)
 
     def _still_suits(self, user_session: UserSession, visitor: str) -> bool:
-        """Whether nothing that needs a new session was chosen since a visit began."""
+        """Whether nothing that needs a new session was chosen since a session began."""
         began, now = user_session.chosen, self.options_of(visitor)
         tuned = replace(now, temperature=began.temperature, seed=began.seed) if began else None
         return tuned == began and user_session.session.engine.model is self.model.get()
@@ -229,7 +229,7 @@ class SessionManager:
         return self._by_visitor.get(visitor)
 
     def watching(self, visitor: str, video_path: Path | None) -> UserSession:
-        """The visitor's visit to the video that the page shows; raises InputError if there is none.
+        """The visitor's session of the video that the page shows; raises InputError if there is none.
 
         Waits while the video is being opened, and a moment for one that the page shows already.
         """
@@ -284,11 +284,11 @@ class SessionManager:
 
 
 def _alerts(questions: object) -> list[str]:
-    """The standing questions of a saved session; raises InputError if they are none."""
+    """The alerts of a saved session; raises InputError if they are none."""
     if questions is None:
         return []
     if not isinstance(questions, list) or not all(isinstance(text, str) for text in questions):
-        raise InputError("the standing questions in the session's file are damaged: save it again")
+        raise InputError("the alerts in the session's file are damaged: save it again")
     Alerts().set(questions)
     return questions
 
@@ -305,7 +305,7 @@ def _history(kept: object) -> History:
 
 
 def fingerprint(video_path: Path) -> str:
-    """What tells a video from another: its size, its beginning and its end."""
+    """What distinguishes a video from another: its size, its beginning and its end."""
     size = video_path.stat().st_size
     found = hashlib.sha256(str(size).encode())
     with video_path.open("rb") as data:

@@ -1,4 +1,4 @@
-"""The first tab: a video plays or a camera runs, the stream is taken in, and a person asks about it."""
+"""The first tab: a video plays or a camera runs, the stream is ingested, and a person asks about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamchat.errors import InputError, StreamChatError
 from streamchat.ui import components, examples
 from streamchat.ui.chat import ChatPanel, warn
 from streamchat.ui.live import CameraPanel, LivePanel
-from streamchat.ui.persistence import KeepingPanel
+from streamchat.ui.persistence import PersistencePanel
 from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.shared_model import on_a_space
 from streamchat.ui.theme import PLAY
@@ -31,9 +31,8 @@ class WatchTab:
 
     def __init__(self, sessions: SessionManager) -> None:
         self._sessions = sessions
-        self._versions = (
-            itertools.count()
-        )  # a value that is the same as the one before would not reach the page's script
+        # A value that is the same as the one before would not reach the page's script.
+        self._versions = itertools.count()
         self._layout()
         self._events()
 
@@ -49,7 +48,7 @@ class WatchTab:
                     self.camera = CameraPanel(self._sessions)
             with gr.Column(scale=5, min_width=320):
                 self.chat = ChatPanel(self._sessions)
-                self.keeping = KeepingPanel(self._sessions)
+                self.persistence = PersistencePanel(self._sessions)
         self.live = LivePanel(self._sessions)
 
     def _video_layout(self) -> None:
@@ -61,7 +60,7 @@ class WatchTab:
                 for number, title in enumerate(examples.titles())
             ]
         with gr.Row(elem_id="sc-pace"):
-            self.rest = gr.Button("Take in the rest at full speed", elem_id="rest", size="sm", interactive=False)
+            self.rest = gr.Button("Process the whole video now", elem_id="rest", size="sm", interactive=False)
             gr.HTML(components.speeds(), elem_id="speed", min_width=90)
 
     def _events(self) -> None:
@@ -86,7 +85,7 @@ class WatchTab:
         self.rest.click(self._rest, None, self.rest, **QUIET)
         self.live.html.posted(self._posted, None, chat.chat, **QUIET)
         chat.listen(self.video)
-        self.keeping.listen(lambda visitor: (None, *self._opened(visitor), self._sessions.alerts_of(visitor)), loaded)
+        self.persistence.listen(self._loaded, loaded)
 
     def _model_line(self) -> str:
         model = self._sessions.model
@@ -112,13 +111,13 @@ class WatchTab:
             yield self._model_line(), self._offer(), gr.skip(), gr.skip()
 
     def _page(self, visitor: str) -> dict[str, Any]:
-        """What the live parts of a page know it by; `visit` tells one session from the next."""
+        """What the live parts of a page know it by; `session` distinguishes one session from the next."""
         user_session = self._sessions.get(visitor)
         return {
             "key": self._sessions.key_of(visitor),
-            "visit": 0 if user_session is None else user_session.number,
+            "session": 0 if user_session is None else user_session.number,
             "camera": user_session is not None and user_session.camera is not None,
-            "told": next(self._versions),
+            "version": next(self._versions),
             "begins": 0.0 if user_session is None else user_session.begins_seconds,
         }
 
@@ -161,23 +160,21 @@ class WatchTab:
         visitor = str(request.session_hash)
         if video_path is None:
             user_session = self._sessions.get(visitor)
-            if (
-                user_session is None or user_session.video_path is not None
-            ):  # else a camera or a loaded session took the video's place
+            # Otherwise a camera or a loaded session took the video's place.
+            if user_session is None or user_session.video_path is not None:
                 self._sessions.close(visitor)
             return gr.skip(), *self._opened(visitor)
         before = self._sessions.get(visitor)
         good = self._tried(lambda: self._sessions.open(visitor, Path(video_path)), "This video cannot be used")
         user_session = self._sessions.get(visitor)
-        if (
-            good
-            and user_session
-            and before
-            and before.is_loaded
-            and before.conversation is not user_session.conversation
-        ):
+        loaded = before.conversation if before is not None and before.is_loaded else None
+        if good and user_session and loaded not in (None, user_session.conversation):
             gr.Info("The session that was loaded has ended: this is another video than the one that it had seen.")
         return gr.skip() if good else None, *self._opened(visitor)
+
+    def _loaded(self, visitor: str) -> tuple[Any, ...]:
+        """The page once a saved session was loaded: its video is not here, its alerts are."""
+        return None, *self._opened(visitor), self._sessions.alerts_of(visitor)
 
     def _open_camera(self, request: gr.Request) -> Any:
         """Begin a session with the visitor's camera."""
@@ -211,6 +208,6 @@ class WatchTab:
         return gr.update(interactive=False)
 
     def _posted(self, request: gr.Request) -> Any:
-        """Show what a standing question found, unless an answer is on its way, which shows it as well."""
+        """Show what an alert found, unless an answer is on its way, which shows it as well."""
         user_session = self._sessions.get(str(request.session_hash))
         return gr.skip() if user_session is None or user_session.answering else user_session.conversation.messages()

@@ -42,11 +42,11 @@ class TreeView:
 def flattened(roots: Sequence[MemoryNode]) -> list[tuple[MemoryNode, int | None]]:
     """All nodes of a forest with the id of their parent, parents first."""
     found: list[tuple[MemoryNode, int | None]] = []
-    waiting: list[tuple[MemoryNode, int | None]] = [(root, None) for root in reversed(roots)]
-    while waiting:
-        node, parent = waiting.pop()
+    stack: list[tuple[MemoryNode, int | None]] = [(root, None) for root in reversed(roots)]
+    while stack:
+        node, parent = stack.pop()
         found.append((node, parent))
-        waiting += [(child, node.id) for child in reversed(node.children)]
+        stack += [(child, node.id) for child in reversed(node.children)]
     return found
 
 

@@ -30,14 +30,14 @@ class UserSession:
 
     session: LiveSession
     title: str  # the video's file name, or "camera"
-    number: int = 0  # of this visit among all that the app ever had
+    number: int = 0  # of this session among all that the app ever had
     video_path: Path | None = None
     camera: PushSource | None = None
     fingerprint: str = ""  # of the video
     duration_seconds: float | None = None
     begins_seconds: float = 0.0  # where the player begins: a loaded session goes on where it ended
     conversation: Conversation = field(default_factory=Conversation)
-    to_the_end: bool = False  # the rest is taken in at full speed, and a question means the end
+    to_the_end: bool = False  # the rest is ingested at full speed, and a question means the end
     unplayable: bool = False  # the browser cannot show the video, so that there is no player to follow
     last_timing: Timing | None = None  # of the last answer
     highlighted: tuple[int, ...] = ()  # ids of the nodes that the last answer was found by
@@ -95,13 +95,13 @@ class UserSession:
         return self.session.ask(question, last.at_seconds)
 
     def post_alerts(self) -> None:
-        """Put what standing questions found into the conversation."""
+        """Put what alerts found into the conversation."""
         for hit in self.session.engine.alerts.take_hits():
             text = f"{hit.question}: {hit.reason}"
             self.conversation.add(None, text, hit.evidence.span.start, [hit.evidence], "")
 
     def until_ingested(self, player_seconds: float) -> Iterator[float]:
-        """Wait until all that a question is about was taken in; gives the position in seconds meanwhile.
+        """Wait until all that a question is about was ingested; gives the position in seconds meanwhile.
 
         Ends at once for a camera, after an error, and when the answer is stopped.
         """

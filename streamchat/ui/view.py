@@ -1,4 +1,4 @@
-"""What the page is told of a session, twice a second: only what changed since it was told before."""
+"""What the page gets of a session, twice a second: only what changed since the last time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREVIEW_SIDE = 640  # pixels
 SHORTEST_AXIS_SECONDS = 10.0  # of a stream whose end is not known
 
 
-def look(user_session: UserSession, *, serial: int, motion_after: float, preview_after: float) -> dict[str, Any]:
+def view_of(user_session: UserSession, *, serial: int, motion_after: float, preview_after: float) -> dict[str, Any]:
     """All that the page shows, as plain values; `serial` is the page's newest change of the tree."""
     user_session.post_alerts()
     stats, snapshot = user_session.session.stats(), user_session.session.snapshot()
@@ -37,7 +37,7 @@ def look(user_session: UserSession, *, serial: int, motion_after: float, preview
         "strip": [strip.bin_seconds, strip.counts],
         "short": [short[0], short[-1]] if short else None,
         "motion": [_finite(sample) for sample in user_session.session.history.motion(motion_after)],
-        "lit": user_session.highlighted,
+        "highlighted": user_session.highlighted,
         "posted": user_session.conversation.alerts_posted,
         "about": about(user_session),
         "preview": _preview(user_session, preview_after),
@@ -56,7 +56,7 @@ def node_details(node: MemoryNode) -> dict[str, Any]:
         "time": time_range(node.span),
         "caption": "" if node.caption is None else node.caption.text,
         "keyframe": None if node.keyframe is None else base64.b64encode(node.keyframe).decode(),
-        "facts": f"level {node.level}, {node.mass:,} kept frames",
+        "facts": f"{_kind(node)}, {node.mass:,} kept frames",
         "children": [[child.id, time_range(child.span)] for child in node.children],
     }
 
@@ -86,27 +86,39 @@ def gauges(user_session: UserSession, stats: Stats) -> list[tuple[str, str]]:
     end = "" if duration is None else f" / {timestamp(duration)}"
     position = duration if stats.finished and duration else stats.position_seconds
     share = stats.frames_kept / stats.frames_seen if stats.frames_seen else 0.0
-    levels = " + ".join(str(count) for count in stats.nodes_by_level)
     budget = user_session.session.engine.memory_budget_bytes / MEBIBYTE
     timing = user_session.last_timing
     return [
         (f"{timestamp(position)}{end}", f"{stats.frames_per_second:.0f} frames a second"),
         (f"{stats.frames_kept:,} of {stats.frames_seen:,}", f"{share:.0%}"),
         (f"{stats.frames_queued}", f"{stats.frames_dropped} dropped" if user_session.camera else ""),
-        (f"{sum(stats.nodes_by_level):,}", f"leaves first: {levels}" if levels else ""),
+        (f"{sum(stats.nodes_by_level):,}", _kinds(stats.nodes_by_level)),
         (f"{stats.memory_bytes / MEBIBYTE:.1f} MiB", f"budget {budget:,.0f} MiB"),
-        ("in the making", f"{stats.captions_pending} to go") if stats.captions_pending else ("up to date", ""),
+        ("in progress", f"{stats.captions_pending} pending") if stats.captions_pending else ("up to date", ""),
         ("–", "")
         if timing is None
         else (f"{timing.retrieval_seconds:.2f} s", f"first word {timing.first_token_seconds:.2f} s"),
     ]
 
 
+def _kind(node: MemoryNode) -> str:
+    """What a node of the tree is, as people say it: a moment, or a summary of some."""
+    if node.children:
+        return f"summary of {sum(1 for one, _ in flattened([node]) if not one.children):,} moments"
+    return f"moment of {node.span.end - node.span.start:.0f} s"
+
+
+def _kinds(nodes_by_level: Sequence[int]) -> str:
+    """How many moments and how many summaries there are."""
+    moments, summaries = sum(nodes_by_level[:1]), sum(nodes_by_level[1:])
+    return f"{moments:,} moments, {summaries:,} summaries" if moments else ""
+
+
 def status(user_session: UserSession, stats: Stats) -> dict[str, str] | None:
     """What the visitor must know now: an error, or that a saved session waits for its video."""
     error = user_session.session.error
     if error is not None:
-        return {"kind": "error", "text": f"Taking in stopped: {error}"}
+        return {"kind": "error", "text": f"Processing stopped: {error}"}
     if stats.degraded is not None:
         return {"kind": "error", "text": f"Degraded, and tried again: {stats.degraded}"}
     if user_session.is_loaded:
@@ -114,7 +126,7 @@ def status(user_session: UserSession, stats: Stats) -> dict[str, str] | None:
         text = f"This session was loaded. Ask about what it saw, or open {title} again to watch on where it ended."
         return {"kind": "note", "text": text}
     if user_session.unplayable:
-        state = "all of it was taken in" if stats.finished else "it is taken in all the same, at full speed"
+        state = "all of it was processed" if stats.finished else "it is processed all the same, at full speed"
         return {"kind": "note", "text": f"This browser cannot play the video; {state}. A picture stands for it."}
     if stats.kept_ceiling < user_session.session.engine.options.max_kept_per_second:
         return {

@@ -32,7 +32,7 @@ class PushSource:
 
     @property
     def dropped(self) -> int:
-        """Frames lost so far: too many waiting, or not later than the one before."""
+        """Frames dropped so far: too many queued, or not later than the one before."""
         return self._channel.dropped + self._out_of_order
 
     def push(self, rgb: np.ndarray, pts_seconds: float) -> None:

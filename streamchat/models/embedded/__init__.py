@@ -99,11 +99,11 @@ class EmbeddedModel:
 
     @property
     def analysis_seconds(self) -> float:
-        """How long a look at a frame takes, by those before."""
+        """How long analyzing a frame takes, by those before."""
         return self._analyzer.analysis_seconds
 
     def has_analyzed(self, frame: Frame) -> bool:
-        """Whether a frame was looked at, so that observing it again costs little."""
+        """Whether a frame was analyzed, so that observing it again costs little."""
         return self._analyzer.has_analyzed(frame)
 
     def observe(

@@ -1,4 +1,4 @@
-"""Whether a clip shows what a standing question waits for, by what was noted of it and by likeness of meaning."""
+"""Whether a clip shows what an alert waits for, by what was noted of it and by likeness of meaning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamchat.models.embedded.query import QueryContext
 from streamchat.models.embedded.questions import Target, parse, words_of
 from streamchat.types import Caption
 
-WAITING = re.compile(
+ALERT_PREFIX = re.compile(
     r"^(please )?(tell|notify|alert|warn|inform|let) me( know)? (when|if|as soon as|once) ", re.IGNORECASE
 )
 ALIKE = 0.6  # cosine of a question with a caption from which on it is about it, if no word of it is known
@@ -34,7 +34,7 @@ def alert_reason(
     Everything that the question names must have been noted in the clip. A question of which no word is known is
     compared with the caption as a whole.
     """
-    wanted = parse(WAITING.sub("", question.strip()))
+    wanted = parse(ALERT_PREFIX.sub("", question.strip()))
     notes = Notes(
         observations=observations_of(caption),
         newest_seconds=end_seconds,

@@ -48,7 +48,7 @@ TALK = {Kind.ABILITIES: scene_answers.ABILITIES, Kind.SMALL_TALK: scene_answers.
 
 
 class Answerer:
-    """Answers questions; `eyes` look at frames that no caption speaks of yet."""
+    """Answers questions; `analyzer` sees frames that no caption speaks of yet."""
 
     def __init__(self, embedder: TextEmbedder, analyzer: Analyzer) -> None:
         self._embedder = embedder
@@ -57,8 +57,8 @@ class Answerer:
     def answer(self, context: Context, check: Callable[[], None]) -> Iterator[list[str | Evidence]]:
         """The pieces of the answer, word by word, and then the moments that it rests on, as lists: one, or two.
 
-        If nothing is found in a hurry and not all was looked at, the first says so, and the second comes once it was,
-        or after some seconds. `check` is called between looks at frames, and may end the answer by an error.
+        If nothing is found in a hurry and not all was analyzed, the first says so, and the second comes once it was,
+        or after some seconds. `check` is called between frames, and may end the answer by an error.
         """
         question = parse(context.question)
         if question.leans_on_the_last and context.last_turn is not None:
@@ -82,7 +82,7 @@ class Answerer:
     def _pieces(self, context: Context, notes: Notes, reply: Reply) -> list[str | Evidence]:
         """A reply in pieces."""
         pieces: list[str | Evidence] = list(_words(reply.text))
-        if not reply.rests_on:  # nothing was noticed: what was looked through
+        if not reply.rests_on:  # nothing was noticed: what was searched
             return [*pieces, *retrieved_evidence(context)]
         seen: dict[tuple[Span, str, str], Observation] = {}
         for one in reply.rests_on:
@@ -90,7 +90,7 @@ class Answerer:
         return pieces + [notes.evidence(one) for one in list(seen.values())[:MAX_EVIDENCE]]
 
     def check_alert(self, question: str, clip: Clip, caption: Caption) -> str | None:
-        """Why a clip is what a standing question waits for; None if it is not."""
+        """Why a clip is what an alert waits for; None if it is not."""
         return alert_reason(
             question, caption, clip.span.end, similar=self._similar, embed=lambda text: self._embedder.embed([text])[0]
         )

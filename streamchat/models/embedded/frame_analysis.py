@@ -18,9 +18,9 @@ from streamchat.types import Frame
 
 UNNAMED = "moving thing"  # label of what moves but cannot be named
 MAX_THINGS = 20
-NEWEST_SHARE = 0.3  # of the newest look in the smoothed duration
+NEWEST_SHARE = 0.3  # of the newest analysis in the smoothed duration
 DOUBLE = 0.5  # overlap of two boxes, in shares of the smaller
-NAMED_SCORE = 0.4  # a thing is looked at more closely from this score on
+NAMED_SCORE = 0.4  # a thing is analyzed more closely from this score on
 OTHER_ANIMAL = 0.5  # probability with which the classifier overrules the detector's kind of animal
 MAX_CROPS = 2  # things of a picture that are named more finely
 MIN_CROP_SIDE = 36  # pixels; smaller crops are guesswork
@@ -37,7 +37,7 @@ CLOSE_PARTS = {  # of the box of a person of whom only head and shoulders are to
 CLOSE_UP = 0.6  # of the picture's height, that such a box has
 STANDS = 1.35  # a person's box is at least this much higher than wide when the legs are in it
 BAR_LEVEL = 24  # black bars are darker than this
-BAR_EDGE = 0.35  # of the row or column beside a bar is lit
+BAR_EDGE = 0.35  # of the row or column beside a bar is bright
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,21 +82,21 @@ class FrameAnalysis:
 
 
 class FrameAnalyzer:
-    """Looks at frames. Safe for any number of threads; what was seen of a frame is kept as long as the frame is."""
+    """Analyzes frames. Safe for any number of threads; what was seen of a frame is kept as long as the frame is."""
 
     def __init__(self, classifier: Classifier, detector: Detector, reader: Reader) -> None:
         self.classifier = classifier
         self._detector = detector
         self._reader = reader
-        self.analysis_seconds = 0.0  # that a look takes, smoothed over the last ones
+        self.analysis_seconds = 0.0  # that an analysis takes, smoothed over the last ones
         self._analyses: WeakFrameCache[FrameAnalysis] = WeakFrameCache()
 
     def analyze(self, frames: Sequence[Frame], between: Callable[[], None]) -> list[FrameAnalysis]:
-        """What is to be seen in frames, in time order; `between` is called again and again while they are looked at."""
+        """What is to be seen in frames, in time order; `between` is called again and again while they are analyzed."""
         return [self._analysis(frame, between) for frame in frames]
 
     def has_analyzed(self, frame: Frame) -> bool:
-        """Whether a frame was looked at."""
+        """Whether a frame was analyzed."""
         return self._analyses.get(frame.data) is not None
 
     def find(self, picture: np.ndarray) -> list[Detection]:
@@ -282,10 +282,10 @@ def without_bars(picture: np.ndarray) -> Box:
 
 def _bars(brightest: np.ndarray) -> tuple[int, int]:
     """Rows of black bars at the top and the bottom; 0 and 0 if these are no bars."""
-    lit = np.flatnonzero(np.percentile(brightest, 99, axis=1) > BAR_LEVEL)
-    if not len(lit):
+    bright = np.flatnonzero(np.percentile(brightest, 99, axis=1) > BAR_LEVEL)
+    if not len(bright):
         return 0, 0
-    first, last = int(lit[0]), int(lit[-1])
+    first, last = int(bright[0]), int(bright[-1])
     before, after = first, len(brightest) - 1 - last
     alike = abs(before - after) <= 0.03 * len(brightest) and last - first > 0.3 * len(brightest)
     straight = all(

@@ -28,7 +28,7 @@ def groups(probabilities: np.ndarray, labels: tuple[str, ...]) -> dict[str, floa
 
 
 def finer(probabilities: np.ndarray, group: str, labels: tuple[str, ...]) -> str:
-    """The one class that makes up a group's probability, or "" where its classes are hard to tell apart."""
+    """The one class that makes up a group's probability, or "" where its classes are hard to distinguish."""
     if group not in vocabulary.FINE_GROUPS:
         return ""
     classes = vocabulary.CLASSES_OF[group]

@@ -21,11 +21,11 @@ AS_GOOD_AS_NOW_SECONDS = 1.0  # when time is short, what was seen this long ago 
 
 
 class Analyzer(Protocol):
-    """Who looks at frames that no caption speaks of yet."""
+    """Who analyzes frames that no caption speaks of yet."""
 
     @property
     def analysis_seconds(self) -> float:
-        """How long a look takes, by those before."""
+        """How long an analysis takes, by those before."""
         ...
 
     def observe(
@@ -33,12 +33,12 @@ class Analyzer(Protocol):
     ) -> list[Observation]:
         """Observations of frames, in time order; things with an `expected` label were seen just before.
 
-        In a hurry no more is done than to look at each frame by itself.
+        In a hurry no more is done than to analyze each frame by itself.
         """
         ...
 
     def has_analyzed(self, frame: Frame) -> bool:
-        """Whether a frame was looked at before, so that observing it costs little."""
+        """Whether a frame was analyzed before, so that observing it costs little."""
         ...
 
 
@@ -51,7 +51,7 @@ class Notes:
     asked_at_seconds: float
     frames: tuple[Frame, ...]  # of what no caption speaks of yet, and of the screen, in time order
     captions: tuple[RetrievedCaption, ...]
-    complete: bool = True  # False: something that no caption speaks of was not looked at
+    complete: bool = True  # False: something that no caption speaks of was not analyzed
 
     def of(self, *kinds: str) -> list[Observation]:
         """The observations of some kinds, in time order."""
@@ -95,20 +95,20 @@ class Notes:
 
 
 def gather(context: Context, analyzer: Analyzer, check: Callable[[], None] = lambda: None) -> Notes:
-    """Put together what is known at a question; `eyes` look at frames that no caption speaks of yet.
+    """Put together what is known at a question; `analyzer` sees frames that no caption speaks of yet.
 
-    If the context says how long that may take, what was not looked at in time is left out, the oldest first.
-    `check` is called between looks at frames, and may end the work by an error.
+    If the context says how long that may take, what was not analyzed in time is left out, the oldest first.
+    `check` is called between frames, and may end the work by an error.
     """
     asked = context.asked_at_seconds
     observed = {node.span: list(observations_of(node.caption)) for node in context.captions if node.level == 0}
-    waiting = [clip for clip in context.pending_clips if clip.span not in observed]
+    pending = [clip for clip in context.pending_clips if clip.span not in observed]
     budget = _Budget(analyzer, context.time_budget_seconds, check)
     frames = budget.in_time(_open_frames(context), newest=context.newest)
-    representative_frames = budget.representative_frames(waiting)
+    representative_frames = budget.representative_frames(pending)
     observed |= {
         clip.span: budget.observations_of(clip, representative_frames[clip.span])
-        for clip in waiting
+        for clip in pending
         if clip.span in representative_frames
     }
     groups = [observed[span] for span in sorted(observed)]
@@ -124,14 +124,14 @@ def gather(context: Context, analyzer: Analyzer, check: Callable[[], None] = lam
         observations=tuple(sorted(causal, key=lambda one: one.span)),
         newest_seconds=context.newest.pts_seconds,
         asked_at_seconds=asked,
-        frames=(*(frame for clip in waiting for frame in representative_frames.get(clip.span, ())), *frames),
+        frames=(*(frame for clip in pending for frame in representative_frames.get(clip.span, ())), *frames),
         captions=context.captions,
         complete=not budget.left_out and _covered(context),
     )
 
 
 class _Budget:
-    """Which frames are looked at for one question: all of them, or as many as there is time for."""
+    """Which frames are analyzed for one question: all of them, or as many as there is time for."""
 
     def __init__(self, analyzer: Analyzer, budget_seconds: float | None, check: Callable[[], None]) -> None:
         self._analyzer = analyzer
@@ -145,7 +145,7 @@ class _Budget:
         return self._deadline is not None
 
     def _may_analyze(self, frame: Frame) -> bool:
-        """Whether a frame was looked at, or is now, as there is time left."""
+        """Whether a frame was analyzed, or is now, as there is time left."""
         if self._deadline is None or self._analyzer.has_analyzed(frame):
             return True
         if time.monotonic() + self._analyzer.analysis_seconds >= self._deadline:
@@ -180,7 +180,7 @@ class _Budget:
         return Frame(seen.data, newest.pts_seconds, newest.index)
 
     def representative_frames(self, clips: Sequence[Clip]) -> dict[Span, list[Frame]]:
-        """The frames by which clips that wait for their captions are told; of some there may be no time for any.
+        """The frames that stand for clips without a caption yet; of some there may be no time for any.
 
         One of each clip, and in a hurry as many more as there is time for, as no caption will say more in this answer.
         """
@@ -195,7 +195,7 @@ class _Budget:
         return {span: frames for span, frames in more.items() if frames}
 
     def observations_of(self, clip: Clip, frames: Sequence[Frame]) -> list[Observation]:
-        """What looks at a clip that waits for its caption tell: less than the caption will, but at once."""
+        """What single frames of a clip without a caption show: less than the caption will, but at once."""
         found = self._analyzer.observe(frames, clip.starts_scene, frozenset(), hurried=self.hurried)
         begins = Span(clip.span.start, clip.span.start)
         return [replace(one, span=begins) if one.kind == "view" else one for one in found]

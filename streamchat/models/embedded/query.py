@@ -24,7 +24,7 @@ class Reply:
     text: str
     rests_on: tuple[Observation, ...] = ()
     found_nothing: bool = False  # nothing was noticed of what the question asks for
-    of_all: bool = False  # it speaks of all that was shown, so that it matters whether all was looked at
+    of_all: bool = False  # it speaks of all that was shown, so that it matters whether all was analyzed
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,7 +245,7 @@ def _choice_of_color(query: QueryContext) -> Reply:
 
 
 def worn(query: QueryContext) -> Reply:
-    """What somebody wears, as far as colors tell: of hair and skin it has none that hats and helmets often have."""
+    """What somebody wears, as far as colors go: of hair and skin it has none that hats and helmets often have."""
     on_head = re.search(r"\b(head|face)\b", query.question.text) is not None
     parts = ("head",) if on_head else ("top", "bottom")
     found = chosen(query, [one for one in query.notes.of("clothes") if one.label in parts])[:4]

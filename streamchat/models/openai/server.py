@@ -28,7 +28,7 @@ RETRIES = 2  # before an answer begins
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0  # before a retry
 OWN_ERRORS = (openai.OpenAIError, ValueError, LookupError, TypeError)  # of the package, and of reading what comes
 PASSING = (408, 409, 429)  # failures of HTTP that may pass; those from 500 on may too
-MAX_CONTEXT = 16384  # tokens, of a server that does not tell: some twenty pictures; most models take more
+MAX_CONTEXT = 16384  # tokens, of a server that does not say: some twenty pictures; most models take more
 KEY_VARIABLE = "OPENAI_API_KEY"
 NO_KEY = "none"  # the package insists on a key, and local servers take any
 FORM = "openai:URL#NAME, such as openai:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct"
@@ -278,7 +278,7 @@ def _key() -> str:
 
 
 def _served(entry: dict[str, Any]) -> ServedModel:
-    """A model of a server's list; vLLM and SGLang tell its context, others do not."""
+    """A model of a server's list; vLLM and SGLang give its context, others do not."""
     name, length = entry["id"], entry.get("max_model_len")
     return ServedModel(str(name), length) if isinstance(length, int) and length > 0 else ServedModel(str(name))
 

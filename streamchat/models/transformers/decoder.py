@@ -1,4 +1,4 @@
-"""The speech of a vision-language checkpoint: one reply at a time, token by token, while others wait their turn."""
+"""Decodes replies of a vision-language checkpoint: one at a time, token by token, while others wait for their slot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The eyes of a vision-language checkpoint: frames into tokens, each by itself, and tokens into the model's input.
+"""The vision tower of a checkpoint: frames into tokens, each by itself, and tokens into the model's input.
 
 Every frame is one view without tiles, of which nothing is cut away: in its own proportions where the vision tower takes
 any size, else squeezed into the square that the tower was made for. What the families do differently is in `FAMILIES`,
@@ -24,7 +24,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from streamchat.errors import StreamChatError
 from streamchat.types import Visual
 
-VisionLanguageModel = Any  # what `transformers` builds; its annotations do not tell the families apart
+VisionLanguageModel = Any  # what `transformers` builds; its annotations do not distinguish the families
 ImageProcessor = Any
 BATCH_FRAMES = 16  # frames that go through the vision tower at once
 PATCH_MODEL_SIDE = 448  # pixels of the square whose tokens are the most that families of any size spend on a frame
@@ -38,9 +38,8 @@ Grid = tuple[int, int]  # rows, columns of tokens
 class Family:
     """What sets a family of models apart from the others."""
 
-    look: Callable[
-        [VisionLanguageModel, Tensor], Any
-    ]  # pixels [N, 3, S, S] to token maps: a tensor [N, P, D], or a list
+    # Pixels [N, 3, S, S] to token maps: a tensor [N, P, D], or a list.
+    features: Callable[[VisionLanguageModel, Tensor], Any]
     one_run: bool = False  # the frames of one moment are one run of tokens, not a run each
     newline: bool = False  # a run ends with the model's `image_newline`
     batched: bool = False  # takes features as [1, T, D] instead of a list of [T, D]
@@ -68,19 +67,19 @@ def _videos_less_newline(model: VisionLanguageModel, pixels: Tensor) -> Any:
 
 
 FAMILIES: dict[str, Family | None] = {  # None: patches of any size and M-RoPE
-    "idefics3": Family(look=_sets_of_one_image),
-    "internvl": Family(look=_images, batched=True),
-    "llava": Family(look=_images, one_run=True),
-    "llava_next": Family(look=_base_views, one_run=True),
-    "llava_next_video": Family(look=_videos_of_one_frame, one_run=True),
-    "llava_onevision": Family(look=_videos_less_newline, one_run=True, newline=True),
+    "idefics3": Family(features=_sets_of_one_image),
+    "internvl": Family(features=_images, batched=True),
+    "llava": Family(features=_images, one_run=True),
+    "llava_next": Family(features=_base_views, one_run=True),
+    "llava_next_video": Family(features=_videos_of_one_frame, one_run=True),
+    "llava_onevision": Family(features=_videos_less_newline, one_run=True, newline=True),
     "qwen2_5_vl": None,
     "qwen2_vl": None,
     "qwen3_5": None,
     "qwen3_5_moe": None,
     "qwen3_vl": None,
     "qwen3_vl_moe": None,
-    "smolvlm": Family(look=_sets_of_one_image),
+    "smolvlm": Family(features=_sets_of_one_image),
 }
 
 
@@ -104,7 +103,7 @@ def best_grid(size: Size, *, least: int, most: int) -> Grid:
 
 
 def vision_of(model: VisionLanguageModel, processor: ImageProcessor, *, pool: int = 1) -> Vision:
-    """The eyes of a loaded model; `pool` averages squares of so many tokens a side (LongVA: 2).
+    """The vision tower of a loaded model; `pool` averages squares of so many tokens a side (LongVA: 2).
 
     Raises StreamChatError for a family that is not known, as its tokens would silently be wrong.
     """
@@ -150,7 +149,8 @@ class Vision:
         if not batches:
             return torch.zeros(0, self.tokens_per_frame, self.dim, dtype=self._model.dtype)
         with torch.no_grad():
-            return torch.cat([self._look([self._resized(picture) for picture in batch]).cpu() for batch in batches])
+            maps = (self._encode_images([self._resized(picture) for picture in batch]).cpu() for batch in batches)
+            return torch.cat(list(maps))
 
     def runs(self, tokens: Tensor) -> list[int]:
         """How many visual tokens each placeholder stands for, of a moment with tokens [K, P, D]."""
@@ -164,7 +164,7 @@ class Vision:
         """The size at which the tower sees a picture of this size."""
         raise NotImplementedError
 
-    def _look(self, pictures: Sequence[np.ndarray]) -> Tensor:
+    def _encode_images(self, pictures: Sequence[np.ndarray]) -> Tensor:
         """Tokens [N, P, D] of pictures of the size that the tower sees."""
         raise NotImplementedError
 
@@ -215,13 +215,13 @@ class _Pictures(Vision):
     def _seen_size(self, size: Size) -> Size:  # noqa: ARG002
         return self._side, self._side
 
-    def _look(self, pictures: Sequence[np.ndarray]) -> Tensor:
+    def _encode_images(self, pictures: Sequence[np.ndarray]) -> Tensor:
         # Resized already: only the colors are left of the image processor's work.
         device, processor = self._model.device, self._processor
         pixels = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).float() / COLORS
         mean = torch.tensor(processor.image_mean, device=device)[:, None, None]
         spread = torch.tensor(processor.image_std, device=device)[:, None, None]
-        maps = self._family.look(self._model, ((pixels - mean) / spread).to(self._model.dtype))
+        maps = self._family.features(self._model, ((pixels - mean) / spread).to(self._model.dtype))
         tokens = self._stacked(maps, len(pictures))
         if self._pool == 1:
             return tokens
@@ -276,7 +276,7 @@ class _Patches(Vision):
         rows, columns = best_grid(size, least=1, most=self._most)
         return rows * self._step, columns * self._step
 
-    def _look(self, pictures: Sequence[np.ndarray]) -> Tensor:
+    def _encode_images(self, pictures: Sequence[np.ndarray]) -> Tensor:
         batch = self._processor(images=list(pictures), do_resize=False, return_tensors="pt").to(self._model.device)
         seen = self._model.get_image_features(
             pixel_values=batch["pixel_values"].to(self._model.dtype), image_grid_thw=batch["image_grid_thw"]

@@ -39,7 +39,7 @@ REMEDY = "the file is damaged, or no session of StreamChat: save the session aga
 def save_session(chat: StreamChat, file: Path | BinaryIO, *, extra: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Save all of a chat but its model; `extra` is JSON of the caller's own, which comes back with it.
 
-    It may be called while other threads take in and caption: what is saved is one moment. Frames that are still on
+    It may be called while other threads ingest and caption: what is saved is one moment. Frames that are still on
     their way into the memory are not in it, and neither is an answer that is not complete. A path is written whole or
     not at all. Raises InputError for an `extra` that is no JSON, and for a chat that is larger than can be loaded;
     StreamChatError if the file cannot be written.

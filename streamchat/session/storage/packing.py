@@ -157,7 +157,7 @@ class Unpacker:
     ) -> None:
         self._session = session
         self._text_width = text_width
-        self._map: tuple[int | None, int] = (None, session.model.dim)  # P, which the first token map tells, and D
+        self._map: tuple[int | None, int] = (None, session.model.dim)  # P, known from the first token map, and D
         self._dtype = form.DTYPES[session.model.dtype] if session.model.dtype else None
         self._tensors = _loaded(tensors)
         self._pictures = pictures
