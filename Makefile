@@ -38,4 +38,5 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy streamchat evaluation app.py
+	$(BIN)/mypy --config-file tests/mypy.ini tests
 	$(MAKE) test

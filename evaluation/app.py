@@ -81,6 +81,7 @@ def build(sessions: SessionManager, preset: str) -> gr.Blocks:
     from streamchat.ui.tab import WatchTab
     from streamchat.ui.theme import TITLE
 
+    blocks: gr.Blocks
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 86400)) as blocks:
         gr.HTML(
             f"<h1>{TITLE}</h1><p>Chat with a video while it plays. Answers cite their moments.</p>", elem_id="sc-head"

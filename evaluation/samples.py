@@ -49,7 +49,11 @@ class Benchmark(Protocol):
 
     name: str
     repeats_pictures: bool  # the same arrays come again, so that a model need not encode them twice
-    problems: Sequence[str]  # what is wrong with the data, and was left out
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What is wrong with the data, and was left out."""
+        ...
 
     @property
     def provenance(self) -> Mapping[str, Any]:

@@ -43,7 +43,7 @@ def stream_time(text: str) -> float:
     good = 1 <= len(parts) <= 3 and all(math.isfinite(part) and part >= 0 for part in parts)
     if not good:
         raise InputError(f"{text!r} is not a time: give seconds (90, 90.5) or a clock time (1:30), 0 or later")
-    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+    return sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
 
 
 def parser() -> argparse.ArgumentParser:

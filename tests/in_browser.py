@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ in_browser = [
 class App:
     """`python app.py` in a process of its own; its output is read until it says where it listens."""
 
-    def __init__(self, *arguments: str, folder: Path = ROOT, **environment: str) -> None:
+    def __init__(self, *arguments: str, folder: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -48,7 +48,7 @@ class App:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment or {}),
         )
         self.url = f"http://127.0.0.1:{port}"
         self.output = ""
@@ -88,7 +88,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @contextmanager
 def running(*arguments: str, **environment: str) -> Iterator[App]:
     """The app for as long as the block lasts; it must end well, and without a traceback."""
-    app = App(*arguments, **environment)
+    app = App(*arguments, environment=environment)
     try:
         yield app
     finally:

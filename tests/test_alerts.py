@@ -114,6 +114,6 @@ def test_the_built_in_model_falls_back_on_likeness_of_meaning(embedded_model: Mo
     frame = Frame(picture(), 0.0, 0)
     clip = Clip(embedded_model.encode([frame]), (frame,), Span(0.0, 1.0))
     vectors = minilm().embed(["A joyful celebration.", "zyx"])
-    caption = Caption("A celebration.", (), vectors[0])
+    caption = Caption("A celebration.", embedding=vectors[0])
     assert embedded_model.check_alert("joyful celebration", clip, caption, NEVER) == "A celebration."
     assert embedded_model.check_alert("zyx", clip, caption, NEVER) is None

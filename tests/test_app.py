@@ -224,7 +224,8 @@ def test_a_better_model_is_fetched_by_a_click_and_then_answers(browser: Browser,
     repo = "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
     checkpoint = tiny_checkpoints.build("smolvlm", tmp_path / "checkpoint")
     with hub_server.serving({repo: checkpoint}) as hub:
-        app = App("--device", "cpu", HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path), HF_HUB_DISABLE_XET="1")
+        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+        app = App("--device", "cpu", environment=environment)
         page = browser.new_page()
         page.goto(app.url)
         model = page.locator("#model")

@@ -204,7 +204,8 @@ class TestCompose:
 
     @pytest.mark.parametrize("name", ["captions", "recalled", "recent"])
     def test_a_share_of_nothing_switches_a_part_off(self, name: str) -> None:
-        options = replace(Options(), **{f"{name}_share": 0.0})
+        shares: dict[str, Any] = {f"{name}_share": 0.0}
+        options = replace(Options(), **shares)
         context, _ = compose(found(np.random.default_rng(15)), Sized(144, 32768), options)
         assert getattr(context, name) == ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,7 +262,7 @@ def test_a_text_that_the_question_quotes_is_said_alone() -> None:
     assert "4827" in answer("Which text is on the screen now?", now=now)[0]
 
 
-class TestPatience:
+class TestTimeBudget:
     """How much is looked at for one question."""
 
     kept = tuple(Frame(picture(level), seconds, level) for level, seconds in enumerate((16.0, 18.0, 19.5)))
@@ -273,7 +274,12 @@ class TestPatience:
     def looked(self, seen: Sequence[Frame], time_budget_seconds: float | None, **more: object) -> list[float]:
         analyzer = ScriptedAnalyzer(seen=seen)
         open_clip = Clip(torch.zeros(1, 1, 3), self.kept, Span(16.0, 20.0))
-        settings = {"open_clip": open_clip, "open_frames": self.kept, "pending_clips": self.pending, **more}
+        settings: dict[str, Any] = {
+            "open_clip": open_clip,
+            "open_frames": self.kept,
+            "pending_clips": self.pending,
+            **more,
+        }
         asked = context("What is shown?", time_budget_seconds=time_budget_seconds, **settings)
         assert list(Answerer(minilm(), analyzer).answer(asked, NEVER.check))
         return sorted(analyzer.looked)

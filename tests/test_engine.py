@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import videos
@@ -331,5 +332,10 @@ def test_as_in_the_paper_is_all_of_its_rules(preset: str) -> None:
     paper = Options.preset(preset, **AS_IN_PAPER)
     assert paper.as_in_paper
     assert replace(paper, seed=7, memory_bytes=2**30).as_in_paper
-    changes = {"selector": "novelty", "retrieval": "search", "retrieval_paths": 3, "motion_threshold": 0.2}
+    changes: dict[str, Any] = {
+        "selector": "novelty",
+        "retrieval": "search",
+        "retrieval_paths": 3,
+        "motion_threshold": 0.2,
+    }
     assert not any(replace(paper, **{name: value}).as_in_paper for name, value in changes.items())

@@ -131,7 +131,7 @@ class TestCommandLine:
     def test_an_error_that_nobody_foresaw_says_what_it_is(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("evaluation.report.write", lambda *_: {}["judge"])
+        monkeypatch.setattr("evaluation.report.write", lambda *_: dict[str, str]()["judge"])
         assert main(["report", str(tmp_path), "--out", str(tmp_path)]) == 1
         assert "error: KeyError: 'judge' (STREAMCHAT_LOG=debug shows where)" in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,7 @@ class TestRun:
 class Failing:
     """A model that fails at some of its answers, or at some of its pictures."""
 
-    def __init__(self, model: Model, answers: set[int] = frozenset(), pictures: set[int] = frozenset()) -> None:
+    def __init__(self, model: Model, answers: Collection[int] = (), pictures: Collection[int] = ()) -> None:
         self._model, self._fails, self._fails_to_see = model, answers, pictures
         self.asked = self.seen = 0
 

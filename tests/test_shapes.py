@@ -105,7 +105,8 @@ class Both:
 
     def assert_same(self, visuals: list[Visual], frames: list[Frame]) -> None:
         """What is said to the visuals is what is said, on the plain path, to the pixels of the frames."""
-        ids = torch.tensor([self.prompter.ids(conversation(), [self.vision.runs(one.tokens) for one in visuals])])
+        runs = [self.vision.runs(one.tokens) for one in visuals if one.tokens is not None]
+        ids = torch.tensor([self.prompter.ids(conversation(), runs)])
         wanted_ids, wanted_logits = greedy(self.plain.model, self.plain.inputs(frames, ids))
         got_ids, got_logits = greedy(self.model, {"input_ids": ids, **self.vision.inputs(ids, visuals)})
         torch.testing.assert_close(got_logits, wanted_logits, rtol=0, atol=1e-4)

@@ -17,7 +17,8 @@ import hub_server
 import pytest
 from benchmark_roots import FILE, entries, point
 
-from evaluation import annotations, tab
+from evaluation import annotations as files
+from evaluation import tab
 from evaluation.__main__ import main
 from evaluation.benchmarks.jsonl import OwnVideos
 from evaluation.benchmarks.streambench import REPO, StreamBench, validate
@@ -34,10 +35,10 @@ def root(tmp_path: Path) -> Path:
     return benchmark_roots.write(tmp_path / "root")
 
 
-def read(tmp_path: Path, content: Any) -> annotations.Annotations:
+def read(tmp_path: Path, content: Any) -> files.Annotations:
     file = tmp_path / FILE
     file.write_text(json.dumps(content))
-    return annotations.read(file)
+    return files.read(file)
 
 
 class TestAnnotations:
@@ -101,14 +102,14 @@ class TestAnnotations:
     def test_a_file_in_which_everything_is_bad_is_read_and_all_of_it_listed(self, tmp_path: Path) -> None:
         found = read(tmp_path, [7, {"info": {"video_path": "a.mp4", "class_1": "Ego"}, "breakpoint": ["What?"]}])
         assert (found.entries, len(found.table), len(found.problems)) == (2, 0, 2)
-        assert found.table.features == annotations.FEATURES
+        assert found.table.features == files.FEATURES
 
     def test_lines_are_parsed_one_by_one_and_named_by_their_numbers(self, tmp_path: Path) -> None:
         first, second = entries()
         first["breakpoint"][0]["question"] = "What\u2028is there?"
         lines = [json.dumps(first, ensure_ascii=False), "", "{torn", "7", json.dumps(second)]
         (tmp_path / "questions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        found = annotations.read(tmp_path / "questions.jsonl")
+        found = files.read(tmp_path / "questions.jsonl")
         assert [sample.entry for sample in found.samples()] == [0, 3]
         assert found.entries == 4
         assert found.problems[0].startswith("line 3: cannot be read as JSON")
@@ -122,12 +123,12 @@ class TestAnnotations:
     def test_a_file_that_is_no_json_is_named(self, tmp_path: Path) -> None:
         (tmp_path / FILE).write_text("[{")
         with pytest.raises(InputError, match=r"streaming_bench_v0\.3\.json cannot be read as JSON"):
-            annotations.read(tmp_path / FILE)
+            files.read(tmp_path / FILE)
 
     def test_repeats_are_found_and_can_be_left_out(self, tmp_path: Path) -> None:
         table = read(tmp_path, entries()).table
-        assert annotations.repeats(table) == [3]
-        assert len(annotations.without_repeats(table)) == 5
+        assert files.repeats(table) == [3]
+        assert len(files.without_repeats(table)) == 5
 
 
 class TestSubset:
@@ -147,19 +148,19 @@ class TestSubset:
         return read(tmp_path, content).table
 
     def test_it_has_the_shares_of_the_whole_and_whole_dialogues(self, table: Any) -> None:
-        chosen = annotations.subset(table, 72)
+        chosen = files.subset(table, 72)
         assert len(chosen) == 72
         assert Counter(chosen["domain"]) == {"A": 36, "B": 24, "C": 12}
         assert set(Counter(chosen["kind"]).values()) == {12}
         assert set(Counter(chosen["entry"]).values()) == {6}
 
     def test_of_the_last_dialogue_the_earlier_questions_are_taken(self, table: Any) -> None:
-        chosen = annotations.subset(table, 10)
-        cut = [sample for sample in annotations.Annotations(chosen, 60, (), ()).samples() if len(sample.questions) == 4]
+        chosen = files.subset(table, 10)
+        cut = [sample for sample in files.Annotations(chosen, 60, (), ()).samples() if len(sample.questions) == 4]
         assert [question.time_seconds for question in cut[0].questions] == [0, 1, 2, 3]
 
     def test_a_seed_gives_one_subset_and_another_seed_another(self, table: Any) -> None:
-        one, same, other = (annotations.subset(table, 12, seed)["entry"] for seed in (1, 1, 2))
+        one, same, other = (files.subset(table, 12, seed)["entry"] for seed in (1, 1, 2))
         assert list(one) == list(same)
         assert list(one) != list(other)
 
@@ -173,17 +174,17 @@ class TestSubset:
         ]
         table = read(tmp_path, content).table
         for count in (1, 5, 12):
-            once = annotations.chosen(table, count, with_repeats=False)
-            again = annotations.chosen(table, count)
+            once = files.chosen(table, count, with_repeats=False)
+            again = files.chosen(table, count)
             assert len(once) == count
             assert set(once["video"]) == set(again["video"])
-            assert len(again) - len(annotations.repeats(again)) == count
-        assert len(annotations.chosen(table, 12)) > 12
+            assert len(again) - len(files.repeats(again)) == count
+        assert len(files.chosen(table, 12)) > 12
 
     @pytest.mark.parametrize("count", [0, -1, 361])
     def test_a_size_that_cannot_be_is_refused(self, count: int, table: Any) -> None:
         with pytest.raises(InputError, match="from 1 to 360"):
-            annotations.subset(table, count)
+            files.subset(table, count)
 
 
 class TestFolder:
@@ -363,7 +364,7 @@ class TestDownload:
             done = self.command(hub.url, tmp_path, "--root", str(target), "--subset", "2", "--seed", "1")
             assert done.returncode == 0, done.stderr
         there = {path.name for path in target.rglob("*.mp4")}
-        wanted = set(annotations.chosen(annotations.read(root / FILE).table, 2, 1)["video"])
+        wanted = set(files.chosen(files.read(root / FILE).table, 2, 1)["video"])
         assert there == {Path(video).name for video in wanted}
         assert len(there) == 1
 

@@ -6,6 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,10 +94,11 @@ class TestThePage:
         live = LivePanel.__new__(LivePanel)
         live._sessions = sessions
         key = sessions.key_of("one")
-        assert live.view_of({"key": key, "serial": 0})["gauges"][1][0].endswith(
-            f"of {user_session.session.stats().frames_seen}"
-        )
-        for stranger in ({"key": "guessed"}, {"key": None}, {}, [], None, "text", {"key": ["a"]}):
+        view = live.view_of({"key": key, "serial": 0})
+        assert view is not None
+        assert view["gauges"][1][0].endswith(f"of {user_session.session.stats().frames_seen}")
+        strangers: list[Any] = [{"key": "guessed"}, {"key": None}, {}, [], None, "text", {"key": ["a"]}]
+        for stranger in strangers:
             assert live.view_of(stranger) is None
             assert live.memory(stranger) is None
 
@@ -107,6 +109,8 @@ class TestThePage:
         live._sessions = sessions
         key, leaf = sessions.key_of("one"), flattened(user_session.session.snapshot().roots)[-1][0]
         given = live.node({"key": key, "id": leaf.id})
+        assert given is not None
+        assert leaf.caption is not None
         assert given["caption"] == leaf.caption.text
         assert base64.b64decode(given["keyframe"]).startswith(b"\xff\xd8")
         for junk in (10**9, -1, None, "1", math.nan, True):

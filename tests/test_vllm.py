@@ -22,8 +22,9 @@ from openai import BadRequestError, OpenAI
 from test_openai import ask, context, noise, visual
 
 from streamchat.errors import StreamChatError
-from streamchat.models import load_model, openai
+from streamchat.models import load_model
 from streamchat.models.openai import OpenAIModel
+from streamchat.models.openai import server as protocol
 from streamchat.models.scheduler import NEVER
 from streamchat.options import Options
 from streamchat.session.engine import StreamChat
@@ -107,7 +108,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
         server_process.running(command, log, environment=environment, start_seconds=START_SECONDS) as url,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setenv(openai.KEY_VARIABLE, KEY)
+        patch.setenv(protocol.KEY_VARIABLE, KEY)
         patch.setenv("NO_PROXY", "*")
         yield VllmServer(url)
 
@@ -197,7 +198,7 @@ class TestLimits:
         assert list(ask(model, [{"role": "user", "content": ALMOST_TOO_LONG}], length=8))
         said = server.refusal(MAX_PICTURES, ALMOST_TOO_LONG)["message"]
         assert re.fullmatch(rf"Input length \(\d+\) exceeds model's maximum context length \({MAX_CONTEXT}\)\.", said)
-        assert openai.TOO_LONG.search(said)
+        assert protocol.TOO_LONG.search(said)
 
     def test_a_question_with_too_many_pictures_is_asked_again_with_as_many_as_are_allowed(
         self, served: str, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
@@ -220,12 +221,12 @@ class TestLimits:
             "param": "image",
             "code": 400,
         }
-        assert not openai.TOO_LONG.search(said["message"])
+        assert not protocol.TOO_LONG.search(said["message"])
 
 
 class TestKey:
     @pytest.mark.parametrize("key", ["sk-of-someone-else", ""])
     def test_a_wrong_key_and_none_are_refused(self, key: str, served: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv(openai.KEY_VARIABLE, key)
+        monkeypatch.setenv(protocol.KEY_VARIABLE, key)
         with pytest.raises(StreamChatError, match=r"refused the key \(401: Unauthorized\): set the environment"):
             load_model(f"openai:{served}")

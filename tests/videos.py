@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -222,7 +223,7 @@ def write_like(path: Path, video: Path, *, codec: str) -> Path:
     """Write a video's pictures again with another codec; returns the path."""
     with av.open(str(video)) as source, av.open(str(path), "w") as container:
         shown = source.streams.video[0]
-        stream = container.add_stream(codec, round(shown.average_rate or 25))
+        stream: Any = container.add_stream(codec, round(shown.average_rate or 25))
         stream.width, stream.height, stream.pix_fmt = shown.width, shown.height, "yuv420p"
         for frame in source.decode(shown):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), "rgb24")))

@@ -143,7 +143,7 @@ class ScriptedModel(ChatModel):
         background = self._known[self._needles :]
         if not background or not len(distances):
             return UNKNOWN
-        nearest = Counter(distances[:, self._needles :].argmin(1).tolist())
+        nearest: Counter[int] = Counter(distances[:, self._needles :].argmin(1).tolist())
         return background[nearest.most_common(1)[0][0]].text
 
     def _answered(self, texts: Sequence[str], visuals: Sequence[Visual]) -> str:

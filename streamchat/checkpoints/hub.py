@@ -76,7 +76,7 @@ def look_up(
     def is_here(one: Any) -> bool:
         name = one.rfilename
         if folder is not None:
-            return (folder / name).is_file() and (folder / name).stat().st_size == files[name]
+            return (folder / name).is_file() and bool((folder / name).stat().st_size == files[name])
         # A newer commit keeps most files; those that an older one brought are not fetched again.
         content = one.lfs.sha256 if one.lfs else one.blob_id
         stored = try_to_load_from_cache(repo, name, revision=info.sha, repo_type=kind)
@@ -131,7 +131,7 @@ def _bar(report: Callable[[int], None], stop: threading.Event) -> type[hub_tqdm]
     class Bar(hub_tqdm):
         def __init__(self, *args: Any, name: str | None = None, **settings: Any) -> None:
             self._counted: int | None = 0 if name == BYTES_BAR else None
-            super().__init__(*args, name=name, **{**settings, "disable": True})
+            super().__init__(*args, name=name, **{**settings, "disable": True})  # type: ignore[no-untyped-call]
 
         def refresh(self, *_: Any, **__: Any) -> None:  # called when a file is begun
             if stop.is_set():

@@ -55,4 +55,4 @@ def this_machine(device: str | None = None) -> Machine:
 
 def free_memory_bytes() -> int:
     """Memory that this machine can give to programs now, without swapping."""
-    return psutil.virtual_memory().available
+    return int(psutil.virtual_memory().available)

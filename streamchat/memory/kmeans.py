@@ -69,7 +69,9 @@ def medoids(found: Clusters) -> list[int]:
 
 def _first_least(values: np.ndarray, scale: float, axis: int | None = None) -> np.ndarray:
     """Where the least value is; of values that differ by rounding alone the first, on any processor."""
-    return (values <= values.min(axis, keepdims=True) + TOLERANCE * scale).argmax(axis)
+    least: np.ndarray = values.min(axis, keepdims=True)
+    near: np.ndarray = values <= least + TOLERANCE * scale
+    return np.asarray(near.argmax(axis))
 
 
 def _blocks(flat: torch.Tensor) -> list[slice]:
@@ -118,7 +120,8 @@ def _spread(gram: np.ndarray, mass: np.ndarray, k: int, random: np.random.Genera
 def _draw(chances: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """A point for each restart, [R], drawn in proportion to its chance, [R, n]."""
     sums = chances.cumsum(1)
-    return (sums <= random.random((len(chances), 1)) * sums[:, -1:]).sum(1).clip(max=chances.shape[1] - 1)
+    drawn: np.ndarray = (sums <= random.random((len(chances), 1)) * sums[:, -1:]).sum(1)
+    return drawn.clip(max=chances.shape[1] - 1)
 
 
 def _merged(gram: np.ndarray, mass: np.ndarray, k: int) -> np.ndarray:

@@ -95,7 +95,7 @@ def event_of(question: str) -> Event | None:
 def _seconds(text: str) -> float:
     """The seconds of a clock time or of a duration."""
     if ":" in text:
-        return sum(float(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
+        return sum(float(part) * 60.0**power for power, part in enumerate(reversed(text.split(":"))))
     if short := re.fullmatch(r"(\d+)m ?(\d+)s", text):
         return 60.0 * int(short[1]) + int(short[2])
     parts = re.findall(rf"({_NUMBER})({_HALF})[ -]?({_UNIT})({_HALF})", text)

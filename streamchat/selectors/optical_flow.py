@@ -93,7 +93,8 @@ def _flow_lengths(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     xx, yy, xy, xt, yt = (_window_sums(one * other) for one, other in ((x, x), (y, y), (x, y), (x, t), (y, t)))
     xx += DIAGONAL
     yy += DIAGONAL
-    return cv2.magnitude(yy * xt - xy * yt, xx * yt - xy * xt) / (xx * yy - xy * xy)
+    flow: np.ndarray = cv2.magnitude(yy * xt - xy * yt, xx * yt - xy * xt) / (xx * yy - xy * xy)
+    return flow
 
 
 def _window_sums(values: np.ndarray) -> np.ndarray:

@@ -20,8 +20,15 @@ from streamchat.types import Answer, Context, Evidence, Given, Timing
 class Session(Protocol):
     """What an answer belongs to."""
 
-    model: Model
-    options: Options
+    @property
+    def model(self) -> Model:
+        """Which answers."""
+        ...
+
+    @property
+    def options(self) -> Options:
+        """By which the prompt is made."""
+        ...
 
     def record(self, question: str, answer: str, at_seconds: float) -> None:
         """Put a round into the dialogue memory."""

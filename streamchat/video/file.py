@@ -298,7 +298,7 @@ def _chunk_frames(size: Size) -> int:
     return max(MIN_CHUNK_FRAMES, CHUNK_BYTES // (size[0] * size[1] * 3))
 
 
-def _decoded(packet: av.Packet) -> list[VideoFrame]:
+def _decoded(packet: av.Packet[Any]) -> list[VideoFrame]:
     """The frames that a packet completes; none if it is damaged."""
     try:
         return packet.decode()

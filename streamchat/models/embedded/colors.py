@@ -86,7 +86,7 @@ def weights_of_box(picture: np.ndarray, box: Box) -> np.ndarray:
         return np.zeros(len(NAMES))
     own = shares(inside, _towards_the_middle(inside))
     around = shares(_small(box.part(-0.25, -0.25, 1.25, 1.25).crop(picture)), None)
-    less = np.maximum(own - SURROUNDINGS_WEIGHT * np.minimum(around, own), 0)
+    less: np.ndarray = np.maximum(own - SURROUNDINGS_WEIGHT * np.minimum(around, own), 0)
     return less * np.where(np.isin(NAMES, SHADES), SHADE_WEIGHT, 1.0)
 
 

@@ -157,7 +157,8 @@ class FrameAnalyzer:
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         middle = self.classifier.probabilities([picture[top : top + side, left : left + side]])[0]
-        return (whole + middle) / 2
+        mean: np.ndarray = (whole + middle) / 2
+        return mean
 
     def _things(self, picture: np.ndarray) -> list[Thing]:
         found = _without_doubles(self._detector.find(picture))[:MAX_THINGS]

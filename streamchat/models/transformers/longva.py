@@ -38,7 +38,7 @@ def prepare(tokenizer: PreTrainedTokenizerBase) -> int:
     """Give the tokenizer the image token, on a free row of the padded embedding, and the template; returns its id."""
     tokenizer.add_tokens([IMAGE_TOKEN], special_tokens=True)
     tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer.get_added_vocab()[IMAGE_TOKEN]
+    return int(tokenizer.get_added_vocab()[IMAGE_TOKEN])
 
 
 def config_of(original: dict[str, Any], image_token_id: int) -> LlavaConfig:
