@@ -173,7 +173,8 @@ def test_a_question_is_answered_while_a_caption_is_being_made(video: VideoFile) 
     class Slow(FakeModel):
         def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
             captioning.set()
-            go_on.wait(WAIT_SECONDS)
+            while not go_on.wait(0.01):  # one token after the other
+                cancel.check()
             return super().caption(clip, cancel)
 
     session = session_of(video, Slow())
@@ -320,14 +321,23 @@ def test_fewer_frames_are_kept_while_the_model_is_behind_a_camera_and_more_again
     session.close()
 
 
-def test_a_video_at_full_speed_waits_for_the_model_and_loses_nothing(video: VideoFile) -> None:
+def test_a_video_at_full_speed_waits_for_the_model_and_loses_nothing(
+    video: VideoFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "QUEUED_FRAMES", 4)
+    monkeypatch.setattr(live, "CEILING_STEP_SECONDS", 0.0)
+    alone = StreamChat(FakeModel(), OPTIONS, WordEmbedder())
+    kept = sum(alone.push(frame) for frame in video)
     model = BlockedModel()
     session = session_of(video, model)
     session.start()
     session.play_until(math.inf)
+    assert session.wait_until(lambda stats: stats.frames_queued == 4, WAIT_SECONDS)
+    assert session.stats().kept_ceiling == OPTIONS.max_kept_per_second, "nothing is left out while it waits"
     model.may.set()
     assert session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
-    assert session.stats().kept_ceiling == OPTIONS.max_kept_per_second
+    assert session.stats().frames_seen == 250
+    assert session.stats().frames_kept == kept
     session.close()
 
 

@@ -14,7 +14,7 @@ from streamchat.models.base import Model
 
 __all__ = ["Model", "check_model_name", "load_best", "load_model", "load_random_model", "model_names"]
 
-NOT_PLUGINS = ("scheduler",)
+NOT_PLUGINS = ("prompts", "scheduler")
 AUTO, REMOTE = "auto", "openai"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
