@@ -52,7 +52,7 @@ def test_keys_go_from_block_to_block(page: Page) -> None:
     shown_at(page, 0.0)
 
 
-def test_the_nodes_of_an_answer_are_lit(page: Page) -> None:
+def test_the_nodes_of_an_answer_are_highlighted(page: Page) -> None:
     expect(page.locator("[data-node].highlighted")).to_have_count(0)
     ask(page, "What is shown?")
     expect(page.locator(".sc-footnote")).to_contain_text(re.compile(r"from \d captions?"))

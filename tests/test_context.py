@@ -192,12 +192,12 @@ class TestCompose:
         assert time_range(best.span) in likely
         assert time_range(worst.span) in others
 
-    def test_the_stretch_that_the_question_names_is_told(self) -> None:
+    def test_the_stretch_that_the_question_names_is_in_the_prompt(self) -> None:
         asked = replace(found(np.random.default_rng(14)), stretch=Span(125, 160))
         context, _ = compose(asked, Sized(144, 32768), Options())
         assert "The question speaks of 2:05–2:40." in messages_of(context)[1]["content"][-1]["text"]
 
-    def test_the_moment_that_was_meant_is_told(self) -> None:
+    def test_the_moment_that_was_meant_is_in_the_prompt(self) -> None:
         asked = replace(found(np.random.default_rng(14)), stretch=Span(107, 197), moment_seconds=152.0)
         context, _ = compose(asked, Sized(144, 32768), Options())
         assert "speaks of about 2:32 (1:47–3:17)." in messages_of(context)[1]["content"][-1]["text"]

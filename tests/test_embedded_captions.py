@@ -97,7 +97,7 @@ class TestBars:
         assert abs(view.top - 30) <= 2
         assert abs(view.bottom - 170) <= 2
 
-    def test_a_lit_thing_on_black_is_no_bar(self) -> None:
+    def test_a_bright_thing_on_black_is_no_bar(self) -> None:
         image = plain((0, 0, 0), 200, 320)
         cv2.circle(image, (160, 100), 80, (200, 200, 220), -1)
         assert without_bars(image) == Box(0, 0, 320, 200)

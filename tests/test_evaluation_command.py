@@ -142,7 +142,7 @@ class TestCommandLine:
         assert main(["judge", str(tmp_path / "run"), "--judge", "exact"]) == 2
         assert "has no answers yet" in capsys.readouterr().err
 
-    def test_questions_that_are_left_out_are_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_questions_that_are_left_out_are_reported(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         root = benchmark_roots.write(tmp_path / "root", [*benchmark_roots.entries(), "none"])
         run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", "blind"]
         assert main([*run, "--out", str(tmp_path / "run")]) == 0
@@ -150,7 +150,7 @@ class TestCommandLine:
         assert RunFolder(tmp_path / "run").described()["problems"] == 1
 
     @pytest.mark.parametrize("frames", [1, 4])
-    def test_recent_takes_as_many_frames_as_it_is_told(self, frames: int, root: Path, tmp_path: Path) -> None:
+    def test_recent_takes_as_many_frames_as_it_is_given(self, frames: int, root: Path, tmp_path: Path) -> None:
         run = ["run", "streambench", "--root", str(root), "--model", "fake", "--method", "recent"]
         main([*run, "--frames", str(frames), "--out", str(tmp_path / "run")])
         rows = [row for row in RunFolder(tmp_path / "run").rows() if row["error"] is None]

@@ -98,7 +98,7 @@ def test_a_fault_of_the_disk_is_not_taken_for_one_of_the_connection(
         hub.fetch(hub.look_up(REPO, lambda _: True), lambda *_: None)
 
 
-def test_a_file_where_the_cache_should_be_is_told(served: Hub, tmp_path: Path) -> None:
+def test_a_file_where_the_cache_should_be_is_reported(served: Hub, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(StreamChatError, match="cannot be stored"):
         stored.download(REPO, lambda *_: None)

@@ -153,10 +153,10 @@ class TestModels:
                 load_model(f"openai:{server.url}")
 
     @pytest.mark.parametrize(("said", "used"), [({"max_model_len": 4096}, 4096), ({}, protocol.MAX_CONTEXT)])
-    def test_the_context_is_what_the_server_says(self, said: dict[str, int], taken: int) -> None:
+    def test_the_context_is_what_the_server_says(self, said: dict[str, int], used: int) -> None:
         listing = {"data": [{"id": "other", "max_model_len": 1}, {"id": NAME, **said}]}
         with serving(models=status(200, listing)) as server:
-            assert connect(server).max_context == taken
+            assert connect(server).max_context == used
 
     @pytest.mark.parametrize("junk", ["<html>Welcome</html>", [1], {"data": 3}, {"data": ["x"]}, {"hello": "you"}])
     def test_another_kind_of_server_is_found_at_once(self, junk: object) -> None:

@@ -173,7 +173,7 @@ class TestNeedles:
 
 
 class TestMoments:
-    def test_no_two_share_two_of_what_they_are_made_of(self) -> None:
+    def test_no_two_share_two_of_their_parts(self) -> None:
         found = moments.moments(0)
         assert len({one.caption for one in found}) == len({one.question for one in found}) == moments.COUNT == 480
         assert [one.caption for one in moments.moments(0)] == [one.caption for one in found]

@@ -128,7 +128,7 @@ class ScriptedModel(ChatModel):
         if _begins(texts[0], prompts.CAPTION):
             reply = self._described(visuals)
         elif _begins(texts[0], prompts.SUMMARY):
-            reply = self._summarize(re.findall(r"^\d+\. (.+)$", texts[0], re.MULTILINE))
+            reply = self._summary_of(re.findall(r"^\d+\. (.+)$", texts[0], re.MULTILINE))
         else:
             reply = self._answered(texts, visuals)
         for word in _shortened(reply, max_new_tokens * CHARACTERS_PER_TOKEN).split():

@@ -357,7 +357,7 @@ def every_node(roots: Sequence[MemoryNode]) -> list[MemoryNode]:
 
 
 def nodes_by_level(roots: Sequence[MemoryNode]) -> tuple[int, ...]:
-    """How many nodes of each level a forest has, leaves first."""
+    """How many nodes of each level a forest has, the leaves at index 0."""
     counts = Counter(node.level for node in every_node(roots))
     return tuple(counts[level] for level in range(max(counts, default=-1) + 1))
 

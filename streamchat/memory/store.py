@@ -259,7 +259,7 @@ class MemoryStore:
             self._share_budget()
 
     def nodes_by_level(self) -> tuple[int, ...]:
-        """How many nodes of the tree there are at each level, leaves first."""
+        """How many nodes of the tree there are at each level, the leaves at index 0."""
         with self._lock:
             roots = self._tree.roots
         counted, counts = self._counted

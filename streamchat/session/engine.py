@@ -44,7 +44,7 @@ class Counts:
 
     frames_seen: int
     frames_kept: int
-    nodes_by_level: tuple[int, ...]  # of the tree, leaves first
+    nodes_by_level: tuple[int, ...]  # of the tree, the leaves at index 0
     memory_bytes: int  # of the whole memory
 
 

@@ -59,7 +59,7 @@ class Stats:
     frames_queued: int  # kept, and still to be encoded
     frames_per_second: float  # ingested, over the last frames
     position_seconds: float  # of the newest frame ingested
-    nodes_by_level: tuple[int, ...]  # of the tree, leaves first
+    nodes_by_level: tuple[int, ...]  # of the tree, the leaves at index 0
     memory_bytes: int
     captions_pending: int  # nodes of the tree without a caption
     kept_ceiling: int  # frames kept in any second at most; lower than the options say while the model is behind
