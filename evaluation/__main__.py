@@ -58,16 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
     _run_arguments(commands.add_parser("run", help="answer a benchmark's questions"))
 
-    judge = commands.add_parser("judge", help="grade a run's answers")
-    judge.add_argument("run", type=Path, help="folder of the run")
-    judge.add_argument("--judge", default="semantic", help="exact, semantic, llama3[:FOLDER], openai:URL#NAME")
-    judge.add_argument(
-        "--prompt",
-        type=Path,
-        default=None,
-        metavar="FILE",
-        help="what llama3 and openai are asked instead: text with {question}, {reference} and {answer}",
-    )
+    _judge_arguments(commands.add_parser("judge", help="grade a run's answers"))
 
     report = commands.add_parser("report", help="tables and plots of one or more runs")
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
@@ -78,6 +69,18 @@ def parser() -> argparse.ArgumentParser:
     )
     speed.add_arguments(commands.add_parser("speed", help="measure how fast StreamChat is on this machine"))
     return arguments
+
+
+def _judge_arguments(judge: argparse.ArgumentParser) -> None:
+    judge.add_argument("run", type=Path, help="folder of the run")
+    judge.add_argument("--judge", default="semantic", help="exact, semantic, llama3[:FOLDER], openai:URL#NAME")
+    judge.add_argument(
+        "--prompt",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="what llama3 and openai are asked instead: text with {question}, {reference} and {answer}",
+    )
 
 
 def _run_arguments(run: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from conftest import WordEmbedder, encoded, picture
 from test_live import OPTIONS, WAIT_SECONDS, session_of, video
 
 from streamchat.errors import InputError, StreamChatError
-from streamchat.memory.long_term import every_node
+from streamchat.memory.forest import every_node
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import CancelToken
 from streamchat.session import backoff

@@ -12,7 +12,8 @@ import torch
 from conftest import encoded, picture
 
 from streamchat.memory.budget import LEAST_BYTES, MOST_BYTES, SMALLEST_LEAVES, chosen_bytes
-from streamchat.memory.long_term import LongTermTree, every_node, nodes_by_level, subtree_nbytes
+from streamchat.memory.forest import every_node, nodes_by_level, subtree_nbytes
+from streamchat.memory.long_term import LongTermTree
 from streamchat.memory.short_term import draw
 from streamchat.memory.store import MemoryStore
 from streamchat.options import Options

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import WordEmbedder, encoded, picture
 
-from streamchat.memory.long_term import every_node
+from streamchat.memory.forest import every_node
 from streamchat.memory.store import MemoryStore
 from streamchat.memory.text_index import TextIndex
 from streamchat.models.base import retrieved_evidence, visuals_of

@@ -21,7 +21,7 @@ from conftest import WordEmbedder, encoded, picture
 
 import streamchat
 from streamchat.errors import InputError, StreamChatError
-from streamchat.memory.long_term import every_node
+from streamchat.memory.forest import every_node
 from streamchat.models.base import Model
 from streamchat.models.fake import FakeModel
 from streamchat.options import Options

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamchat.memory.long_term import LongTermTree, check_forest, every_node, nodes_by_level
+from streamchat.memory.forest import check_forest, every_node, nodes_by_level
+from streamchat.memory.long_term import LongTermTree
 from streamchat.types import Caption, MemoryNode, Picture, Span
 from streamchat.video.images import jpeg
 

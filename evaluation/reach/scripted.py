@@ -78,7 +78,7 @@ class ScriptedModel(ChatModel):
         self._grid = PICTURE_GRID if takes_pictures else max(1, math.isqrt(tokens))
         self.tokens_per_frame = 1 if takes_pictures else tokens
         self.dim = 3 * self._grid**2 if takes_pictures else 3 * COPIES
-        self._summarize = summarize
+        self._summary_of = summarize
         self._known = (*needles, *background)
         self._needles = len(needles)
         self._colors = torch.stack([self._mean_colors(known.picture) for known in self._known])  # [M, grid * grid * 3]

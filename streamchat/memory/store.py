@@ -14,8 +14,9 @@ import torch
 
 from streamchat.memory.budget import LEAST_BYTES
 from streamchat.memory.dialogue import DialogueMemory, Remembered
+from streamchat.memory.forest import nodes_by_level
 from streamchat.memory.kmeans import kmeans, medoids
-from streamchat.memory.long_term import LongTermTree, nodes_by_level
+from streamchat.memory.long_term import LongTermTree
 from streamchat.memory.text_index import TextView
 from streamchat.options import Options
 from streamchat.types import Caption, Clip, DialogueTurn, EncodedFrame, Frame, MemoryNode, Picture, Span

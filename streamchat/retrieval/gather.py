@@ -49,26 +49,21 @@ def gather(
     seed: int,
     before: Sequence[Frame] = (),
 ) -> Context:
-    """Put together what a question is answered from; nothing in it is later than the snapshot.
+    """What a question, of the vector `embedding` [E], is answered from; nothing in it is later than the snapshot.
 
-    `embedding` is the question's, [E]; `newest` is what is on the screen, and `before` what was there in the seconds
-    before, in time order.
+    `newest` is what is on the screen, and `before` what was there in the seconds before, in time order.
     """
     found = _found(snapshot, question, embedding, embed, options)
     uncaptioned = _uncaptioned(snapshot.roots)
-    seen = {hit.node.id for hit in found.hits}
-    # A search cannot know these by meaning, so the newest come along.
-    unknown = [Hit(leaf, UNKNOWN) for leaf in uncaptioned if leaf.id not in seen][-MOST_UNCAPTIONED:]
-    nodes = _alternating(found.hits, unknown)[: options.max_pictures]
     present = _present(snapshot, newest, before, options)
     open_clip, open_visuals = _open_chunk(snapshot, options, found.stretch)
-    shown = _Shown(present, newest.data.shape[:2])
+    shown, most = _Shown(present, newest.data.shape[:2]), options.max_pictures
     return Context(
         question=question,
         question_embedding=embedding,
         asked_at_seconds=snapshot.until_seconds,
-        stretch=None if found.stretch is None else found.stretch.span,
-        moment_seconds=found.stretch.middle_seconds if found.stretch and found.stretch.is_moment else None,
+        stretch=found.span,
+        moment_seconds=found.moment_seconds,
         newest=newest,
         open_clip=open_clip,
         open_frames=tuple(encoded.frame for encoded in snapshot.open_chunk),
@@ -76,8 +71,8 @@ def gather(
         captioned_until_seconds=uncaptioned[0].span.start if uncaptioned else math.inf,
         present=present,
         captions=_captions(snapshot.roots, found, embedding),
-        recalled=shown.new(_pictures(nodes, found.stretch), options.max_pictures),
-        recent=shown.new([*open_visuals, *_drawn(snapshot, options, seed)], options.max_pictures),
+        recalled=shown.new(_pictures(_recalled(found, uncaptioned)[:most], found.stretch), most),
+        recent=shown.new([*open_visuals, *_drawn(snapshot, options, seed)], most),
         visited=tuple(hit.node.id for hit in found.hits if found.is_about(hit.node)),
         turns=_turns(snapshot, question, embedding, options),
         last_turn=snapshot.last_turn(),
@@ -85,6 +80,13 @@ def gather(
         temperature=options.temperature,
         seed=seed,
     )
+
+
+def _recalled(found: Found, uncaptioned: Sequence[MemoryNode]) -> list[Hit]:
+    """The nodes found; a search cannot know leaves without a caption by meaning, so the newest of these come along."""
+    seen = {hit.node.id for hit in found.hits}
+    unknown = [Hit(leaf, UNKNOWN) for leaf in uncaptioned if leaf.id not in seen]
+    return _alternating(found.hits, unknown[-MOST_UNCAPTIONED:])
 
 
 def _turns(snapshot: Snapshot, question: str, embedding: np.ndarray, options: Options) -> tuple[DialogueTurn, ...]:

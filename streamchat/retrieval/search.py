@@ -55,6 +55,16 @@ class Found:
     stretch: Stretch | None = None  # that the question names
     is_summary: bool = False  # the question is about all of the stream
 
+    @property
+    def span(self) -> Span | None:
+        """The stretch that the question names; None if it names none."""
+        return None if self.stretch is None else self.stretch.span
+
+    @property
+    def moment_seconds(self) -> float | None:
+        """The moment that the question names; None if it names none, or a longer stretch."""
+        return self.stretch.middle_seconds if self.stretch and self.stretch.is_moment else None
+
     def is_about(self, node: MemoryNode) -> bool:
         """Whether the question is taken to be about a node: of the stretch that it names, or one of the best found."""
         if self.stretch is not None:

@@ -237,27 +237,26 @@ class StreamChat:
         """
         check_question(question)
         started = time.perf_counter()
-        latest = self.newest
         if at_seconds is None:
-            at_seconds = 0.0 if latest is None else latest.pts_seconds
+            at_seconds = 0.0 if self.newest is None else self.newest.pts_seconds
         if not (math.isfinite(at_seconds) and at_seconds >= 0):
             raise InputError(f"the time of a question must be 0 seconds or more, got {at_seconds}")
-        snapshot = self.memory.snapshot(at_seconds)
-        if read_again:
-            encoded = tuple(self.encode([(frame, False) for frame in read_again]))
-            snapshot = replace(
-                snapshot, short_term=(*encoded, *snapshot.short_term), open_chunk=(*encoded, *snapshot.open_chunk)
-            )
+        snapshot = self._with(read_again, self.memory.snapshot(at_seconds))
         newest = newest or self._shown_at(at_seconds, snapshot)
-        if newest is None and latest is None:
-            raise InputError("there is no frame yet: start the video before you ask")
-        if newest is None:
-            raise InputError(f"the memory holds no picture of {at_seconds:g} s or before: ask about a later moment")
         before = before or self.shown_before(newest.pts_seconds)
         context = self._context(question, snapshot, newest, before)
         if not read_again:  # those frames are new to the model, whatever time it takes
             context = replace(context, time_budget_seconds=time_budget_seconds)
         return AnswerStream(self, context, started, dropped_frames, on_first_piece, cancel)
+
+    def _with(self, read_again: Sequence[Frame], snapshot: Snapshot) -> Snapshot:
+        """A snapshot with frames that the memory has no more."""
+        if not read_again:
+            return snapshot
+        encoded = tuple(self.encode([(frame, False) for frame in read_again]))
+        return replace(
+            snapshot, short_term=(*encoded, *snapshot.short_term), open_chunk=(*encoded, *snapshot.open_chunk)
+        )
 
     def _context(self, question: str, snapshot: Snapshot, newest: Frame, before: Sequence[Frame]) -> Context:
         """What is found for a question."""
@@ -316,8 +315,8 @@ class StreamChat:
             memory_bytes=self.memory.nbytes,
         )
 
-    def _shown_at(self, at_seconds: float, snapshot: Snapshot) -> Frame | None:
-        """The newest picture of a moment or before, of those that are still at hand."""
+    def _shown_at(self, at_seconds: float, snapshot: Snapshot) -> Frame:
+        """The newest picture of a moment or before, of those that are still at hand; raises InputError without one."""
         latest = self.newest
         if latest is not None and latest.pts_seconds <= at_seconds:
             return latest
@@ -327,7 +326,9 @@ class StreamChat:
             if root.pictures:
                 newest = max(root.pictures, key=lambda one: one.pts_seconds)
                 return Frame(picture(newest.jpeg), newest.pts_seconds, 0)
-        return None
+        if latest is None:
+            raise InputError("there is no frame yet: start the video before you ask")
+        raise InputError(f"the memory holds no picture of {at_seconds:g} s or before: ask about a later moment")
 
     def _seed_of(self, question: str, at_seconds: float) -> int:
         """A seed of this question's own, so that an answer does not hang on what was asked before."""

@@ -27,6 +27,7 @@ from streamchat.session.answer import AnswerStream
 from streamchat.session.backoff import Failures
 from streamchat.session.engine import StreamChat
 from streamchat.session.history import History
+from streamchat.session.screen import Screen
 from streamchat.types import EncodedFrame, Frame
 from streamchat.video.source import LiveSource, RecordedSource, Source
 
@@ -41,11 +42,8 @@ IDLE_SECONDS = 1.0  # after the last work; then the model is asked once more whe
 ENCODE_BATCH = 8  # frames encoded at once when several wait
 MOST_ENCODE_TRIES = 6  # with growing pauses, some 15 s in all
 JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more than this is a fault
-SAME_FRAME_SECONDS = 0.25  # a frame that was read stands for the screen if it is no older than this
-SCREEN_STEP_SECONDS, SCREEN_SECONDS = 0.2, 3.0  # frames kept for what was just on the screen: the reader is ahead
 INGEST_PAUSE_SECONDS = 0.5  # that ingestion pauses at most for the first word of an answer
 ANSWER_BUDGET_SECONDS = 0.1  # that an answer may spend on work that it could leave out
-READ_AGAIN_FRAMES = 5  # frames read again where the memory of a past moment has a hole
 RATE_FRAMES = 64  # frames that the frame rate is taken over
 
 
@@ -92,7 +90,7 @@ class LiveSession:
         self._ceiling = engine.options.max_kept_per_second
         engine.limit_kept(self._ceiling)  # a session before may have lowered it
         self._ceiling_set = -math.inf  # when, on the monotonic clock
-        self._screen: deque[Frame] = deque(maxlen=round(SCREEN_SECONDS / SCREEN_STEP_SECONDS))
+        self._screen = Screen(engine)
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=f"streamchat-{name}", daemon=True)
             for name, work in (
@@ -149,9 +147,9 @@ class LiveSession:
             at_seconds = None if newest is None else newest.pts_seconds
         if isinstance(self._source, RecordedSource):
             at_seconds = at_seconds or 0.0
-            newest = newest or self._on_the_screen(at_seconds) or self._source.frame_at(at_seconds)
-            before = self._shown_before(self._source, newest.pts_seconds)
-            read_again = self._read_again(self._source, at_seconds)
+            newest = newest or self._screen.at(self._source, at_seconds)
+            before = self._screen.before(self._source, newest.pts_seconds)
+            read_again = self._screen.read_again(self._source, at_seconds)
         return self._engine.stream_answer(
             question,
             at_seconds,
@@ -186,31 +184,6 @@ class LiveSession:
                     self._changed.wait(left)
                 else:
                     self._paused_until.clear()
-
-    def _on_the_screen(self, at_seconds: float) -> Frame | None:
-        """What is shown at a moment, if it was read just now."""
-        newest = self._engine.newest
-        candidates = [*self._screen, *(() if newest is None else (newest,))]
-        shown = [frame for frame in candidates if 0 <= at_seconds - frame.pts_seconds <= SAME_FRAME_SECONDS]
-        return shown[-1] if shown else None
-
-    def _shown_before(self, video: RecordedSource, seconds: float) -> list[Frame]:
-        """What was on the screen in the seconds before a moment, one frame a second, for a model that is shown it."""
-        count = self._engine.options.present_frames - 1
-        times = [seconds - back for back in range(count, 0, -1) if seconds >= back]
-        if self._engine.model.prompt is None or len(self._engine.shown_before(seconds)) >= len(times):
-            return []
-        return list({frame.pts_seconds: frame for frame in map(video.frame_at, times)}.values())
-
-    def _read_again(self, video: RecordedSource, at_seconds: float) -> list[Frame]:
-        """Frames of the stretch before a past moment, when the memory has a hole there."""
-        hole = self._engine.memory.hole_before(at_seconds)
-        newest = self._engine.newest
-        if hole is None or newest is None or newest.pts_seconds <= at_seconds:
-            return []
-        step = (hole.end - hole.start) / READ_AGAIN_FRAMES
-        frames = [video.frame_at(hole.start + step * number) for number in range(READ_AGAIN_FRAMES)]
-        return list({frame.pts_seconds: frame for frame in frames if frame.pts_seconds >= hole.start}.values())
 
     def stats(self) -> Stats:
         """How the session stands now."""
@@ -286,8 +259,7 @@ class LiveSession:
                 break
             selection = self._engine.select(frame)
             self._times.append(time.monotonic())
-            if not self._screen or frame.pts_seconds - self._screen[-1].pts_seconds >= SCREEN_STEP_SECONDS:
-                self._screen.append(frame)
+            self._screen.add(frame)
             self.history.add(frame, kept=selection.kept, motion=selection.motion, threshold=selection.threshold)
             if selection.kept:
                 self._keep_up(frame.pts_seconds)

@@ -52,7 +52,7 @@ class WatchTab:
         self.live = LivePanel(self._sessions)
 
     def _video_layout(self) -> None:
-        self.video = gr.Video(label="Video", elem_id="video_path", sources=["upload"], height=400, buttons=[])
+        self.video = gr.Video(label="Video", elem_id="player", sources=["upload"], height=400, buttons=[])
         gr.HTML('<p class="sc-hint">Or begin with one of these</p>', elem_id="sc-or")
         with gr.Row(elem_id="sc-examples"):
             self.examples = [

@@ -12,7 +12,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from streamchat.memory.dialogue import Remembered, middle_of
-from streamchat.memory.long_term import every_node
+from streamchat.memory.forest import every_node
 from streamchat.memory.store import MemoryState
 from streamchat.session.state import ChatState, Progress
 from streamchat.session.storage import form
