@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 STOPPED = dict.fromkeys(("download", "run", "judge"), "stopped; the same command goes on from here")
 EPILOG = """\
 from nothing to a report:
-  python -m evaluation download streambench --root data --subset 100
-  python -m evaluation run streambench --root data --subset 100 --model embedded --method memory --out runs/memory
-  python -m evaluation run streambench --root data --subset 100 --model embedded --method recent --out runs/recent
-  python -m evaluation judge runs/memory --judge semantic      (and runs/recent)
-  python -m evaluation report runs/memory runs/recent --out report
+  %(prog)s download streambench --root data --subset 100
+  %(prog)s run streambench --root data --subset 100 --model embedded --method memory --out runs/memory
+  %(prog)s run streambench --root data --subset 100 --model embedded --method recent --out runs/recent
+  %(prog)s judge runs/memory --judge semantic      (and runs/recent)
+  %(prog)s report runs/memory runs/recent --out report
 
 A run that was ended goes on where it was with the same command, which also asks again what failed. Many processes
 share one run, each with a GPU of its own, or on CPUs (where `accelerate launch` would start only one):
@@ -37,10 +37,10 @@ Exit codes: 0 done, 1 done with recorded failures, or failed on the way, 2 bad i
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str) -> argparse.ArgumentParser:
     """The arguments of the command line."""
     arguments = argparse.ArgumentParser(
-        prog="python -m evaluation",
+        prog=prog,
         description="Score StreamChat on a benchmark, beside the baselines that it has to beat.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -123,9 +123,14 @@ def _choice(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    arguments = parser().parse_args(argv)
+def command() -> int:
+    """The command `streamchat-eval`."""
+    return main(prog="streamchat-eval")
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "python -m evaluation") -> int:
+    """Run the command line, which was called as `prog`, and return its exit code."""
+    arguments = parser(prog).parse_args(argv)
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "download": _download,
         "validate": _validate,

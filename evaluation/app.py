@@ -103,7 +103,7 @@ def command() -> int:
         run(sys.argv[2:], "streamchat app")
     from streamchat.__main__ import main
 
-    return main()
+    return main(prog="streamchat")
 
 
 def run(argv: Sequence[str], prog: str = "python app.py") -> NoReturn:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  python -m streamchat video.mp4 --ask 10 "What is shown?" --ask 1:20 "How many people are there now?"
-  python -m streamchat video.mp4 --ask 30 "What is written on the screen?" --json > answers.json
+  %(prog)s video.mp4 --ask 10 "What is shown?" --ask 1:20 "How many people are there now?"
+  %(prog)s video.mp4 --ask 30 "What is written on the screen?" --json > answers.json
 
 The video is ingested as fast as possible; each question is asked when the stream reaches its time, and its answer uses
 nothing later. The same command gives the same answers. Exit codes: 0 done, 1 failed on the way, 2 bad input.
@@ -46,10 +46,10 @@ def stream_time(text: str) -> float:
     return sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str) -> argparse.ArgumentParser:
     """The arguments of the command line."""
     arguments = argparse.ArgumentParser(
-        prog="python -m streamchat",
+        prog=prog,
         description="Play a video into StreamChat and ask about it on the way.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -104,9 +104,9 @@ def _engine_arguments(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    arguments = parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "python -m streamchat") -> int:
+    """Run the command line, which was called as `prog`, and return its exit code."""
+    arguments = parser(prog).parse_args(argv)
     return exit_code(lambda: _command(arguments), stopped="stopped")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
 
 from streamchat.errors import InputError
 
@@ -11,6 +11,26 @@ RETRIEVALS = ("search", "tree")
 CONTEXTS = ("full", "two-step")
 DIALOGUE_TURNS = 200  # rounds of a conversation kept in full
 MEBIBYTE = 2**20  # bytes
+LARGEST = 2**53
+
+
+class Limits(NamedTuple):
+    """The numbers that an option may have. `most` is more than anyone needs: beyond it only memory would be used up."""
+
+    least: float
+    most: float = LARGEST
+    above: bool = False  # more than `least`, not `least` itself
+
+    def check(self, name: str, value: float) -> None:
+        """Raise InputError for a value that is not allowed."""
+        if not (value > self.least if self.above else value >= self.least):
+            _check(name, value, False, f"more than {self.least:g}" if self.above else f"{self.least:g} or more")
+        _check(name, value, value <= self.most, f"{self.most:,} or less")
+
+
+def limited(default: Any, least: float, most: float = LARGEST, *, above: bool = False) -> Any:
+    """A number with its limits, which hold for options made by the program and read from a file alike."""
+    return field(default=default, metadata={"limits": Limits(least, most, above)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,56 +41,45 @@ class Options:
 
     # Selective frame stacking (paper section 3.2)
     selector: str = "novelty"  # a file name in streamchat/selectors/
-    motion_threshold: float = 0.35  # t: mean flow above which `optical_flow` keeps a frame, at its scale
-    heartbeat_seconds: float = 2.0  # a frame is kept after this long without one
-    max_kept_per_second: int = 5  # the threshold rises towards this ceiling, which is never passed
-    max_side: int = 768  # frames are scaled down to this long side, in pixels, by the reader
+    motion_threshold: float = limited(0.35, 0)  # t: mean flow above which `optical_flow` keeps a frame, at its scale
+    heartbeat_seconds: float = limited(2.0, 0, above=True)  # a frame is kept after this long without one
+    max_kept_per_second: int = limited(5, 1, 1000)  # the threshold rises towards this ceiling, which is never passed
+    max_side: int = limited(768, 1, 8192)  # frames are scaled down to this long side, in pixels, by the reader
 
     # Memory formation (section 3.3)
-    chunk_frames: int = 25  # L: kept frames that make a leaf
-    chunk_seconds: float = 15.0  # a leaf also ends after this long, so that a slow stream is not silent
-    clusters: int = 5  # C: centroids of a node
-    group_nodes: int = 10  # g: nodes of one level that make a parent
-    short_term_frames: int = 20  # N: newest kept frames that short-term memory draws from
-    short_term_samples: int = 5  # S: frames drawn for a question
-    short_term_decay: float = 5.0  # tau: the weight of a frame is exp(-age / tau), age in frames
-    memory_bytes: int | None = None  # of the whole memory at most; None: chosen, see memory/budget.py
-    dialogue_turns: int = DIALOGUE_TURNS  # newest rounds kept in full; older ones are folded into summaries
+    chunk_frames: int = limited(25, 1, 2000)  # L: kept frames that make a leaf
+    chunk_seconds: float = limited(15.0, 0, above=True)  # a leaf also ends after this long: a slow stream speaks too
+    clusters: int = limited(5, 1, 2000)  # C: centroids of a node
+    group_nodes: int = limited(10, 2, 1000)  # g: nodes of one level that make a parent
+    short_term_frames: int = limited(20, 1, 2000)  # N: newest kept frames that short-term memory draws from
+    short_term_samples: int = limited(5, 1, 2000)  # S: frames drawn for a question
+    short_term_decay: float = limited(5.0, 0, above=True)  # tau: a frame weighs exp(-age / tau), age in frames
+    memory_bytes: int | None = limited(None, 1)  # of the whole memory at most; None: chosen, see memory/budget.py
+    dialogue_turns: int = limited(DIALOGUE_TURNS, 1, 10_000)  # newest rounds kept in full; older ones are folded
 
     # Contextual summarization (section 3.4)
     retrieval: str = "search"  # over all captions, or "tree": the paper's walk down from the roots (algorithm 1)
-    retrieval_paths: int = 3  # ways taken down the tree for a question; the paper takes one
-    related_turns: int = 1  # dialogue turns recalled for a question
+    retrieval_paths: int = limited(3, 1, 1000)  # ways taken down the tree for a question; the paper takes one
+    related_turns: int = limited(1, 0, 1000)  # dialogue turns recalled for a question
     context: str = "full"  # "full", or "two-step": the present alone first, the memory if the model says it needs it
-    max_pictures: int = 32  # in a prompt, frames and centroids alike
-    present_frames: int = 4  # frames of the last seconds, one a second, that every prompt begins with if they fit
-    captions_share: float = 0.45  # of what the present leaves of a prompt: for retrieved captions
-    recalled_share: float = 0.35  # for pictures recalled from the tree
-    recent_share: float = 0.1  # for the open chunk and the draw from short-term memory
-    dialogue_share: float = 0.1  # for related rounds of the dialogue
+    max_pictures: int = limited(32, 1, 10_000)  # in a prompt, frames and centroids alike
+    present_frames: int = limited(4, 1, 1000)  # frames of the last seconds, one a second, that every prompt begins with
+    captions_share: float = limited(0.45, 0, 1)  # of what the present leaves of a prompt: for retrieved captions
+    recalled_share: float = limited(0.35, 0, 1)  # for pictures recalled from the tree
+    recent_share: float = limited(0.1, 0, 1)  # for the open chunk and the draw from short-term memory
+    dialogue_share: float = limited(0.1, 0, 1)  # for related rounds of the dialogue
 
     # Answering
-    max_new_tokens: int = 256  # length of an answer at most
-    temperature: float = 0.0  # 0 is greedy
-    seed: int = 0  # of the short-term draw, k-means and sampling
+    max_new_tokens: int = limited(256, 1, 100_000)  # length of an answer at most
+    temperature: float = limited(0.0, 0)  # 0 is greedy
+    seed: int = limited(0, 0)  # of the short-term draw, k-means and sampling
 
     def __post_init__(self) -> None:
         _check_preset(self.preset_name)
-        at_least_one = (
-            "max_kept_per_second max_side chunk_frames clusters short_term_frames short_term_samples "
-            "dialogue_turns retrieval_paths max_pictures present_frames max_new_tokens"
-        )
-        for name in at_least_one.split():
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        if self.memory_bytes is not None:
-            _check("memory_bytes", self.memory_bytes, self.memory_bytes >= 1, "1 or more, or None")
-        for name in ("heartbeat_seconds", "chunk_seconds", "short_term_decay"):
-            _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
-        for name in ("motion_threshold", "temperature", "related_turns", "seed"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
-        _check("group_nodes", self.group_nodes, self.group_nodes >= 2, "2 or more")
-        for name in ("captions_share", "recalled_share", "recent_share", "dialogue_share"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        for option in fields(self):
+            value, limits = getattr(self, option.name), option.metadata.get("limits")
+            if limits is not None and value is not None:
+                limits.check(option.name, value)
         for name, allowed in (("retrieval", RETRIEVALS), ("context", CONTEXTS)):
             _check(name, getattr(self, name), getattr(self, name) in allowed, " or ".join(allowed))
 

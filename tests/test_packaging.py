@@ -81,7 +81,7 @@ def test_the_commands_of_the_wheel_can_be_called(content: dict[str, bytes]) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--help"], "Play a video into StreamChat"),
+        (["--help"], "usage: streamchat [-h]"),
         (["app", "--help"], "usage: streamchat app "),
     ],
 )

@@ -106,7 +106,11 @@ SHAPES: dict[str, tuple[Callable[[Session], object], str]] = {
     "a negative time": (put("frames", 0, "pts_seconds", value=-1.0), "greater than or equal to 0"),
     "an unknown option": (put("options", "color", value=1), "options.color: Extra inputs"),
     "an option of another type": (put("options", "clusters", value=2.5), "options.clusters"),
-    "an option out of range": (put("options", "clusters", value=0), "option clusters must be 1 or more"),
+    "an option out of range": (
+        put("options", "clusters", value=0),
+        "options.clusters: Input should be greater than or equal to 1",
+    ),
+    "an option larger than anyone needs": (put("options", "max_side", value=10**6), "less than or equal to 8192"),
     "a negative option": (put("options", "temperature", value=-1), "options.temperature"),
     "an option out of all reason": (put("options", "short_term_frames", value=10**9), "options.short_term_frames"),
     "an unknown selector": (put("options", "selector", value="os"), "unknown selector 'os'"),

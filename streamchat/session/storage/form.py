@@ -34,26 +34,14 @@ class Form(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-# Larger than anyone needs; a file that asks for more is after this machine's memory.
-_MOST_ANY = 2**53
-_MOST = {
-    "max_side": 8192,
-    "chunk_frames": 2000,
-    "short_term_frames": 2000,
-    "clusters": 2000,
-    "dialogue_turns": 10_000,
-    "max_pictures": 10_000,
-    "max_new_tokens": 100_000,
-}
+def _limits_of(option: Any) -> dict[str, Any]:
+    limits = option.metadata.get("limits")
+    return {} if limits is None else {"gt" if limits.above else "ge": limits.least, "le": limits.most}
+
+
 _types = get_type_hints(Options)
 _option_fields: dict[str, Any] = {
-    option.name: (
-        _types[option.name],
-        Field(option.default)
-        if isinstance(option.default, str)
-        else Field(option.default, ge=0, le=_MOST.get(option.name, _MOST_ANY)),
-    )
-    for option in fields(Options)
+    option.name: (_types[option.name], Field(option.default, **_limits_of(option))) for option in fields(Options)
 }
 OptionsForm: Any = create_model("OptionsForm", __base__=Form, **_option_fields)
 
