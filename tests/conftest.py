@@ -6,6 +6,7 @@ import functools
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import openai_server
@@ -18,6 +19,9 @@ from streamchat.models import load_model
 from streamchat.models.base import Model
 from streamchat.models.transformers import TransformersModel, loading
 from streamchat.types import EncodedFrame, Frame
+
+if TYPE_CHECKING:
+    from in_browser import App
 
 WIDTH = 1024
 
@@ -85,3 +89,12 @@ def transformers_model(build: Build) -> Model:
 def openai_model() -> Iterator[Model]:
     with openai_server.serving() as server:
         yield load_model(f"openai:{server.url}#{openai_server.NAME}")
+
+
+@pytest.fixture(scope="session")
+def app() -> Iterator[App]:
+    """The app with the model that is for tests; it takes seconds to start."""
+    from in_browser import running  # needs a browser's library, which not every machine that tests has
+
+    with running("--model", "fake") as app:
+        yield app

@@ -97,13 +97,6 @@ def running(*arguments: str, **environment: str) -> Iterator[App]:
     assert "Traceback" not in app.output
 
 
-@pytest.fixture(scope="module")
-def app() -> Iterator[App]:
-    """The app with the model that is for tests."""
-    with running("--model", "fake") as app:
-        yield app
-
-
 def opened(browser: Browser, app: App, *, model: str = "Fake", width: int = 1280, height: int = 860) -> Page:
     """A visitor's page, once the model is there."""
     page = browser.new_page(viewport={"width": width, "height": height})

@@ -18,7 +18,6 @@ from in_browser import (
     START_SECONDS,
     WAIT_MS,
     App,
-    app,
     ask,
     browser,
     in_browser,
@@ -29,7 +28,7 @@ from in_browser import (
 )
 from playwright.sync_api import Browser, Page, expect
 
-__all__ = ["App", "app", "ask", "browser", "playwright", "upload"]
+__all__ = ["browser", "playwright"]
 
 pytestmark = in_browser
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import openai_server
 import pytest
 import videos
-from in_browser import App, app, ask, browser, in_browser, opened, playwright, running, upload
+from in_browser import App, ask, browser, in_browser, opened, playwright, running, upload
 from playwright.sync_api import Browser, Page, expect
 
-__all__ = ["app", "browser", "playwright"]
+__all__ = ["browser", "playwright"]
 
 pytestmark = in_browser
 
