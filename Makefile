@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/python app.py --model embedded
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-vllm: setup $(VLLM)/ready
 	STREAMCHAT_VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/python -m pytest -m vllm -rP tests/test_vllm.py

@@ -98,3 +98,12 @@ def app() -> Iterator[App]:
 
     with running("--model", "fake") as app:
         yield app
+
+
+@pytest.fixture(scope="session")
+def embedded_app() -> Iterator[App]:
+    """The app with the built-in model."""
+    from in_browser import running
+
+    with running("--model", "embedded") as app:
+        yield app

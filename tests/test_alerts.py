@@ -89,25 +89,22 @@ def test_too_many_or_too_long_are_refused_and_blank_ones_left_out() -> None:
     assert alerts.questions == ("a dog",)
 
 
-@pytest.mark.parametrize(
-    ("question", "start", "reason"),
-    [
-        ("Tell me when a bicycle appears", 7.48, "bicycle"),
-        ("let me know when you see a person", 1.2, "a person in black"),
-        ("a red car", 0.0, "a red car"),
-    ],
-)
-def test_the_built_in_model_finds_what_it_noted(
-    embedded_model: Model, question: str, start: float, reason: str
-) -> None:
+def test_the_built_in_model_finds_what_it_noted(embedded_model: Model) -> None:
+    shown = {
+        "Tell me when a bicycle appears": (7.48, "bicycle"),
+        "let me know when you see a person": (1.2, "a person in black"),
+        "a red car": (0.0, "a red car"),
+    }
     chat = StreamChat(embedded_model)
-    chat.alerts.set([question, "tell me when a dog appears", "a blue car"])
+    chat.alerts.set([*shown, "tell me when a dog appears", "a blue car"])
     for frame in open_video(videos.bikes()):
         chat.push(frame)
     hits = chat.alerts.take_hits()
-    assert {hit.question for hit in hits} == {question}
-    assert hits[0].evidence.span.start == pytest.approx(start, abs=0.05)
-    assert reason in hits[0].reason
+    assert {hit.question for hit in hits} == set(shown)
+    for question, (start, reason) in shown.items():
+        first = next(hit for hit in hits if hit.question == question)
+        assert first.evidence.span.start == pytest.approx(start, abs=0.05)
+        assert reason in first.reason
 
 
 def test_the_built_in_model_falls_back_on_likeness_of_meaning(embedded_model: Model) -> None:

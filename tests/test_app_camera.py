@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import videos
-from in_browser import App, ask, browser, chromium, in_browser, opened, playwright, running
+from in_browser import App, ask, browser, chromium, in_browser, opened, playwright
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from streamchat.video.file import open_video
@@ -17,12 +17,6 @@ __all__ = ["browser", "playwright"]
 pytestmark = in_browser
 
 FROM_SECONDS, FRAMES = 4.0, 40  # of the video's end, where words stand on the screen
-
-
-@pytest.fixture(scope="module")
-def app() -> Iterator[App]:
-    with running("--model", "embedded") as app:
-        yield app
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +32,8 @@ def camera_browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def page(app: App, camera_browser: Browser) -> Iterator[Page]:
-    page = opened(camera_browser, app, model="Built-in")
+def page(embedded_app: App, camera_browser: Browser) -> Iterator[Page]:
+    page = opened(camera_browser, embedded_app, model="Built-in")
     page.get_by_role("tab", name="Camera").click()
     page.click("[data-do=camera]")
     expect(page.locator("#camera [role=status]")).to_contain_text("frames a second")
@@ -82,8 +76,8 @@ def test_a_lost_camera_is_said(page: Page) -> None:
     expect(page.locator("#camera [role=status]")).to_contain_text("The camera was lost")
 
 
-def test_a_refused_camera_is_said(app: App, browser: Browser) -> None:
-    page = opened(browser, app, model="Built-in")
+def test_a_refused_camera_is_said(embedded_app: App, browser: Browser) -> None:
+    page = opened(browser, embedded_app, model="Built-in")
     page.get_by_role("tab", name="Camera").click()
     page.click("[data-do=camera]")
     said = re.compile("was not allowed to use the camera|No camera was found")
@@ -91,7 +85,7 @@ def test_a_refused_camera_is_said(app: App, browser: Browser) -> None:
     page.close()
 
 
-def test_what_is_no_frame_is_refused_and_a_stranger_is_not_heard(app: App, page: Page) -> None:
+def test_what_is_no_frame_is_refused_and_a_stranger_is_not_heard(embedded_app: App, page: Page) -> None:
     push = """async (values) => {
         const config = window.gradio_config, camera = config.components.find((one) => one.props.elem_id === 'camera');
         const reply = await fetch('gradio_api/component_server', { method: 'POST', headers: {

@@ -9,7 +9,7 @@ from pathlib import Path
 import openai_server
 import pytest
 import videos
-from in_browser import App, ask, browser, in_browser, opened, playwright, running, upload
+from in_browser import App, ask, browser, in_browser, opened, playwright, upload
 from playwright.sync_api import Browser, Page, expect
 
 __all__ = ["browser", "playwright"]
@@ -121,18 +121,17 @@ def test_stop_in_mid_answer_keeps_what_was_said(browser: Browser) -> None:
         assert app.end() == 0
 
 
-def test_an_alert_is_posted_in_the_chat_with_its_moment_and_can_be_removed(browser: Browser) -> None:
-    with running("--model", "embedded") as app:
-        page = opened(browser, app, model="Built-in")
-        box = page.locator("#alerts input")
-        box.fill("THANKS FOR WATCHING is shown")
-        box.press("Enter")
-        expect(page.locator("#alerts")).to_contain_text("THANKS FOR WATCHING is shown")
-        page.click("#sc-examples button:has-text('Words on the screen')")
-        expect(page.locator("#rest")).to_be_enabled()
-        page.click("#rest")
-        expect(page.locator("#chat")).to_contain_text("the text “THANKS FOR WATCHING”")
-        expect(page.locator("#chat .sc-chip")).to_be_visible()
-        page.locator("#alerts").get_by_role("button", name="Remove").first.click()
-        expect(page.locator("#alerts")).not_to_contain_text("THANKS FOR WATCHING is shown")
-        page.close()
+def test_an_alert_is_posted_in_the_chat_with_its_moment_and_can_be_removed(embedded_app: App, browser: Browser) -> None:
+    page = opened(browser, embedded_app, model="Built-in")
+    box = page.locator("#alerts input")
+    box.fill("THANKS FOR WATCHING is shown")
+    box.press("Enter")
+    expect(page.locator("#alerts")).to_contain_text("THANKS FOR WATCHING is shown")
+    page.click("#sc-examples button:has-text('Words on the screen')")
+    expect(page.locator("#rest")).to_be_enabled()
+    page.click("#rest")
+    expect(page.locator("#chat")).to_contain_text("the text “THANKS FOR WATCHING”")
+    expect(page.locator("#chat .sc-chip")).to_be_visible()
+    page.locator("#alerts").get_by_role("button", name="Remove").first.click()
+    expect(page.locator("#alerts")).not_to_contain_text("THANKS FOR WATCHING is shown")
+    page.close()

@@ -64,13 +64,13 @@ class TestProcesses:
         files = {path.name: len(read_rows(path)) for path in (tmp_path / "two").glob("answers.*.jsonl")}
         assert files == {"answers.0.jsonl": 3, "answers.1.jsonl": 6}, both.stderr
         assert (one.returncode, both.returncode) == (1, 1)
-        assert "Signal 15" not in both.stderr  # nobody was ended by the launcher
+        assert "Signal 15" not in both.stderr, both.stderr  # nobody was ended by the launcher
         assert both.stderr.count("3 questions failed") == 1
         assert untimed(RunFolder(tmp_path / "two").rows()) == untimed(RunFolder(tmp_path / "one").rows())
         refused = self.launched(root, tmp_path / "two", "--method", "blind")
         assert refused.stderr.count("error: ") == 1, refused.stderr
         assert "holds another run, which differs in method" in refused.stderr
-        assert "Signal 15" not in refused.stderr
+        assert "Signal 15" not in refused.stderr, refused.stderr
 
 
 class TestCommandLine:
