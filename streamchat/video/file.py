@@ -28,6 +28,7 @@ from av.video.stream import VideoStream
 
 from streamchat.errors import InputError
 from streamchat.types import Frame
+from streamchat.video.formats import open_container
 from streamchat.video.images import fit_within
 
 try:
@@ -201,18 +202,14 @@ def _no_pictures(path: Path) -> InputError:
     return InputError(f"no picture of {path.name!r} can be decoded: the file is damaged, try to export it again")
 
 
-def _open(path: Path) -> InputContainer:
-    # Only local files: a playlist must not make the decoder fetch from a network.
-    return av.open(str(path), options={"protocol_whitelist": "file"})
-
-
 def _probe(path: Path, max_side: int) -> _Facts:
     """Read the header of a file; InputError if it is not a video with pictures."""
     try:
-        container = _open(path)
+        container = open_container(path)
     except (av.error.FFmpegError, OSError, ValueError):
         raise InputError(
-            f"{path.name!r} is not a video that can be read: give an MP4, WebM, MKV, MOV, AVI or GIF file"
+            f"{path.name!r} is not a video that can be read: give an MP4, WebM, MKV, MOV, AVI or GIF file; lists of "
+            "other files, such as playlists, are not followed"
         ) from None
     with container:
         stream = _picture_stream(container)
@@ -315,7 +312,7 @@ def _pyav_frames(
     there.
     """
     damaged = 0
-    with _open(facts.path) as container:
+    with open_container(facts.path) as container:
         stream = _picture_stream(container)
         assert stream is not None  # _probe found it
         stream.thread_type = "AUTO"
