@@ -13,8 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from streamchat.errors import InputError
 from streamchat.options import PRESETS, Options, mebibytes
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
     from streamchat.ui.session_manager import SessionManager
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine unasked
-# Uploads in a folder of this process, or an app that ends would take those of another with it.
-UPLOADS = Path(tempfile.gettempdir()) / f"streamchat-uploads-{os.getpid()}"
-os.environ.setdefault("GRADIO_TEMP_DIR", str(UPLOADS))
+MOST_UPLOAD_MIB = 500
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -67,6 +64,29 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     arguments.add_argument("--host", default=None, help="address to listen at (default: 127.0.0.1)")
     arguments.add_argument("--port", type=int, default=None, help="port to listen at (default: 7860)")
+    arguments.add_argument(
+        "--public",
+        action="store_true",
+        help="visitors may choose no model, folder, judge or budget; so it is on a Space, and wherever --host is not "
+        "this machine alone",
+    )
+    arguments.add_argument(
+        "--trust-network", action="store_true", help="all who can reach --host are the owner: they may choose all"
+    )
+    arguments.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which the app may be called, beside this machine's own and all addresses; .NAME: all below it",
+    )
+    arguments.add_argument(
+        "--max-upload",
+        type=int,
+        default=MOST_UPLOAD_MIB,
+        metavar="MIB",
+        help="size of an uploaded file at most (default: %(default)s)",
+    )
     arguments.add_argument("--mcp", action="store_true", help="serve the calls of the API as MCP tools as well")
     return arguments
 
@@ -90,7 +110,7 @@ def build(sessions: SessionManager, preset: str) -> gr.Blocks:
             with gr.Tab("Watch"):
                 watch = WatchTab(sessions)
             with gr.Tab("Benchmark"):
-                EvaluationTab(sessions.model, sessions.options.memory_bytes)
+                EvaluationTab(sessions.model, sessions.options.memory_bytes, public=sessions.public)
         SettingsPanel(sessions, preset, watch.model)
         Api(sessions)
         blocks.unload(sessions.leave)
@@ -122,6 +142,8 @@ def check(arguments: argparse.Namespace) -> None:
     """Raise InputError for what cannot be served."""
     if arguments.port is not None and not 1 <= arguments.port <= 65535:
         raise InputError(f"--port must be from 1 to 65535, got {arguments.port}")
+    if arguments.max_upload < 1:
+        raise InputError(f"--max-upload must be 1 or more, got {arguments.max_upload}")
     if arguments.most_visitors < 1:
         raise InputError(f"--most-visitors must be 1 or more, got {arguments.most_visitors}")
     from streamchat.models import REMOTE, check_model_name
@@ -138,40 +160,69 @@ def check(arguments: argparse.Namespace) -> None:
 def serve(arguments: argparse.Namespace) -> int:
     """Check the arguments, then serve; raises InputError for a bad one."""
     check(arguments)
-    options = Options.preset(
-        arguments.preset, max_pictures=arguments.max_pictures, memory_bytes=mebibytes(arguments.memory_mib)
-    )
-    from streamchat.ui.examples import data_folder
-    from streamchat.ui.session_manager import SessionManager
-    from streamchat.ui.shared_model import SharedModel
-    from streamchat.ui.theme import HEAD, css, theme
+    # A folder of this process, or an app that ends would take the uploads of another with it; and of this user alone.
+    uploads = tempfile.mkdtemp(prefix="streamchat-uploads-")
+    os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
+    try:
+        return _serve(arguments)
+    finally:
+        shutil.rmtree(uploads, ignore_errors=True)
 
-    sessions = SessionManager(
-        SharedModel(arguments.model, arguments.device, arguments.concurrency), options, arguments.most_visitors
-    )
+
+def _serve(arguments: argparse.Namespace) -> int:
+    sessions = _sessions(arguments)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     page = build(sessions, arguments.preset)
     try:
-        _, address, _ = page.launch(
-            server_name=arguments.host,
-            server_port=arguments.port,
-            theme=theme(),
-            css=css(),
-            head=HEAD,
-            allowed_paths=[str(data_folder())],
-            run_history=False,
-            mcp_server=arguments.mcp,
-            footer_links=[],
-            prevent_thread_lock=True,
-            quiet=True,
-        )
+        _, address, _ = page.launch(**_settings(arguments))
     except OSError as error:  # such as a port that is taken
         raise InputError(f"cannot listen on port {arguments.port}: {error}; choose another with --port") from None
     print(f"StreamChat is at {address} (Ctrl-C ends it)", flush=True)
     ending.wait()
     sessions.close_all()
     page.close(verbose=False)
-    shutil.rmtree(UPLOADS, ignore_errors=True)
     return 0
+
+
+def _sessions(arguments: argparse.Namespace) -> SessionManager:
+    """What holds the sessions of all visitors, and the model."""
+    from streamchat.ui.access import is_public
+    from streamchat.ui.session_manager import SessionManager
+    from streamchat.ui.shared_model import SharedModel
+
+    options = Options.preset(
+        arguments.preset, max_pictures=arguments.max_pictures, memory_bytes=mebibytes(arguments.memory_mib)
+    )
+    return SessionManager(
+        SharedModel(arguments.model, arguments.device, arguments.concurrency),
+        options,
+        arguments.most_visitors,
+        public=is_public(arguments.host, public=arguments.public, trusts_network=arguments.trust_network),
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How Gradio is to serve."""
+    from starlette.middleware import Middleware
+
+    from streamchat.ui.examples import data_folder
+    from streamchat.ui.hosts import OwnHosts, own_names
+    from streamchat.ui.theme import HEAD, css, theme
+
+    return {
+        "server_name": arguments.host,
+        "server_port": arguments.port,
+        "app_kwargs": {"middleware": [Middleware(OwnHosts, names=own_names(arguments.allow_host))]},
+        "max_file_size": f"{arguments.max_upload}mb",
+        "theme": theme(),
+        "css": css(),
+        "head": HEAD,
+        "allowed_paths": [str(data_folder())],
+        "run_history": False,
+        "mcp_server": arguments.mcp,
+        "footer_links": [],
+        "prevent_thread_lock": True,
+        "quiet": True,
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 OWN_JUDGES = ("exact", "semantic")  # that need no model
 RUNS = Path("runs")  # below the folder that the app was started in
 DATA = Path("data")
-SPACE_SUBSET = 24  # questions, on a Space, whose machine belongs to all its visitors
+VISITORS_SUBSET = 24  # questions at most of a run that a visitor begins, as the machine belongs to all of them
 YIELD_SECONDS = 1.0
 LIVE_COLUMNS = ("method", "answered", "failed", "RPD s (to the first token)", "retrieval s", "FPS")
 IDLE = "Choose a benchmark and press Run. What was answered is kept, and the same settings go on from there."
@@ -67,8 +66,9 @@ class AppModel(Protocol):
 class EvaluationTab:
     """Layout and events of the tab; made inside a `gr.Blocks`. One evaluation runs at a time, whoever started it."""
 
-    def __init__(self, model: AppModel, memory_bytes: int | None = None) -> None:
+    def __init__(self, model: AppModel, memory_bytes: int | None = None, *, public: bool = False) -> None:
         self._model = model
+        self._public = public  # others than the owner may reach it: they name no model, no folder and no server
         self._memory_bytes = memory_bytes
         self._running = threading.Lock()
         self._stop = threading.Event()
@@ -97,6 +97,7 @@ class EvaluationTab:
         )
         self.root = gr.Textbox(
             value=str(DATA),
+            interactive=not self._public,
             label="Folder of the data",
             info="What StreamBench lacks in it is fetched. Needles need none.",
             elem_id="root",
@@ -104,7 +105,7 @@ class EvaluationTab:
         self.methods = gr.CheckboxGroup(list(METHODS), value=["memory", "recent"], label="Methods", elem_id="methods")
         with gr.Row():
             self.subset = gr.Number(
-                value=SPACE_SUBSET if "SPACE_ID" in os.environ else 0,
+                value=VISITORS_SUBSET if self._public else 0,
                 label="Questions",
                 info="at most; 0: all",
                 precision=0,
@@ -115,14 +116,17 @@ class EvaluationTab:
                 value=0, label="Seed", info="of all that is drawn", precision=0, minimum=0, elem_id="seed"
             )
         with gr.Row():
-            self.model = gr.Textbox(value=self._model.spec, label="Model", elem_id="eval-model")
+            self.model = gr.Textbox(
+                value=self._model.spec, label="Model", interactive=not self._public, elem_id="eval-model"
+            )
             self.preset = gr.Dropdown(list(PRESETS), value="base", label="Preset")
         self.judge = gr.Dropdown(
-            ["exact", "semantic", "llama3"],
+            list(OWN_JUDGES) if self._public else [*OWN_JUDGES, "llama3"],
             value="exact",
             label="Judge",
-            info="exact is for needles; semantic is a stand-in; or write openai:URL#NAME",
-            allow_custom_value=True,
+            info="exact is for needles; semantic is a stand-in"
+            + ("" if self._public else "; or write openai:URL#NAME"),
+            allow_custom_value=not self._public,
             elem_id="judge",
         )
 
@@ -159,9 +163,10 @@ class EvaluationTab:
         """Everything from the data to the report; gives what the page shows."""
         names = ("benchmark", "root", "model", "preset", "methods", "judge", "subset", "seed")
         settings = Settings(**dict(zip(names, asked, strict=True)), memory_bytes=self._memory_bytes)
-        if "SPACE_ID" in os.environ:  # there visitors choose no model, no folder and no server, also not by hand
+        if self._public:  # whatever a call that was made by hand says
             judge = settings.judge if settings.judge in OWN_JUDGES else OWN_JUDGES[0]
-            settings = replace(settings, model=self._model.spec, root=str(DATA), judge=judge)
+            subset = min(settings.subset or VISITORS_SUBSET, VISITORS_SUBSET)
+            settings = replace(settings, model=self._model.spec, root=str(DATA), judge=judge, subset=subset)
         if not self._running.acquire(blocking=False):
             gr.Warning("An evaluation is running already: wait for it, or cancel it.")
             yield (gr.skip(),) * 7
@@ -229,7 +234,8 @@ class EvaluationTab:
         if not names:
             gr.Warning("No run is chosen: choose at least one above.")
             return gr.skip(), gr.skip()
-        tables, files = _written([RunFolder(RUNS / name) for name in names])
+        past = set(_past())  # a name that is none of these would be a path
+        tables, files = _written([RunFolder(RUNS / name) for name in names if name in past])
         return tables, files
 
 

@@ -199,8 +199,10 @@ class StubServer(ThreadingHTTPServer):
             return self._script[min(len(self.requests), len(self._script)) - 1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what went wrong in a step, but not that the client hung up."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        """Report what went wrong in a step; a client that hung up, perhaps before its first piece, is noted."""
+        if isinstance(sys.exc_info()[1], ConnectionError):
+            self.hung_up.set()
+        else:
             super().handle_error(request, client_address)
 
     def wait_for(self, count: int) -> bool:

@@ -59,8 +59,13 @@ class StreamBench:
         return open_video(self.find(sample), max_side=max_side)
 
     def find(self, sample: Sample) -> Path:
-        """Where a sample's video lies; InputError if it lies nowhere below the folder."""
-        if (direct := self._folder / sample.video).is_file():
+        """Where a sample's video lies; InputError if it lies nowhere below the folder.
+
+        A path that leads out of the folder is not followed: only its name is looked for.
+        """
+        path = Path(sample.video)
+        leads_out = path.is_absolute() or ".." in path.parts
+        if not leads_out and (direct := self._folder / path).is_file():
             return direct
         found = self._videos.get(Path(sample.video).name, [])
         if not found:

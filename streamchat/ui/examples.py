@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,23 @@ TITLE, END = "A SHORT JOURNEY", "THE END"
 
 
 def data_folder() -> Path:
-    """Where the app may write: $STREAMCHAT_DATA, else a folder for temporary files; made if it is not there."""
-    folder = Path(os.environ.get("STREAMCHAT_DATA") or Path(tempfile.gettempdir()) / "streamchat")
-    folder.mkdir(parents=True, exist_ok=True)
+    """Where the app may write: $STREAMCHAT_DATA, else a folder for temporary files; made if it is not there.
+
+    That for temporary files lies where every user of the machine may write, so it is this user's alone. Raises
+    InputError if somebody else has put something into its place.
+    """
+    if given := os.environ.get("STREAMCHAT_DATA"):
+        folder = Path(given)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    user = os.getuid() if hasattr(os, "getuid") else None  # without users the folder for temporary files is one's own
+    folder = Path(tempfile.gettempdir()) / ("streamchat" if user is None else f"streamchat-{user}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or (user is not None and (found.st_uid != user or found.st_mode & 0o077)):
+        raise InputError(
+            f"the folder {folder} is not this user's alone: remove it, or name another one in STREAMCHAT_DATA"
+        )
     return folder
 
 

@@ -40,8 +40,11 @@ TITLE_CHARACTERS = 120
 class SessionManager:
     """The live sessions by visitor; each visitor has one at a time, and there are at most so many."""
 
-    def __init__(self, model: SharedModel, options: Options, most: int = MOST_VISITORS) -> None:
+    def __init__(
+        self, model: SharedModel, options: Options, most: int = MOST_VISITORS, *, public: bool = False
+    ) -> None:
         self.model = model
+        self.public = public  # others than the owner may reach the app: they choose no model and no budget
         self.options = options
         self._most = most
         self._changed = threading.Condition()

@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from streamchat import plugin
-from streamchat.errors import InputError, StreamChatError
+from streamchat.errors import StreamChatError
 from streamchat.options import MEBIBYTE, PRESETS, Options
 from streamchat.ui import components
+from streamchat.ui.access import check_owner
 from streamchat.ui.chat import warn
 from streamchat.ui.session_manager import SessionManager
-from streamchat.ui.shared_model import on_a_space
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class SettingsPanel:
             precision=0,
             minimum=BUDGETS[0],
             maximum=BUDGETS[1],
+            interactive=not self._sessions.public,
         )
         gr.HTML(NEXT)
         preset_box.change(lambda name: PRESETS[name]["motion_threshold"], preset_box, threshold, **QUIET)
@@ -81,11 +82,11 @@ class SettingsPanel:
             self._sessions.model.spec,
             label="Model",
             info="auto, embedded, a folder, a name on the Hub, or openai:URL#NAME",
-            interactive=not on_a_space(),  # there its owner decides, not its visitors
+            interactive=not self._sessions.public,
             max_lines=1,
             elem_id="model-name",
         )
-        change = gr.Button("Use this model", size="sm", interactive=not on_a_space())
+        change = gr.Button("Use this model", size="sm", interactive=not self._sessions.public)
         gr.HTML('<p class="sc-hint">For all who use this app, from the next video or camera on.</p>')
         change.click(self._change_model, model, model_line, **{**QUIET, "show_progress": "full"})
 
@@ -108,21 +109,24 @@ class SettingsPanel:
         """What the next session begins with."""
         visitor = str(request.session_hash)
         now = self._sessions.options_of(visitor)
-        options = Options.preset(
-            preset,
-            selector=selector,
-            motion_threshold=float(threshold),
-            memory_bytes=None if budget is None else int(budget) * MEBIBYTE,
-            temperature=now.temperature,
-            seed=now.seed,
-        )
-        self._sessions.choose(visitor, options)
+        chosen = None if budget is None else int(budget) * MEBIBYTE
+        try:
+            options = Options.preset(
+                preset,
+                selector=selector,
+                motion_threshold=float(threshold),
+                memory_bytes=self._sessions.options.memory_bytes if self._sessions.public else chosen,
+                temperature=now.temperature,
+                seed=now.seed,
+            )
+            self._sessions.choose(visitor, options)
+        except StreamChatError as error:
+            warn(error, title="This setting is not used")
 
     def _change_model(self, spec: str) -> Any:
         """Load another model for the sessions to come; the one that is there stays if that fails."""
         try:
-            if on_a_space():  # the button is disabled there, but calls can be made by hand
-                raise InputError("on a Space its owner chooses the model")
+            check_owner(self._sessions.public, "the model is")
             self._sessions.model.switch(spec.strip())
         except Exception as error:
             log.warning("the model cannot be changed: %s", error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 
@@ -11,11 +10,6 @@ from streamchat.checkpoints.stored import download
 from streamchat.embedding import minilm
 from streamchat.models import AUTO, load_best, load_model
 from streamchat.models.base import Model
-
-
-def on_a_space() -> bool:
-    """Whether this is a Space of the Hugging Face Hub, where visitors may change nothing that is others' too."""
-    return "SPACE_ID" in os.environ
 
 
 class SharedModel:

@@ -12,13 +12,13 @@ from typing import Any
 import gradio as gr
 
 from streamchat.checkpoints.hub import size_text
-from streamchat.errors import InputError, StreamChatError
+from streamchat.errors import StreamChatError
 from streamchat.ui import components, examples
+from streamchat.ui.access import check_owner
 from streamchat.ui.chat import ChatPanel, warn
 from streamchat.ui.live import CameraPanel, LivePanel
 from streamchat.ui.persistence import PersistencePanel
 from streamchat.ui.session_manager import SessionManager
-from streamchat.ui.shared_model import on_a_space
 from streamchat.ui.theme import PLAY
 
 log = logging.getLogger(__name__)
@@ -122,8 +122,8 @@ class WatchTab:
         }
 
     def _offer(self) -> Any:
-        """A better model that could be fetched, as a button; on a Space its owner decides, not its visitors."""
-        better = None if on_a_space() else self._sessions.model.better
+        """A better model that could be fetched, as a button for the owner."""
+        better = None if self._sessions.public else self._sessions.model.better
         if better is None:
             return gr.update(visible=False)
         size = size_text(better.weights_bytes)
@@ -136,8 +136,7 @@ class WatchTab:
             progress(done / max(total, 1), desc=f"{size_text(done)} of {size_text(total)}")
 
         try:
-            if on_a_space():
-                raise InputError("on a Space its owner chooses the model")
+            check_owner(self._sessions.public, "the model is")
             self._sessions.model.upgrade(show)
         except Exception as error:
             log.warning("the model cannot be fetched: %s", error)

@@ -1,0 +1,212 @@
+"""What strangers on the network may do to a public app: calls that no page makes, against a real server."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai_server
+import pytest
+from in_browser import App
+
+from streamchat.errors import InputError
+from streamchat.ui import examples
+from streamchat.ui.access import check_owner, is_public
+from streamchat.ui.hosts import own_names
+
+SECRET = "sk-of-the-owner"
+_visitors = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    app = App("--model", "fake", "--public", "--max-upload", "1", environment={"OPENAI_API_KEY": SECRET})
+    yield app
+    assert app.end() == 0  # its log has a traceback for a value that is none of a list: Gradio writes it
+
+
+@pytest.fixture(scope="module")
+def config(app: App) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{app.url}/config").json()
+    return found
+
+
+@contextmanager
+def another_server() -> Iterator[tuple[str, list[str]]]:
+    """The address of a model server that is the stranger's, and the keys of what was asked of it."""
+    keys: list[str] = []
+
+    def asked(exchange: openai_server.Exchange) -> None:
+        keys.append(exchange.headers.get("Authorization", ""))
+        openai_server.status(200, openai_server.MODELS)(exchange)
+
+    with openai_server.serving(models=asked) as server:
+        yield server.url, keys
+
+
+def handler(config: dict[str, Any], elem_id: str) -> int:
+    """The number of the event that a click on an element sends, by which anyone can call it."""
+    (component,) = (one["id"] for one in config["components"] if one["props"].get("elem_id") == elem_id)
+    return next(one["id"] for one in config["dependencies"] if [component, "click"] in one["targets"])
+
+
+def called(app: App, number: int, *data: Any) -> list[dict[str, Any]]:
+    """The messages that come of a call which was made by hand."""
+    visitor = f"stranger{next(_visitors)}"
+    body = {"fn_index": number, "data": data, "session_hash": visitor}
+    httpx.post(f"{app.url}/gradio_api/queue/join", json=body).raise_for_status()
+    messages = []
+    with httpx.stream("GET", f"{app.url}/gradio_api/queue/data?session_hash={visitor}", timeout=60) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                messages.append(json.loads(line.removeprefix("data: ")))
+                if messages[-1]["msg"] in ("process_completed", "unexpected_error", "close_stream"):
+                    break
+    return messages
+
+
+class TestOwner:
+    @pytest.mark.parametrize(
+        ("settings", "public"),
+        [
+            ({"host": None}, False),
+            ({"host": "127.0.0.1"}, False),
+            ({"host": "::1"}, False),
+            ({"host": "localhost"}, False),
+            ({"host": "0.0.0.0"}, True),
+            ({"host": "192.168.1.5"}, True),
+            ({"host": "mybox"}, True),
+            ({"host": "0.0.0.0", "trusts_network": True}, False),
+            ({"host": None, "public": True}, True),
+            ({"host": "0.0.0.0", "public": True, "trusts_network": True}, True),
+        ],
+    )
+    def test_an_app_is_public_wherever_others_reach_it(
+        self, settings: dict[str, Any], public: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("SPACE_ID", "GRADIO_SHARE", "GRADIO_SERVER_NAME"):
+            monkeypatch.delenv(name, raising=False)
+        assert is_public(**settings) is public
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("SPACE_ID", "me/space"), ("GRADIO_SHARE", "True"), ("GRADIO_SERVER_NAME", "0.0.0.0")]
+    )
+    def test_so_it_is_by_what_the_environment_says(
+        self, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        assert is_public(None)
+
+    def test_what_is_the_owners_is_said(self) -> None:
+        check_owner(False, "the model is")
+        with pytest.raises(InputError, match="the model is chosen by the owner of this app, not by its visitors"):
+            check_owner(True, "the model is")
+
+
+def use_this_model(config: dict[str, Any]) -> int:
+    button = next(one["id"] for one in config["components"] if one["props"].get("value") == "Use this model")
+    return next(one["id"] for one in config["dependencies"] if [button, "click"] in one["targets"])
+
+
+def test_the_owner_alone_may_name_a_server() -> None:
+    owners = App("--model", "fake", environment={"OPENAI_API_KEY": SECRET})
+    config = httpx.get(f"{owners.url}/config").json()
+    with another_server() as (url, keys):
+        called(owners, use_this_model(config), f"openai:{url}#{openai_server.NAME}")
+        assert keys[0] == f"Bearer {SECRET}", "so the calls of this file are those that would do it"
+    assert owners.end() == 0
+
+
+class TestCallsByHand:
+    def test_nobody_points_the_model_at_another_server(self, app: App, config: dict[str, Any]) -> None:
+        with another_server() as (url, keys):
+            messages = called(app, use_this_model(config), f"openai:{url}#m")
+            assert "Model: Fake" in json.dumps(messages)
+            assert not keys
+
+    def test_a_benchmark_reads_and_makes_no_folder_and_asks_no_server(
+        self, app: App, config: dict[str, Any], tmp_path: Path
+    ) -> None:
+        with another_server() as (url, keys):
+            asked = [
+                "streambench",
+                str(tmp_path / "made"),
+                f"openai:{url}#m",
+                "base",
+                ["recent"],
+                f"openai:{url}#j",
+                0,
+                0,
+            ]
+            messages = called(app, handler(config, "run"), *asked)
+            assert not keys
+        assert not (tmp_path / "made").exists()
+        assert str(tmp_path) not in json.dumps(messages)
+
+    @pytest.mark.parametrize("name", ["../../../../etc", "/etc", "/proc/self"])
+    def test_a_report_is_made_of_past_runs_alone(self, app: App, config: dict[str, Any], name: str) -> None:
+        messages = json.dumps(called(app, handler(config, "again"), [name]))
+        assert "passwd" not in messages
+        assert "No such file" not in messages
+
+    def test_the_key_is_nowhere(self, app: App) -> None:
+        assert SECRET not in httpx.get(app.url).text
+        assert SECRET not in httpx.get(f"{app.url}/config").text
+
+    def test_a_file_that_is_too_large_is_refused_while_it_comes(self, app: App) -> None:
+        refused = httpx.post(f"{app.url}/gradio_api/upload", files={"files": ("big.mp4", bytes(2 * 2**20))}, timeout=60)
+        assert refused.status_code == 413
+
+
+class TestNames:
+    @pytest.mark.parametrize("host", ["rebound.example.com", "rebound.example.com:7860", "", "localhost.example.com"])
+    def test_a_foreign_name_is_refused(self, app: App, host: str) -> None:
+        answer = httpx.get(f"{app.url}/config", headers={"Host": host})
+        assert answer.status_code == 421
+        assert "--allow-host" in answer.text
+
+    @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:7860", "127.0.0.1:1", "[::1]:7860", "192.168.1.5"])
+    def test_its_own_names_and_addresses_are_not(self, app: App, host: str) -> None:
+        assert httpx.get(f"{app.url}/config", headers={"Host": host}).status_code == 200
+
+    def test_the_owner_can_allow_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert "chat.example.com" in own_names(["chat.example.com"])
+        monkeypatch.setenv("SPACE_ID", "me/space")
+        monkeypatch.setenv("SPACE_HOST", "me-space.hf.space")
+        assert "me-space.hf.space" in own_names()
+
+
+class TestFolder:
+    @pytest.fixture
+    def shared(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A folder for temporary files of all users."""
+        monkeypatch.delenv("STREAMCHAT_DATA", raising=False)
+        monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+        return tmp_path
+
+    def test_it_is_this_users_alone(self, shared: Path) -> None:
+        folder = examples.data_folder()
+        assert folder.parent == shared
+        assert re.fullmatch(rf"streamchat-{os.getuid()}", folder.name)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert examples.data_folder() == folder
+
+    def test_one_that_somebody_else_prepared_is_not_used(self, shared: Path) -> None:
+        (shared / "elsewhere").mkdir()
+        (shared / f"streamchat-{os.getuid()}").symlink_to(shared / "elsewhere")
+        with pytest.raises(InputError, match=r"is not this user's alone: remove it, or name another one"):
+            examples.data_folder()
+
+    def test_one_that_others_may_write_into_is_not_used(self, shared: Path) -> None:
+        folder = shared / f"streamchat-{os.getuid()}"
+        folder.mkdir()
+        folder.chmod(0o777)
+        with pytest.raises(InputError, match="is not this user's alone"):
+            examples.data_folder()
