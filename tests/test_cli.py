@@ -71,22 +71,13 @@ def test_a_time_past_the_end_is_asked_at_the_end_with_a_warning(capsys: pytest.C
     assert "asked there" in captured.err
 
 
-def test_standard_output_carries_the_json_alone_and_text_streams_without_it() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "streamchat",
-        str(videos.bikes()),
-        "--model",
-        "fake",
-        "--ask",
-        "2",
-        "What is shown?",
-    ]
-    done = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
-    assert json.loads(done.stdout)["answers"]
+def test_standard_output_carries_the_json_alone_and_text_without_it(capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(videos.bikes()), "--model", "fake", "--ask", "2", "What is shown?"]
+    command = [sys.executable, "-m", "streamchat", *arguments, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
-    assert "[0:02] What is shown?" in done.stdout
+    assert json.loads(done.stdout)["answers"]
+    assert main(arguments) == 0
+    assert "[0:02] What is shown?" in capfd.readouterr().out
 
 
 def test_the_prompt_is_shown_beside_the_answers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,12 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class TestProcesses:
+    def arguments(self, root: Path, out: Path) -> list[str]:
+        return ["run", "streambench", "--root", str(root), "--model", "fake", "--out", str(out)]
+
     def command(self, root: Path, out: Path, *launcher: str) -> list[str]:
-        arguments = ["run", "streambench", "--root", str(root), "--model", "fake", "--out", str(out)]
-        return [*(launcher or (sys.executable,)), "-m", "evaluation", *arguments]
+        return [*(launcher or (sys.executable,)), "-m", "evaluation", *self.arguments(root, out)]
 
     def test_a_killed_run_goes_on_and_equals_an_unbroken_one(self, root: Path, tmp_path: Path) -> None:
-        assert subprocess.run(self.command(root, tmp_path / "whole"), cwd=ROOT, check=False).returncode == 1
+        assert main(self.arguments(root, tmp_path / "whole")) == 1
         killed = subprocess.Popen(self.command(root, tmp_path / "killed"), cwd=ROOT)
         answers = tmp_path / "killed" / "answers.0.jsonl"
         deadline = time.monotonic() + 120
@@ -42,7 +44,7 @@ class TestProcesses:
                 killed.send_signal(signal.SIGKILL)
                 killed.wait()
         assert killed.returncode in (-signal.SIGKILL, 1)
-        assert subprocess.run(self.command(root, tmp_path / "killed"), cwd=ROOT, check=False).returncode == 1
+        assert main(self.arguments(root, tmp_path / "killed")) == 1
         whole, again = (RunFolder(tmp_path / name).rows() for name in ("whole", "killed"))
         assert untimed(again) == untimed(whole)
 
@@ -59,11 +61,11 @@ class TestProcesses:
         }
         first, second = benchmark_roots.entries()
         root = benchmark_roots.write(tmp_path / "root", [gone, first, gone, second, gone])
-        one = subprocess.run(self.command(root, tmp_path / "one"), cwd=ROOT, check=False)
+        one = main(self.arguments(root, tmp_path / "one"))
         both = self.launched(root, tmp_path / "two")
         files = {path.name: len(read_rows(path)) for path in (tmp_path / "two").glob("answers.*.jsonl")}
         assert files == {"answers.0.jsonl": 3, "answers.1.jsonl": 6}, both.stderr
-        assert (one.returncode, both.returncode) == (1, 1)
+        assert (one, both.returncode) == (1, 1)
         assert "Signal 15" not in both.stderr, both.stderr  # nobody was ended by the launcher
         assert both.stderr.count("3 questions failed") == 1
         assert untimed(RunFolder(tmp_path / "two").rows()) == untimed(RunFolder(tmp_path / "one").rows())
