@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import openai_server
 import pytest
 import videos
-from in_browser import App, ask, browser, in_browser, opened, playwright, upload
-from playwright.sync_api import Browser, Page, expect
+from in_browser import WAIT_MS, App, ask, browser, in_browser, opened, playwright, upload
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 __all__ = ["browser", "playwright"]
 
@@ -62,8 +63,13 @@ def test_retry_asks_the_last_question_again_at_its_own_moment(page: Page) -> Non
 
 
 def edit_last(page: Page, index: int, text: str) -> None:
-    page.locator("#chat").get_by_label("Edit").nth(index).click(force=True)
+    """Change a question; a click at the very moment in which the chat is drawn anew is lost, and made again."""
     box = page.locator("#chat textarea").first
+    for _ in range(5):
+        page.locator("#chat").get_by_label("Edit").nth(index).click(force=True)
+        with contextlib.suppress(TimeoutError):
+            box.wait_for(timeout=WAIT_MS / 10)
+            break
     box.fill(text)
     page.locator("#chat").get_by_label("Submit").first.click()
 

@@ -151,7 +151,7 @@ class TestCallsByHand:
         assert str(tmp_path) not in json.dumps(messages)
 
     @pytest.mark.parametrize("name", ["../../../../etc", "/etc", "/proc/self"])
-    def test_a_report_is_made_of_past_runs_alone(self, app: App, config: dict[str, Any], name: str) -> None:
+    def test_a_report_takes_past_runs_alone(self, app: App, config: dict[str, Any], name: str) -> None:
         messages = json.dumps(called(app, handler(config, "again"), [name]))
         assert "passwd" not in messages
         assert "No such file" not in messages
