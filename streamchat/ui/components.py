@@ -86,7 +86,7 @@ GAUGES = (
     ("Processed", "How far into the stream the memory reaches"),
     ("Frames kept", "Frames that showed something new, of all frames seen"),
     ("Queued", "Kept frames still to be encoded, and frames of a camera that were dropped when it fell behind"),
-    ("Remembered", "Moments in the long-term memory, and summaries of many"),
+    ("Moments", "In the long-term memory, and summaries of many"),
     ("Memory", "Size of the whole memory, against the budget of its tree"),
     ("Captions", "Whether all that is remembered has been put into words"),
     ("Delay", "Of your last question: until the answer began to be made, and until its first word"),

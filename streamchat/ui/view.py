@@ -56,7 +56,7 @@ def node_details(node: MemoryNode) -> dict[str, Any]:
         "time": time_range(node.span),
         "caption": "" if node.caption is None else node.caption.text,
         "keyframe": None if node.keyframe is None else base64.b64encode(node.keyframe).decode(),
-        "facts": f"{_kind(node)}, {node.mass:,} kept frames",
+        "facts": f"{_kind(node)}, {node.mass:,} kept frame{'' if node.mass == 1 else 's'}",
         "children": [[child.id, time_range(child.span)] for child in node.children],
     }
 
@@ -92,7 +92,7 @@ def gauges(user_session: UserSession, stats: Stats) -> list[tuple[str, str]]:
         (f"{timestamp(position)}{end}", f"{stats.frames_per_second:.0f} frames a second"),
         (f"{stats.frames_kept:,} of {stats.frames_seen:,}", f"{share:.0%}"),
         (f"{stats.frames_queued}", f"{stats.frames_dropped} dropped" if user_session.camera else ""),
-        (f"{sum(stats.nodes_by_level):,}", _kinds(stats.nodes_by_level)),
+        (f"{sum(stats.nodes_by_level[:1]):,}", _summaries(sum(stats.nodes_by_level[1:]))),
         (f"{stats.memory_bytes / MEBIBYTE:.1f} MiB", f"budget {budget:,.0f} MiB"),
         ("in progress", f"{stats.captions_pending} pending") if stats.captions_pending else ("up to date", ""),
         ("–", "")
@@ -108,10 +108,8 @@ def _kind(node: MemoryNode) -> str:
     return f"moment of {node.span.end - node.span.start:.0f} s"
 
 
-def _kinds(nodes_by_level: Sequence[int]) -> str:
-    """How many moments and how many summaries there are."""
-    moments, summaries = sum(nodes_by_level[:1]), sum(nodes_by_level[1:])
-    return f"{moments:,} moments, {summaries:,} summaries" if moments else ""
+def _summaries(count: int) -> str:
+    return f"+ {count:,} {'summary' if count == 1 else 'summaries'}" if count else ""
 
 
 def status(user_session: UserSession, stats: Stats) -> dict[str, str] | None:
