@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,13 +15,14 @@ from conftest import picture
 from streamchat.errors import InputError
 from streamchat.options import Options
 from streamchat.session import engine
-from streamchat.ui import components, examples
+from streamchat.types import Frame
+from streamchat.ui import components, examples, session_manager
 from streamchat.ui.session_manager import SessionManager, _history
 from streamchat.ui.settings import SettingsPanel
 from streamchat.ui.shared_model import SharedModel
 from streamchat.ui.user_session import UserSession
 from streamchat.ui.view import gauges
-from streamchat.video.file import open_video
+from streamchat.video.file import VideoFile, open_video
 
 WAIT_SECONDS = 60.0
 
@@ -68,6 +69,36 @@ def test_a_question_after_a_seek_waits_until_the_gap_was_ingested(sessions: Sess
     for seconds in user_session.until_ingested(8.0):
         assert seconds < 8.0
     assert user_session.session.stats().position_seconds >= 7.5
+
+
+class Hanging(VideoFile):
+    """A video of which no frame comes until it is released."""
+
+    released = threading.Event()
+
+    def __iter__(self) -> Generator[Frame, None, None]:
+        assert self.released.wait(WAIT_SECONDS)
+        yield from super().__iter__()
+
+
+def test_a_reader_that_hangs_keeps_no_other_session_from_ending(
+    sessions: SessionManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def open_hanging(path: Path, *, max_side: int) -> VideoFile:
+        return Hanging(open_video(path, max_side=max_side)._facts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session_manager, "open_video", open_hanging)
+        sessions.open("stuck", videos.bikes())
+    sessions.open("well", videos.bikes())
+    monkeypatch.setattr(session_manager, "CLOSE_SECONDS", 0.5)
+    sessions.close_all()
+    assert len(session_threads()) == 1
+    assert "the thread streamchat-stacking did not end" in caplog.text
+    Hanging.released.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("streamchat"):
+            thread.join(WAIT_SECONDS)
 
 
 def test_a_file_that_is_no_video_leaves_what_was_before(sessions: SessionManager, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""StreamBench (Xiong et al. 2025): 275 videos from the web, first-person and videos; six types of question."""
+"""StreamBench (Xiong et al. 2025): 275 videos: from the web, first-person, and movies; six types of question."""
 
 from __future__ import annotations
 

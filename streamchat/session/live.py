@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -28,6 +27,7 @@ from streamchat.session.backoff import Failures
 from streamchat.session.engine import StreamChat
 from streamchat.session.history import History
 from streamchat.session.screen import Screen
+from streamchat.session.stats import Stats
 from streamchat.types import EncodedFrame, Frame
 from streamchat.video.source import LiveSource, RecordedSource, Source
 
@@ -45,24 +45,6 @@ JOIN_SECONDS = 60.0  # a thread ends at its next frame, token or keyframe; more 
 INGEST_PAUSE_SECONDS = 0.5  # that ingestion pauses at most for the first word of an answer
 ANSWER_BUDGET_SECONDS = 0.1  # that an answer may spend on work that it could leave out
 RATE_FRAMES = 64  # frames that the frame rate is taken over
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """How a session stands."""
-
-    frames_seen: int
-    frames_kept: int
-    frames_dropped: int  # of a live stream, because ingestion was behind
-    frames_queued: int  # kept, and still to be encoded
-    frames_per_second: float  # ingested, over the last frames
-    position_seconds: float  # of the newest frame ingested
-    nodes_by_level: tuple[int, ...]  # of the tree, the leaves at index 0
-    memory_bytes: int
-    captions_pending: int  # nodes of the tree without a caption
-    kept_ceiling: int  # frames kept in any second at most; lower than the options say while the model is behind
-    degraded: str | None  # what fails at the moment and is tried again, in words
-    finished: bool  # the whole video was ingested and remembered
 
 
 class LiveSession:
@@ -215,18 +197,23 @@ class LiveSession:
             self._changed.wait_for(lambda: self._error is not None or reached(self.stats()), timeout_seconds)
             return self._error is None and reached(self.stats())
 
-    def close(self) -> None:
-        """End the session and its answers; no thread of it is left. Raises StreamChatError if one does not end."""
+    def stop(self) -> None:
+        """End the session and its answers, without waiting for its threads."""
         self._cancel.cancel()
         self._notify()
         self._kept.close(discard=True)
         if isinstance(self._source, LiveSource):
             self._source.close()
+
+    def close(self, within_seconds: float = JOIN_SECONDS) -> None:
+        """End the session and its answers; no thread of it is left. Raises StreamChatError if one does not end."""
+        self.stop()
+        deadline = time.monotonic() + within_seconds
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(JOIN_SECONDS)
+                thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                raise StreamChatError(f"the thread {thread.name} did not end within {JOIN_SECONDS:.0f} s")
+                raise StreamChatError(f"the thread {thread.name} did not end within {within_seconds:.0f} s")
 
     @property
     def _ending(self) -> bool:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import secrets
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
 
-from streamchat.errors import InputError
+from streamchat.errors import InputError, StreamChatError
 from streamchat.options import Options
 from streamchat.session.alerts import Alerts
 from streamchat.session.engine import StreamChat
 from streamchat.session.history import FIRST_BIN_SECONDS, STRIP_BINS, History, Strip
-from streamchat.session.live import LiveSession
+from streamchat.session.live import JOIN_SECONDS, LiveSession
 from streamchat.session.storage import load_session, save_session
 from streamchat.ui.conversation import Conversation
 from streamchat.ui.examples import data_folder
@@ -28,7 +30,10 @@ from streamchat.ui.user_session import UserSession
 from streamchat.video.camera import PushSource
 from streamchat.video.file import open_video
 
+log = logging.getLogger(__name__)
+
 OPEN_SECONDS = 10.0  # a question waits this long for the video that the page already shows
+CLOSE_SECONDS = 6.0  # for all sessions together when the app ends
 MOST_VISITORS = 8  # sessions at once; each holds its memory and three threads
 PAUSE_SECONDS = 1.0  # between what was seen before a camera was stopped and what it sees once it is started again
 CAMERA = "camera"
@@ -257,10 +262,10 @@ class SessionManager:
             self._changed.wait_for(lambda: visitor not in self._opening)
         self._end(visitor)
 
-    def _end(self, visitor: str) -> None:
+    def _end(self, visitor: str, within_seconds: float = JOIN_SECONDS) -> None:
         user_session = self._by_visitor.pop(visitor, None)
         if user_session is not None:
-            user_session.end()
+            user_session.end(within_seconds)
 
     def folder_of(self, visitor: str) -> Path:
         """A folder for files that a visitor asks for, which goes when they leave; made if it is not there."""
@@ -279,9 +284,16 @@ class SessionManager:
             self._keys = {key: owner for key, owner in self._keys.items() if owner != visitor}
 
     def close_all(self) -> None:
-        """End every session, without waiting for one that is just being opened."""
-        for visitor in list(self._by_visitor):
-            self._end(visitor)
+        """End every session in a few seconds, whatever hangs; without waiting for one that is just being opened."""
+        deadline = time.monotonic() + CLOSE_SECONDS
+        open_sessions = dict(self._by_visitor)
+        for user_session in open_sessions.values():
+            user_session.session.stop()
+        for visitor in open_sessions:
+            try:
+                self._end(visitor, max(0.0, deadline - time.monotonic()))
+            except StreamChatError as error:
+                log.error("a session did not end: %s", error)
         for folder in self._folders.values():
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -13,7 +13,8 @@ import numpy as np
 from streamchat.errors import InputError
 from streamchat.options import Options
 from streamchat.session.answer import AnswerStream
-from streamchat.session.live import LiveSession, Stats
+from streamchat.session.live import JOIN_SECONDS, LiveSession
+from streamchat.session.stats import Stats
 from streamchat.types import Timing
 from streamchat.ui.conversation import Conversation
 from streamchat.ui.tree_view import TreeView
@@ -122,7 +123,7 @@ class UserSession:
         if self.stream is not None:
             self.stream.stop()
 
-    def end(self) -> None:
-        """End the session and the answer that is on its way."""
+    def end(self, within_seconds: float = JOIN_SECONDS) -> None:
+        """End the session and the answer that is on its way; raises StreamChatError if its threads do not end."""
         self.stop()
-        self.session.close()
+        self.session.close(within_seconds)

@@ -9,7 +9,7 @@ from typing import Any
 from streamchat.clock import time_range, timestamp
 from streamchat.memory.store import Snapshot
 from streamchat.options import MEBIBYTE
-from streamchat.session.live import Stats
+from streamchat.session.stats import Stats
 from streamchat.types import MemoryNode
 from streamchat.ui.tree_view import flattened
 from streamchat.ui.user_session import UserSession
