@@ -26,7 +26,7 @@ WORDS = {
     r"Seer|Sight|Eyes|glimpse[sd]?": "FrameAnalyzer, FrameAnalysis, Analyzer, representative frame",
     r"(replies|stories|telling|noticing|known|keeping|soaking|plain)\.py": "the file's new name",
     r"ByPicture|Case": "WeakFrameCache, QueryContext",
-    r"Visit|Visitors": "UserSession, SessionManager",
+    r"Visit(ors)?(?=[(.\]])": "UserSession, SessionManager",
     r"lit": "highlighted",
     r"made_of|SeenOnce": "provenance, EncodeCache",
     r"(the|a|no|one) gate|gates?\.(slot|turn|let)": "scheduler",
