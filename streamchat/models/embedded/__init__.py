@@ -89,7 +89,7 @@ class EmbeddedModel:
                 yield piece
 
     def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:
-        """By what the caption notes of the clip; see `noticing`."""
+        """By what the caption notes of the clip; see `alerts`."""
         cancel.check()
         return self._answerer.check_alert(question, clip, caption)
 
