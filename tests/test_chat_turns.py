@@ -145,13 +145,14 @@ def test_a_camera_that_is_started_again_ends_the_session_before_its_clock_is_rea
     push(before, 0.0, 3)
     ended: list[float] = []
 
-    def late(self: UserSession) -> None:
+    end = UserSession.end
+
+    def late(self: UserSession, within_seconds: float = WAIT_SECONDS) -> None:
         if self is before and not ended:  # what the old camera sent last is still ingested while its session ends
             self.push(picture(200, 90, 160), 5.0)
             assert self.session.wait_until(lambda stats: stats.frames_seen == 4, WAIT_SECONDS)
             ended.append(self.session.stats().position_seconds)
-        self.stop()
-        self.session.close()
+        end(self, within_seconds)
 
     monkeypatch.setattr(UserSession, "end", late)
     sessions.open_camera("one")
