@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "streamchat.types": 0,
+    "streamchat.addresses": 0,
     "streamchat.errors": 0,
     "streamchat.options": 0,
     "streamchat.clock": 0,

@@ -14,9 +14,9 @@ from conftest import WordEmbedder
 from openai_server import WAIT_SECONDS, StubServer, paused, refusal, say, serving, silent, status
 from test_openai import connect, encoder, noise, quick
 
+from streamchat.addresses import is_loopback
 from streamchat.errors import StreamChatError
 from streamchat.models.openai import server as protocol
-from streamchat.models.openai.connection import is_loopback
 from streamchat.models.openai.server import Server
 from streamchat.models.scheduler import CancelledError, CancelToken
 from streamchat.options import Options

@@ -5,12 +5,10 @@ What is checked is checked in the handlers of events, as calls can be made witho
 
 from __future__ import annotations
 
-import ipaddress
 import os
 
+from streamchat.addresses import LOCALHOST, is_loopback
 from streamchat.errors import InputError
-
-LOCALHOST = "localhost"
 
 
 def is_public(host: str | None, *, public: bool = False, trusts_network: bool = False) -> bool:
@@ -21,7 +19,7 @@ def is_public(host: str | None, *, public: bool = False, trusts_network: bool = 
     """
     if public or on_a_space() or is_shared():
         return True
-    return not trusts_network and not _is_loopback(host or os.environ.get("GRADIO_SERVER_NAME") or LOCALHOST)
+    return not trusts_network and not is_loopback(host or os.environ.get("GRADIO_SERVER_NAME") or LOCALHOST)
 
 
 def on_a_space() -> bool:
@@ -38,10 +36,3 @@ def check_owner(public: bool, what: str) -> None:
     """Raise InputError if the app is public: `what` (with its verb) is its owner's to decide."""
     if public:
         raise InputError(f"{what} chosen by the owner of this app, not by its visitors")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == LOCALHOST

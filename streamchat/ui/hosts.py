@@ -6,7 +6,6 @@ app were its own. The name that it was called by stands in the request.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from collections.abc import Iterable
@@ -14,7 +13,8 @@ from collections.abc import Iterable
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from streamchat.ui.access import LOCALHOST, is_shared, on_a_space
+from streamchat.addresses import LOCALHOST, ip_of
+from streamchat.ui.access import is_shared, on_a_space
 
 REFUSED = "The app is not known by the name {name}: its owner can allow it, by --allow-host."
 
@@ -33,7 +33,7 @@ class OwnHosts:
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             name = _name(headers.get(b"host", b"").decode("latin-1"))
-            if not (name in self._names or name.endswith(self._endings) or _is_address(name)):
+            if not (name in self._names or name.endswith(self._endings) or ip_of(name) is not None):
                 await PlainTextResponse(REFUSED.format(name=name[:100] or "(none)"), 421)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -52,11 +52,3 @@ def own_names(allowed: Iterable[str] = ()) -> list[str]:
 def _name(host: str) -> str:
     """A host without its port."""
     return host.rsplit(":", 1)[0].lower() if host.rfind(":") > host.rfind("]") else host.lower()
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
 import threading
 from typing import Any
@@ -40,11 +39,3 @@ class Connection:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # it was closed already
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # of a TLS socket too, without its farewell
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its name or address, so that no proxy leads to it."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 import openai
 
+from streamchat.addresses import is_loopback
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Message
-from streamchat.models.openai.connection import Connection, is_loopback
+from streamchat.models.openai.connection import Connection
 from streamchat.models.scheduler import NEVER, CancelledError, CancelToken
 
 CONNECT_SECONDS = 2.0
