@@ -62,6 +62,13 @@ def parser(prog: str) -> argparse.ArgumentParser:
         metavar="N",
         help="most that the memory of one session may take (default: chosen for machine, model and --most-visitors)",
     )
+    _access_arguments(arguments)
+    arguments.add_argument("--mcp", action="store_true", help="serve the calls of the API as MCP tools as well")
+    return arguments
+
+
+def _access_arguments(arguments: argparse.ArgumentParser) -> None:
+    """Where the app listens, and who may do what there."""
     arguments.add_argument("--host", default=None, help="address to listen at (default: 127.0.0.1)")
     arguments.add_argument("--port", type=int, default=None, help="port to listen at (default: 7860)")
     arguments.add_argument(
@@ -87,8 +94,6 @@ def parser(prog: str) -> argparse.ArgumentParser:
         metavar="MIB",
         help="size of an uploaded file at most (default: %(default)s)",
     )
-    arguments.add_argument("--mcp", action="store_true", help="serve the calls of the API as MCP tools as well")
-    return arguments
 
 
 def build(sessions: SessionManager, preset: str) -> gr.Blocks:

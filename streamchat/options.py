@@ -23,8 +23,10 @@ class Limits(NamedTuple):
 
     def check(self, name: str, value: float) -> None:
         """Raise InputError for a value that is not allowed."""
-        if not (value > self.least if self.above else value >= self.least):
-            _check(name, value, False, f"more than {self.least:g}" if self.above else f"{self.least:g} or more")
+        if self.above:
+            _check(name, value, value > self.least, f"more than {self.least:g}")
+        else:
+            _check(name, value, value >= self.least, f"{self.least:g} or more")
         _check(name, value, value <= self.most, f"{self.most:,} or less")
 
 

@@ -196,10 +196,10 @@ def summary_of(group: Sequence[Remembered], level: int) -> Remembered:
 
 def middle_of(vectors: np.ndarray) -> np.ndarray:
     """The mean of unit vectors [L, E], of unit norm itself: float32 [E]; one vector is its own."""
-    mean: np.ndarray = vectors[0] if len(vectors) == 1 else vectors.mean(0)
-    if len(vectors) > 1:
-        mean = (mean / max(float(np.linalg.norm(mean)), 1e-9)).astype(np.float32)
-    return mean
+    if len(vectors) == 1:
+        return np.asarray(vectors[0])
+    mean = vectors.mean(0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
 
 
 def _lines(entry: Remembered) -> list[str]:
