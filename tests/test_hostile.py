@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import benchmark_roots
 import httpx
 import openai_server
 import pytest
 from in_browser import App
 
+from evaluation.benchmarks.streambench import StreamBench
+from evaluation.samples import Choice
 from streamchat.errors import InputError
 from streamchat.ui import examples
 from streamchat.ui.access import check_owner, is_public
@@ -51,10 +54,10 @@ def another_server() -> Iterator[tuple[str, list[str]]]:
         yield server.url, keys
 
 
-def handler(config: dict[str, Any], elem_id: str) -> int:
-    """The number of the event that a click on an element sends, by which anyone can call it."""
-    (component,) = (one["id"] for one in config["components"] if one["props"].get("elem_id") == elem_id)
-    return next(one["id"] for one in config["dependencies"] if [component, "click"] in one["targets"])
+def handler(config: dict[str, Any], **properties: str) -> int:
+    """The number of the event that a click on an element of these properties sends, by which anyone can call it."""
+    ids = [one["id"] for one in config["components"] if properties.items() <= one["props"].items()]
+    return next(one["id"] for one in config["dependencies"] if [ids[0], "click"] in one["targets"])
 
 
 def called(app: App, number: int, *data: Any) -> list[dict[str, Any]]:
@@ -110,16 +113,14 @@ class TestOwner:
             check_owner(True, "the model is")
 
 
-def use_this_model(config: dict[str, Any]) -> int:
-    button = next(one["id"] for one in config["components"] if one["props"].get("value") == "Use this model")
-    return next(one["id"] for one in config["dependencies"] if [button, "click"] in one["targets"])
+USE_THIS_MODEL = "Use this model"  # what the button says
 
 
 def test_the_owner_alone_may_name_a_server() -> None:
     owners = App("--model", "fake", environment={"OPENAI_API_KEY": SECRET})
     config = httpx.get(f"{owners.url}/config").json()
     with another_server() as (url, keys):
-        called(owners, use_this_model(config), f"openai:{url}#{openai_server.NAME}")
+        called(owners, handler(config, value=USE_THIS_MODEL), f"openai:{url}#{openai_server.NAME}")
         assert keys[0] == f"Bearer {SECRET}", "so the calls of this file are those that would do it"
     assert owners.end() == 0
 
@@ -127,7 +128,7 @@ def test_the_owner_alone_may_name_a_server() -> None:
 class TestCallsByHand:
     def test_nobody_points_the_model_at_another_server(self, app: App, config: dict[str, Any]) -> None:
         with another_server() as (url, keys):
-            messages = called(app, use_this_model(config), f"openai:{url}#m")
+            messages = called(app, handler(config, value=USE_THIS_MODEL), f"openai:{url}#m")
             assert "Model: Fake" in json.dumps(messages)
             assert not keys
 
@@ -145,14 +146,14 @@ class TestCallsByHand:
                 0,
                 0,
             ]
-            messages = called(app, handler(config, "run"), *asked)
+            messages = called(app, handler(config, elem_id="run"), *asked)
             assert not keys
         assert not (tmp_path / "made").exists()
         assert str(tmp_path) not in json.dumps(messages)
 
     @pytest.mark.parametrize("name", ["../../../../etc", "/etc", "/proc/self"])
     def test_a_report_takes_past_runs_alone(self, app: App, config: dict[str, Any], name: str) -> None:
-        messages = json.dumps(called(app, handler(config, "again"), [name]))
+        messages = json.dumps(called(app, handler(config, elem_id="again"), [name]))
         assert "passwd" not in messages
         assert "No such file" not in messages
 
@@ -210,3 +211,16 @@ class TestFolder:
         folder.chmod(0o777)
         with pytest.raises(InputError, match="is not this user's alone"):
             examples.data_folder()
+
+
+@pytest.mark.parametrize("path", ["../secret.mp4", "Ego/../../secret.mp4", "{root}/../secret.mp4"])
+def test_a_path_that_leads_out_of_the_folder_is_not_followed(path: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.mp4").write_bytes((benchmark_roots.write(tmp_path / "root") / "Ego" / "bikes.mp4").read_bytes())
+    out = {
+        "info": {"video_path": path.format(root=tmp_path / "root"), "class_1": "Ego"},
+        "breakpoint": [benchmark_roots.point(1, "What?", "That.", "SM")],
+    }
+    bench = StreamBench(Choice(root=benchmark_roots.write(tmp_path / "other", [out])))
+    (sample,) = bench.samples()
+    with pytest.raises(InputError, match="is not below"):
+        bench.open(sample, max_side=64)
