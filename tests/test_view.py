@@ -13,12 +13,13 @@ import pytest
 import videos
 
 from streamchat.options import Options
+from streamchat.types import MemoryNode, Span
 from streamchat.ui.live import CameraPanel, LivePanel
 from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.shared_model import SharedModel
 from streamchat.ui.tree_view import TreeView, flattened
 from streamchat.ui.user_session import UserSession
-from streamchat.ui.view import view_of
+from streamchat.ui.view import node_details, view_of
 from streamchat.video.images import jpeg
 
 WAIT_SECONDS = 60.0
@@ -137,3 +138,22 @@ class TestThePage:
         assert answer["listening"]
         assert answer["refused"]
         assert sessions.watching("one", None).session.stats().frames_seen == 0
+
+
+def node(number: int, start: float, end: float, *children: MemoryNode, level: int = 0) -> MemoryNode:
+    mass = sum(child.mass for child in children) or 3
+    return MemoryNode(
+        id=number, span=Span(start, end), level=level, tokens=None, weights=(), mass=mass, children=children
+    )
+
+
+def test_a_node_says_whether_it_is_a_moment_or_a_summary_also_when_what_is_below_it_is_gone() -> None:
+    moments = [node(number, 15.0 * number, 15.0 * number + 15) for number in range(4)]
+    summary, pruned = node(5, 0, 30, *moments[:2], level=1), node(6, 30, 180, level=1)
+    nodes = [moments[0], summary, pruned, node(7, 0, 180, summary, pruned, level=2)]
+    assert [node_details(one)["facts"].partition(",")[0] for one in nodes] == [
+        "moment of 15 s",
+        "summary of 2 moments",
+        "summary of 150 s",
+        "summary of 180 s",
+    ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamchat.clock import time_range, timestamp
+from streamchat.memory.forest import every_node
 from streamchat.memory.store import Snapshot
 from streamchat.options import MEBIBYTE
 from streamchat.session.stats import Stats
@@ -102,10 +103,13 @@ def gauges(user_session: UserSession, stats: Stats) -> list[tuple[str, str]]:
 
 
 def _kind(node: MemoryNode) -> str:
-    """What a node of the tree is, as people say it: a moment, or a summary of some."""
-    if node.children:
-        return f"summary of {sum(1 for one, _ in flattened([node]) if not one.children):,} moments"
-    return f"moment of {node.span.end - node.span.start:.0f} s"
+    """What a node of the tree is, as people say it: a moment, or a summary of some, of which not all may be left."""
+    seconds = f"{node.span.end - node.span.start:,.0f} s"
+    if node.level == 0:
+        return f"moment of {seconds}"
+    ends = [one for one in every_node([node]) if not one.children]
+    whole = all(one.level == 0 for one in ends)
+    return f"summary of {len(ends):,} moments" if whole else f"summary of {seconds}"
 
 
 def _summaries(count: int) -> str:
