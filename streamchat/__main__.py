@@ -19,6 +19,7 @@ from streamchat import plugin
 from streamchat.clock import time_range, timestamp
 from streamchat.errors import InputError, exit_code
 from streamchat.options import MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
+from streamchat.video import READERS
 
 if TYPE_CHECKING:
     from streamchat.session.engine import StreamChat
@@ -96,6 +97,15 @@ def _engine_arguments(arguments: argparse.ArgumentParser) -> None:
     )
     arguments.add_argument(
         "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
+    )
+    arguments.add_argument(
+        "--stream", type=int, default=None, metavar="N", help="read the N-th of a file's video streams (from 1 on)"
+    )
+    arguments.add_argument(
+        "--reader", default=READERS[0], help=f"{', '.join(READERS)}: what decodes a file (default: {READERS[0]})"
+    )
+    arguments.add_argument(
+        "--allow-urls", action="store_true", help="VIDEO may be a URL, or a playlist that names other files and URLs"
     )
     arguments.add_argument("--show-prompt", action="store_true", help="print what the model is given for each question")
     arguments.add_argument(
@@ -191,7 +201,13 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
     from streamchat.session.engine import StreamChat
     from streamchat.video.source import RecordedSource, open_source
 
-    video = open_source(arguments.video, max_side=options.max_side)
+    video = open_source(
+        arguments.video,
+        max_side=options.max_side,
+        stream=arguments.stream,
+        reader=arguments.reader,
+        allow_urls=arguments.allow_urls,
+    )
     duration_seconds = video.duration_seconds if isinstance(video, RecordedSource) else None
     chat = StreamChat(_model(arguments), options)
     _report_budget(chat)
@@ -209,6 +225,10 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
             bar.update(frame.pts_seconds - bar.n)
     ingesting = time.perf_counter() - started - answering
     end = chat.newest.pts_seconds if chat.newest is not None else 0.0
+    if isinstance(video, RecordedSource):
+        duration_seconds = video.duration_seconds  # less than it said if the file is cut off
+        for note in video.notes:
+            print(f"warning: {note}", file=sys.stderr)
     for at_seconds, question in remaining:
         if at_seconds > (duration_seconds or end):
             print(

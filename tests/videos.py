@@ -85,9 +85,10 @@ def write(
     rotation: int = 0,
     pixel_aspect: Fraction = Fraction(1),
     sound_seconds: float = 0.0,
+    container_options: Mapping[str, str] | None = None,
 ) -> Path:
     """Encode pictures, uint8 [H, W, 3], shown at `seconds` or at a steady rate; the file name's ending says how."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=dict(container_options or {})) as container:
         stream = container.add_stream(codec, rate=rate, options=dict(options or {}))
         assert isinstance(stream, av.VideoStream)
         if rotation:
@@ -110,23 +111,32 @@ def write(
     return path
 
 
-def of_one_color(path: Path, color: Sequence[int], *, red: float, blue: float, colorspace: int) -> Path:
-    """A video, 320 x 176, of one RGB color, coded by a matrix whose luma has these shares of red and blue.
+def of_one_color(
+    path: Path,
+    color: Sequence[int],
+    *,
+    red: float,
+    blue: float,
+    colorspace: int,
+    size: tuple[int, int] = (320, 176),
+) -> Path:
+    """A video of one RGB color, coded by a matrix whose luma has these shares of red and blue.
 
     `colorspace` is the number by which H.264 names the matrix.
     """
     luma = red * color[0] + (1 - red - blue) * color[1] + blue * color[2]
     chroma = [(color[2] - luma) / (2 - 2 * blue), (color[0] - luma) / (2 - 2 * red)]
     levels = [16 + luma * 219 / 255, *(128 + level * 224 / 255 for level in chroma)]
-    sizes = (320 * 176, 160 * 88, 160 * 88)
+    width, height = size
+    sizes = (width * height, width * height // 4, width * height // 4)
     planes = np.concatenate([np.full(size, round(level), np.uint8) for size, level in zip(sizes, levels, strict=True)])
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 320, 176, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.colorspace = colorspace
         for _ in range(3):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes.reshape(264, 320), "yuv420p")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes.reshape(height * 3 // 2, width), "yuv420p")))
         container.mux(stream.encode(None))
     return path
 

@@ -97,6 +97,11 @@ class LiveSession:
         """What the session works on; its memory and its dialogue may be read at any time."""
         return self._engine
 
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long the video is; None for what does not say it, or has no end."""
+        return self._source.duration_seconds if isinstance(self._source, RecordedSource) else None
+
     def snapshot(self) -> Snapshot:
         """The memory as it stands now."""
         return self._engine.memory.snapshot(math.inf)
@@ -189,6 +194,7 @@ class LiveSession:
             kept_ceiling=self._ceiling,
             degraded=self._failures.reason,
             finished=finished,
+            notes=tuple(self._source.notes) if isinstance(self._source, RecordedSource) else (),
         )
 
     def wait_until(self, reached: Callable[[Stats], bool], timeout_seconds: float) -> bool:

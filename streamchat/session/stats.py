@@ -21,3 +21,4 @@ class Stats:
     kept_ceiling: int  # frames kept in any second at most; lower than the options say while the model is behind
     degraded: str | None  # what fails at the moment and is tried again, in words
     finished: bool  # the whole video was ingested and remembered
+    notes: tuple[str, ...]  # what is the matter with the video, such as that it is cut off

@@ -121,7 +121,6 @@ class SessionManager:
                 begins_seconds=0.0 if newest is None else newest.pts_seconds,
                 video_path=video_path,
                 fingerprint=mark,
-                duration_seconds=video.duration_seconds,
                 conversation=conversation,
                 chosen=options,
             )

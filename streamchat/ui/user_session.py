@@ -35,7 +35,6 @@ class UserSession:
     video_path: Path | None = None
     camera: PushSource | None = None
     fingerprint: str = ""  # of the video
-    duration_seconds: float | None = None
     begins_seconds: float = 0.0  # where the player begins: a loaded session goes on where it ended
     conversation: Conversation = field(default_factory=Conversation)
     to_the_end: bool = False  # the rest is ingested at full speed, and a question means the end
@@ -53,6 +52,11 @@ class UserSession:
     def answering(self) -> bool:
         """Whether an answer is on its way."""
         return self.asking.locked()
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long the video is; None for what does not say it, or has no end."""
+        return self.session.duration_seconds
 
     @property
     def is_loaded(self) -> bool:

@@ -127,15 +127,13 @@ def status(user_session: UserSession, stats: Stats) -> dict[str, str] | None:
         title = user_session.title or "the video"
         text = f"This session was loaded. Ask about what it saw, or open {title} again to watch on where it ended."
         return {"kind": "note", "text": text}
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in stats.notes]
     if user_session.unplayable:
         state = "all of it was processed" if stats.finished else "it is processed all the same, at full speed"
-        return {"kind": "note", "text": f"This browser cannot play the video; {state}. A picture stands for it."}
-    if stats.kept_ceiling < user_session.session.engine.options.max_kept_per_second:
-        return {
-            "kind": "note",
-            "text": f"The model is behind: for now at most {stats.kept_ceiling} frames a second are kept.",
-        }
-    return None
+        notes.append(f"This browser cannot play the video; {state}. A picture stands for it.")
+    elif stats.kept_ceiling < user_session.session.engine.options.max_kept_per_second:
+        notes.append(f"The model is behind: for now at most {stats.kept_ceiling} frames a second are kept.")
+    return {"kind": "note", "text": " ".join(notes)} if notes else None
 
 
 def about(user_session: UserSession) -> str:

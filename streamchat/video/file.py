@@ -1,94 +1,76 @@
-"""Where frames come from: video files.
+"""Where frames come from: video files, read with PyAV, or with decord by option.
 
-H.264 files that can be sought in, and whose pictures need no scaling, are read with decord, everything else with PyAV.
-Both give the same pictures at the same times: seconds as a player shows them, strictly increasing, true for a variable
-frame rate as well.
+Times are seconds as a player shows them, strictly increasing, true for a variable frame rate as well.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections import deque
-from collections.abc import Generator, Iterable
+import threading
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
-from fractions import Fraction
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
 
 import av
 import numpy as np
-from av.container import InputContainer
-from av.format import Flags
-from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
-from av.video.stream import VideoStream
 
+from streamchat.clock import timestamp
 from streamchat.errors import InputError
 from streamchat.types import Frame
-from streamchat.video.formats import open_container
-from streamchat.video.images import fit_within
-
-try:
-    import decord
-except ImportError:  # no wheel for this platform: PyAV reads everything
-    decord = None
-    DECORD_ERRORS: tuple[type[Exception], ...] = ()
-else:
-    DECORD_ERRORS = (decord.DECORDError, RuntimeError, IndexError, ValueError)
-    decord.logging.set_level(decord.logging.QUIET)
+from streamchat.video import READERS, decord_reader
+from streamchat.video.decoding import Damage, ends_early, stamps_and_frames
+from streamchat.video.decord_reader import DECORD_ERRORS
+from streamchat.video.probe import Facts, probed
+from streamchat.video.scaling import Scaler
+from streamchat.video.timeline import timed
 
 av.logging.set_level(None)  # damaged packets are counted and logged here, not printed by the library
 logger = logging.getLogger(__name__)
 
-DECODER_THREADS = 2
-DECORD_MAX_SECONDS = 8192.0  # decord keeps times as float32, which are off by more than half a millisecond beyond
-CHUNK_BYTES = 96 * 2**20  # pictures that decord decodes at once, at most
-MIN_CHUNK_FRAMES = 16
-DECORD_MIN_WIDTH = 64  # pixels; decord takes the padding of shorter rows for channels
-MAX_CHUNKS_A_GROUP = 3  # each is decoded from the group's keyframe on
 SEEKS_BACK_SECONDS = (0.0, 10.0)  # before a time that is sought; tried one after the other
-INEXACT_FORMATS = frozenset(("mpeg",))  # after seeking in program streams, frames have wrong times
-PROBE_PACKETS = 1000  # looked at to learn how a video is coded
+CHECKED_FRAMES = 300  # read from the start, at most, to see whether seeking gives the same pictures
+COMPARED_FRAMES = 10  # of these
+SAME_PICTURE = 1.0  # mean difference of two pictures, of 255, up to which they are the same
 MIN_STEP_SECONDS = 0.001  # between frames; times are compared to within it
 
-Picture = tuple[float | None, np.ndarray]  # seconds at which it is shown, if known; uint8 [H, W, 3] RGB
-Size = tuple[int, int]  # width, height in pixels
 
-
-def open_video(path: str | Path, *, max_side: int = 768) -> VideoFile:
+def open_video(
+    path: str | Path,
+    *,
+    max_side: int = 768,
+    stream: int | None = None,
+    reader: str = READERS[0],
+    allow_urls: bool = False,
+) -> VideoFile:
     """Open a video file (animated GIFs too) whose frames are scaled down to a long side of `max_side` pixels.
 
-    Raises InputError if there is no such file, or if it is not a video with pictures.
+    `stream` is the number of a stream of pictures, from 1 on, in a file that has several. With `allow_urls`, `path` may
+    be a URL, and the file a list of others, such as a playlist. Raises InputError if there is no such file, if it is
+    not a video with pictures, or for a reader that does not exist.
     """
     if max_side < 1:
         raise InputError(f"max_side must be 1 or more, got {max_side}")
-    file = Path(path)
-    if not file.exists():
-        raise InputError(f"there is no file {str(file)!r}: check the path of the video")
-    if not file.is_file():
-        raise InputError(f"{str(file)!r} is not a file: give the path of one video")
-    if file.stat().st_size == 0:
-        raise InputError(f"{file.name!r} is empty (0 bytes): it was perhaps not copied or recorded to its end")
-    facts = _probe(file, max_side)
-    logger.info("%s: read with %s", file.name, f"PyAV ({facts.no_decord})" if facts.no_decord else "decord")
-    return VideoFile(facts)
+    if reader not in READERS:
+        raise InputError(f"the reader must be {' or '.join(READERS)}, got {reader!r}")
+    source = str(path)
+    if not (allow_urls and "://" in source):
+        _check_file(Path(source))
+    return VideoFile(probed(source, max_side, stream, allow_urls=allow_urls), reader)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Facts:
-    """What the header of a file says."""
-
-    path: Path
-    duration_seconds: float | None
-    frame_rate: float | None
-    start_seconds: float  # the container's time that a player shows as 0
-    tick_seconds: Fraction | None  # the unit of the file's times
-    size: Size  # of the pictures as given out, before a rotation
-    can_seek: bool  # else it is read from the start for every moment
-    no_decord: str  # why decord cannot read it; "" if it can
+def _check_file(file: Path) -> None:
+    """Raise InputError for what is no file, or an empty one."""
+    try:
+        if not file.exists():
+            raise InputError(f"there is no file {str(file)!r}: check the path of the video")
+        if not file.is_file():
+            raise InputError(f"{str(file)!r} is not a file: give the path of one video")
+        if file.stat().st_size == 0:
+            raise InputError(f"{file.name!r} is empty (0 bytes): it was perhaps not copied or recorded to its end")
+    except OSError as error:  # such as a name that is too long, or a folder that may not be read
+        raise InputError(f"the video {str(file)[:200]!r} cannot be opened: {error}") from None
 
 
 class VideoFile:
@@ -98,20 +80,30 @@ class VideoFile:
     Iterating raises InputError if no frame at all can be decoded; single damaged packets are passed over.
     """
 
-    def __init__(self, facts: _Facts) -> None:
+    def __init__(self, facts: Facts, reader: str = READERS[0]) -> None:
         self._facts = facts
-        self.path = facts.path
-        self.duration_seconds = facts.duration_seconds  # None: the file does not say
+        self.path = Path(facts.source)
+        self.duration_seconds = facts.duration_seconds  # None: the file does not say; less once it is found cut off
         self.frame_rate = facts.frame_rate  # frames a second on average; None: the file does not say
-        self.reader: Literal["decord", "pyav"] = "pyav" if facts.no_decord else "decord"
+        self._notes = dict.fromkeys(facts.notes)
+        self._lock = threading.Lock()
+        self._seeks_truly: bool | None = None  # None: not tried yet
+        self.reader = READERS[0]
+        if reader == "decord":
+            reason = decord_reader.why_not(facts)
+            self.reader = READERS[0] if reason else "decord"
+            logger.info("%s: read with %s", self.path.name, f"PyAV ({reason})" if reason else "decord")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found so far that its viewer should know, such as that the file is cut off."""
+        return tuple(self._notes)
 
     def __iter__(self) -> Generator[Frame, None, None]:
-        previous = -math.inf
         index = 0
         with closing(self._pictures()) as pictures:
-            for pts, data in pictures:
-                previous = self._shown_at(pts, previous)
-                yield Frame(data, previous, index)
+            for seconds, data in pictures:
+                yield Frame(data, seconds, index)
                 index += 1
         if index == 0:
             raise _no_pictures(self.path)
@@ -119,7 +111,7 @@ class VideoFile:
     def after(self, last: Frame) -> Generator[Frame, None, None]:
         """The frames later than one of this video, numbered on from it; what is before it is not read again."""
         index = last.index
-        scaler = _Scaler(self._facts.size)
+        scaler = self._scaler()
         with closing(self._frames(last.pts_seconds + MIN_STEP_SECONDS)) as frames:
             for seconds, frame in frames:
                 if seconds > last.pts_seconds + MIN_STEP_SECONDS / 2:
@@ -135,7 +127,7 @@ class VideoFile:
         if not math.isfinite(seconds):
             raise InputError(f"the time of a frame must be a finite number of seconds, got {seconds}")
         limit = seconds + MIN_STEP_SECONDS
-        found: tuple[float, VideoFrame] | None = None
+        found: tuple[float, av.VideoFrame] | None = None
         with closing(self._frames(limit)) as frames:
             for pts, frame in frames:
                 if pts < limit or found is None:
@@ -145,37 +137,101 @@ class VideoFile:
         if found is None:
             raise _no_pictures(self.path)
         pts, frame = found
-        return Frame(_Scaler(self._facts.size).rgb(frame), pts, round(pts * (self.frame_rate or 0)))
+        return Frame(self._scaler().rgb(frame), pts, round(pts * (self.frame_rate or 0)))
 
-    def _frames(self, seconds: float | None = None) -> Generator[tuple[float, VideoFrame], None, None]:
+    def _scaler(self) -> Scaler:
+        return Scaler(self._facts.box, self._facts.pixel_aspect)
+
+    def _frames(self, seconds: float | None = None) -> Generator[tuple[float, av.VideoFrame], None, None]:
         """Frames as PyAV decodes them, with the times at which they are shown: all, or from one before a time on.
 
         Seeking may end after that time, as in a transport stream, whose frames have no index.
         """
-        if seconds is not None and self._facts.can_seek:
+        if seconds is not None and self._facts.can_seek and self._may_seek():
             for back_seconds in SEEKS_BACK_SECONDS:
-                with closing(_pyav_frames(self._facts, seek_seconds=seconds - back_seconds)) as frames:
+                with closing(stamps_and_frames(self._facts, seek_seconds=seconds - back_seconds)) as frames:
                     first = next(frames, None)
                     if first is not None and first[0] is not None and first[0] < seconds:
-                        yield from self._with_times(chain((first,), frames))
+                        yield from timed(chain((first,), frames), self._facts.timeline())
                         return
-        with closing(_pyav_frames(self._facts)) as frames:
-            yield from self._with_times(frames)
+        yield from self._all_frames()
 
-    def _with_times(
-        self, frames: Iterable[tuple[float | None, VideoFrame]]
-    ) -> Generator[tuple[float, VideoFrame], None, None]:
-        shown_at = -math.inf
-        for pts, frame in frames:
-            shown_at = self._shown_at(pts, shown_at)
-            yield shown_at, frame
+    def _all_frames(self) -> Generator[tuple[float, av.VideoFrame], None, None]:
+        """Every frame from the start, and at the end what was found on the way."""
+        damage, timeline = Damage(), self._facts.timeline()
+        end_seconds = 0.0
+        with closing(stamps_and_frames(self._facts, damage=damage)) as stamped:
+            for seconds, frame in timed(stamped, timeline):
+                end_seconds = seconds + float((frame.duration or 0) * (frame.time_base or 0))
+                yield seconds, frame
+                if timeline.jumps and self._seeks_truly is not False:
+                    self._seeks_truly = False  # the times of the file are not those of the stream
+        if timeline.jumps:
+            self._note(f"the clock of {self.path.name!r} jumps {_times(timeline.jumps)}; its times go on evenly there")
+        cut = self.duration_seconds is not None and ends_early(self._facts, end_seconds, self.duration_seconds)
+        damaged = damage.packets - cut  # that in which the file was cut is no other damage
+        if damaged > 0:
+            self._note(f"{self.path.name!r} is damaged: {damaged} damaged packets were passed over")
+        if cut and self.duration_seconds is not None:
+            self._note(
+                f"{self.path.name!r} is cut off: it ends at {timestamp(end_seconds)} of "
+                f"{timestamp(self.duration_seconds)}; questions about later times are about its end"
+            )
+            self.duration_seconds = end_seconds
 
-    def _pictures(self) -> Generator[Picture, None, None]:
-        """Pictures from decord, and from where it fails on from PyAV."""
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes[text] = None
+            logger.info("%s", text)
+
+    def _may_seek(self) -> bool:
+        """Whether a picture that was sought is the one that is read there; looked at once.
+
+        Decoders get some old streams wrong after a seek, as what they need to know lies at the start of the file.
+        """
+        with self._lock:
+            if self._seeks_truly is None:
+                self._seeks_truly = self._seeks_as_it_reads()
+                if not self._seeks_truly:
+                    logger.info("%s: seeking gives other pictures than reading: it is always read", self.path.name)
+            return self._seeks_truly
+
+    def _seeks_as_it_reads(self) -> bool:
+        read = self._second_group()
+        if not read:
+            return True  # there is nothing to compare with
+        scaler = self._scaler()
+        with closing(stamps_and_frames(self._facts, seek_seconds=min(read) + MIN_STEP_SECONDS)) as sought:
+            for stamp, frame in sought:
+                if stamp is None or stamp > max(read):
+                    break
+                if stamp in read:
+                    difference = np.abs(scaler.rgb(frame).astype(np.int16) - read[stamp]).mean()
+                    if difference > SAME_PICTURE:
+                        return False
+        return True
+
+    def _second_group(self) -> dict[float, np.ndarray]:
+        """The first pictures after the start to which one can seek, by their stamps, read from the start.
+
+        None if they are far.
+        """
+        scaler = self._scaler()
+        read: dict[float, np.ndarray] = {}
+        with closing(stamps_and_frames(self._facts)) as frames:
+            for number, (stamp, frame) in enumerate(islice(frames, CHECKED_FRAMES)):
+                if stamp is not None and (read or (number and frame.key_frame)):
+                    read[stamp] = scaler.rgb(frame)
+                if len(read) == COMPARED_FRAMES:
+                    break
+        return read
+
+    def _pictures(self) -> Generator[tuple[float, np.ndarray], None, None]:
+        """Pictures in time order: from decord, and from where it fails on, or where it is not asked for, from PyAV."""
         done = -math.inf
         if self.reader == "decord":
             try:
-                with closing(_decord_pictures(self._facts)) as pictures:
+                with closing(decord_reader.pictures(self._facts)) as pictures:
                     for done, data in pictures:
                         yield done, data
             except DECORD_ERRORS as error:
@@ -183,214 +239,16 @@ class VideoFile:
                 logger.warning("%s: decord failed after %.3f s, PyAV goes on: %s", self.path.name, max(0, done), reason)
             else:
                 return
-        scaler = _Scaler(self._facts.size)
+        scaler = self._scaler()
         with closing(self._frames(done if math.isfinite(done) else None)) as frames:
-            for pts, frame in frames:
-                if pts > done + MIN_STEP_SECONDS:
-                    yield pts, scaler.rgb(frame)
+            for seconds, frame in frames:
+                if seconds > done + MIN_STEP_SECONDS:
+                    yield seconds, scaler.rgb(frame)
 
-    def _shown_at(self, pts: float | None, previous: float) -> float:
-        """The time of a frame, made strictly later than the one before when the file gives none or a wrong one."""
-        if pts is None:
-            pts = previous + 1 / (self.frame_rate or 25)
-        if pts <= previous:
-            pts = previous + MIN_STEP_SECONDS
-        return max(0.0, pts)
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _no_pictures(path: Path) -> InputError:
     return InputError(f"no picture of {path.name!r} can be decoded: the file is damaged, try to export it again")
-
-
-def _probe(path: Path, max_side: int) -> _Facts:
-    """Read the header of a file; InputError if it is not a video with pictures."""
-    try:
-        container = open_container(path)
-    except (av.error.FFmpegError, OSError, ValueError):
-        raise InputError(
-            f"{path.name!r} is not a video that can be read: give an MP4, WebM, MKV, MOV, AVI or GIF file; lists of "
-            "other files, such as playlists, are not followed"
-        ) from None
-    with container:
-        stream = _picture_stream(container)
-        if stream is None:
-            raise InputError(f"{path.name!r} has no moving pictures, only sound or other data: give a video")
-        start = (container.start_time or 0) / av.time_base
-        duration = container.duration / av.time_base if container.duration else None
-        if stream.duration and stream.time_base:
-            first = float((stream.start_time or 0) * stream.time_base) - start
-            duration = max(0.0, first) + float(stream.duration * stream.time_base)
-        rate = stream.average_rate or stream.guessed_rate
-        size = fit_within(*_displayed_size(stream), max_side)
-        return _Facts(
-            path=path,
-            duration_seconds=duration,
-            frame_rate=float(rate) if rate else None,
-            start_seconds=start,
-            tick_seconds=stream.time_base,
-            size=size,
-            can_seek=not Flags.no_timestamps & Flags(container.format.flags)
-            and container.format.name not in INEXACT_FORMATS,
-            no_decord=_why_not_decord(container, stream, size),
-        )
-
-
-def _picture_stream(container: InputContainer) -> VideoStream | None:
-    """The first stream of moving pictures; a cover picture is none."""
-    covers = av.stream.Disposition.attached_pic
-    shown = [s for s in container.streams.video if s.codec_context and not s.disposition & covers and s.width]
-    return shown[0] if shown else None
-
-
-def _displayed_size(stream: VideoStream) -> Size:
-    """Width and height in square pixels, before a rotation."""
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    if not Fraction(1, 4) <= aspect <= 4:  # a wrong header
-        aspect = Fraction(1)
-    return max(1, round(stream.width * aspect)), stream.height
-
-
-def _why_not_decord(container: InputContainer, stream: VideoStream, size: Size) -> str:
-    """The reason why decord would fail on a video or silently give wrong frames; "" if it would not."""
-    if decord is None:
-        return "decord is not installed"
-    if stream.codec_context.name != "h264":
-        return f"its codec is {stream.codec_context.name}"
-    if size != (stream.width, stream.height):
-        return "its pictures are scaled, at which PyAV is faster"
-    if size[0] < DECORD_MIN_WIDTH:
-        return "its pictures are tiny"
-    if not stream.duration or not stream.time_base:
-        return "it does not say how long it is"
-    if float(stream.duration * stream.time_base) > DECORD_MAX_SECONDS:
-        return "it is very long"
-    if stream.start_time or container.start_time:
-        return "it does not start at 0"
-    entries = stream.index_entries
-    if any(entry.is_discard for entry in entries):
-        return "an edit list hides frames"
-    keyframes = [number for number, entry in enumerate(entries) if entry.is_keyframe]
-    longest = max(b - a for a, b in pairwise([*keyframes, len(entries)])) if keyframes else math.inf
-    if longest > MAX_CHUNKS_A_GROUP * _chunk_frames(size):
-        return "its keyframes are far apart"
-    return _packet_trouble(container, stream)
-
-
-def _packet_trouble(container: InputContainer, stream: VideoStream) -> str:
-    """What the first packets say against decord."""
-    key_pts = math.inf
-    first: VideoFrame | None = None
-    for packet in islice(container.demux(stream), PROBE_PACKETS):
-        if packet.pts is not None and packet.is_keyframe:
-            key_pts = packet.pts
-        elif packet.pts is not None and packet.pts < key_pts < math.inf:
-            return "its groups of pictures are open"  # decord is some frames off after a seek
-        if first is None and (first := next(iter(_decoded(packet)), None)) and first.rotation:
-            return "it is rotated"  # decord turns the picture after scaling it, into a wrong shape
-    return "" if first else "no frame can be decoded"
-
-
-def _chunk_frames(size: Size) -> int:
-    """How many pictures of a size decord decodes at once, at most."""
-    return max(MIN_CHUNK_FRAMES, CHUNK_BYTES // (size[0] * size[1] * 3))
-
-
-def _decoded(packet: av.Packet[Any]) -> list[VideoFrame]:
-    """The frames that a packet completes; none if it is damaged."""
-    try:
-        return packet.decode()
-    except av.error.FFmpegError:
-        return []
-
-
-def _pyav_frames(
-    facts: _Facts, *, seek_seconds: float | None = None
-) -> Generator[tuple[float | None, VideoFrame], None, None]:
-    """Frames with their times as PyAV decodes them, from the start or from about the keyframe before a time.
-
-    None at all if it cannot be sought. A damaged packet is passed over and counted; a file that cannot be read on ends
-    there.
-    """
-    damaged = 0
-    with open_container(facts.path) as container:
-        stream = _picture_stream(container)
-        assert stream is not None  # _probe found it
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = DECODER_THREADS
-        if seek_seconds is not None and not _sought(container, seek_seconds + facts.start_seconds):
-            return
-        try:
-            for packet in container.demux(stream):
-                try:
-                    frames = packet.decode()
-                except av.error.FFmpegError:
-                    damaged += 1
-                    continue
-                for frame in frames:
-                    pts = None if frame.time is None else frame.time - facts.start_seconds
-                    yield pts, frame
-        except av.error.FFmpegError as error:
-            logger.warning("%s: reading ends early: %s", facts.path.name, error)
-    if damaged:
-        logger.warning("%s: %d damaged packets were passed over", facts.path.name, damaged)
-
-
-def _sought(container: InputContainer, seconds: float) -> bool:
-    """Go to the keyframe before a time; False if that failed, and the container is of no more use."""
-    try:
-        container.seek(max(0, round(seconds * av.time_base)))
-    except (av.error.FFmpegError, OSError) as error:
-        logger.info("%s: seeking failed: %s", container.name, error)
-        return False
-    return True
-
-
-class _Scaler:
-    """Turns decoded frames of one video into pictures; for one thread.
-
-    A converter is kept for each step, as setting one up takes longer than a picture.
-    """
-
-    def __init__(self, size: Size) -> None:
-        self._size = size  # before the rotation
-        self._smaller, self._colored = VideoReformatter(), VideoReformatter()
-
-    def rgb(self, frame: VideoFrame) -> np.ndarray:
-        """uint8 [H, W, 3] RGB, turned as a player turns it."""
-        width, height = self._size
-        scaled = frame
-        if frame.format.name == "yuv420p":  # has half as many numbers as RGB: scaled before, it takes half the time
-            scaled = self._smaller.reformat(frame, width, height, interpolation=Interpolation.BILINEAR, threads=1)
-        rgb = self._colored.reformat(
-            scaled, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        ).to_ndarray()
-        turns = round(frame.rotation / 90) % 4  # counterclockwise
-        return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
-
-
-def _decord_pictures(facts: _Facts) -> Generator[tuple[float, np.ndarray], None, None]:
-    """Pictures with their times as decord decodes them, in chunks.
-
-    decord decodes ahead without a bound while its reader is slow, so it is sent back to the start after each chunk,
-    which empties its queue (seeking to where it is would do nothing). It then goes on from the keyframe before the next
-    chunk; chunks end at keyframes where they can, so that little is decoded twice.
-    """
-    width, height = facts.size
-    tick = facts.tick_seconds or Fraction(1, av.time_base)
-    reader: Any = decord.VideoReader(
-        str(facts.path), ctx=decord.cpu(0), width=width, height=height, num_threads=DECODER_THREADS
-    )
-    count = len(reader)
-    keyframes = [index for index in reader.get_key_indices() if index > 0]
-    longest = _chunk_frames(facts.size)
-    start = 0
-    while start < count:
-        end = min(start + longest, next((k for k in keyframes if k > start + MIN_CHUNK_FRAMES), count), count)
-        reader.seek_accurate(start)
-        times = reader.get_frame_timestamp(list(range(start, end)))[:, 0]
-        pictures = deque(reader.next().asnumpy() for _ in range(start, end))
-        reader.seek(0)
-        for time in times:
-            exact = float(round(float(time) / tick) * tick)  # decord's own time is rounded to float32
-            yield exact, pictures.popleft()
-        start = end

@@ -6,8 +6,6 @@ Whoever may give the program a file could read any other with them, and one that
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import av
 from av.container import InputContainer
 
@@ -35,9 +33,15 @@ DEMUXERS = (
     "wtv",
     "yuv4mpegpipe",
 )
+URL_TIMEOUT_SECONDS = 30.0
 
 
-def open_container(path: Path) -> InputContainer:
-    """Open a file for reading; raises what PyAV raises, also for a format that is a list of other files."""
-    # No other protocol either: nothing may make the decoder fetch from a network.
-    return av.open(str(path), options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"})
+def open_container(source: str, *, allow_urls: bool = False) -> InputContainer:
+    """Open a file for reading; raises what PyAV raises, also for a format that is a list of other files.
+
+    With `allow_urls` it may be a URL, and a list of others.
+    """
+    if allow_urls:
+        return av.open(source, timeout=URL_TIMEOUT_SECONDS)
+    # No other protocol either: nothing may make the decoder fetch from a network. A colon in a name makes it no URL.
+    return av.open(f"file:{source}", options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"})

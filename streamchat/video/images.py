@@ -28,9 +28,17 @@ def letterboxed(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     scale = min(high / height, wide / width)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return centered(cv2.resize(picture, inner, interpolation=how), size)
+
+
+def centered(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], in the middle of black of a height and width in pixels, which are not smaller."""
+    if picture.shape[:2] == size:
+        return np.ascontiguousarray(picture)
+    (height, width), (high, wide) = picture.shape[:2], size
     boxed = np.zeros((high, wide, 3), np.uint8)
-    left, top = (wide - inner[0]) // 2, (high - inner[1]) // 2
-    boxed[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=how)
+    left, top = (wide - width) // 2, (high - height) // 2
+    boxed[top : top + height, left : left + width] = picture
     return boxed
 
 

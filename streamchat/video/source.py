@@ -6,9 +6,9 @@ moment on; a live one waits for nobody, drops the oldest frame when its reader i
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from streamchat import plugin
 from streamchat.errors import InputError
@@ -23,6 +23,11 @@ class RecordedSource(Protocol):
     """All of it is there: it is read at the pace of its reader, several times if need be."""
 
     duration_seconds: float | None  # None: it does not say
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was found so far that its viewer should know, such as that it is cut off; said once."""
+        ...
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames from the start, in time order; each iteration is a reader of its own."""
@@ -58,8 +63,10 @@ class LiveSource(Protocol):
 Source = RecordedSource | LiveSource
 
 
-def open_source(name: str | Path, *, max_side: int = 768) -> Source:
+def open_source(name: str | Path, *, max_side: int = 768, **how: Any) -> Source:
     """Open the video file of a path, or NAME:ARGUMENT of an installed source; frames have a side of `max_side` pixels.
+
+    What else `how` says is for a video file (see `open_video`).
 
     Raises InputError if it is neither.
     """
@@ -69,7 +76,7 @@ def open_source(name: str | Path, *, max_side: int = 768) -> Source:
         source: Source = plugin.load(GROUP, kind).build(argument, max_side)
         return source
     try:
-        return open_video(name, max_side=max_side)
+        return open_video(name, max_side=max_side, **how)
     except InputError as error:
         if not installed or Path(name).exists():
             raise
