@@ -12,7 +12,7 @@ from streamchat.embedding import minilm
 from streamchat.errors import InputError
 from streamchat.models.base import Message, Model
 from streamchat.models.fake import FakeModel
-from streamchat.models.scheduler import NEVER
+from streamchat.models.scheduler import NEVER, CancelToken
 from streamchat.options import Options
 from streamchat.session.alerts import MOST_ALERTS, Alerts
 from streamchat.session.engine import StreamChat
@@ -69,6 +69,23 @@ def test_a_question_that_was_removed_is_asked_no_more() -> None:
     for seconds in (10.0, 12.0, 14.0):
         chat.push(Frame(picture(), seconds, 10))
     assert len(model.asked) == 1
+
+
+def test_one_that_is_removed_while_it_is_checked_finds_nothing() -> None:
+    class Removing(FakeModel):
+        chat: StreamChat
+
+        def check_alert(self, question: str, clip: Clip, caption: Caption, cancel: CancelToken) -> str | None:
+            self.chat.alerts.set([])
+            return "it is there"
+
+    model = Removing()
+    model.chat = StreamChat(model, Options(chunk_frames=2), WordEmbedder())
+    model.chat.alerts.set(["a dog appears"])
+    for number in range(5):
+        model.chat.push(Frame(picture(), 2.0 * number, number))
+    assert model.chat.alerts.take_hits() == []
+    assert model.chat.alerts.questions == ()
 
 
 def test_the_end_of_a_video_is_checked_as_well() -> None:

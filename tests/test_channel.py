@@ -47,6 +47,15 @@ def test_a_full_live_channel_drops_the_oldest_and_counts_it() -> None:
     assert channel.take(at_most=5) == [3, 4]
 
 
+def test_what_waits_can_be_thrown_away_with_the_closing() -> None:
+    channel: Channel[int] = Channel(3)
+    channel.put(1)
+    channel.put(2)
+    channel.close(discard=True)
+    assert channel.take() == []
+    assert len(channel) == 0
+
+
 def test_an_error_comes_out_after_the_items_before_it() -> None:
     channel: Channel[int] = Channel(2)
     channel.put(1)

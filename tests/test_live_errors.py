@@ -16,9 +16,9 @@ from streamchat.errors import InputError, StreamChatError
 from streamchat.memory.forest import every_node
 from streamchat.models.fake import FakeModel
 from streamchat.models.scheduler import CancelToken
-from streamchat.session import backoff
+from streamchat.session import backoff, live
 from streamchat.session.engine import StreamChat
-from streamchat.types import Caption, Clip, Context, Evidence, Frame
+from streamchat.types import Caption, Clip, Context, EncodedFrame, Evidence, Frame
 from streamchat.video.camera import PushSource
 from streamchat.video.file import VideoFile
 
@@ -64,6 +64,51 @@ class TestErrors:
         assert stats.frames_dropped == 0
         assert session.engine.memory.state().frames == stats.frames_kept
         session.close()
+
+    def test_half_way_through_a_batch_remember_nothing_twice(
+        self, video: VideoFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        session = session_of(video)
+        memory = session.engine.memory
+        remember, times = memory.remember, list[float]()
+
+        def failing(frame: EncodedFrame) -> None:
+            if len(times) == 2:
+                times.append(-1.0)
+                raise RuntimeError("no room for it")
+            times.append(frame.pts_seconds)
+            remember(frame)
+
+        monkeypatch.setattr(memory, "remember", failing)
+        frames = [(frame, False) for frame, _ in zip(video, range(5), strict=False)]
+        session._remember(frames)
+        times.remove(-1.0)
+        assert times == [frame.pts_seconds for frame, _ in frames]
+        assert session.stats().degraded is None
+
+    def test_of_captions_from_pictures_do_not_hold_up_a_video_for_ever(
+        self, video: VideoFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Never(FakeModel):
+            captions_from_pictures = True
+
+            def caption(self, clip: Clip, cancel: CancelToken) -> Caption:
+                raise RuntimeError("no words")
+
+        monkeypatch.setattr(live, "MOST_PENDING_CAPTIONS", 2)
+        session = session_of(video, Never())
+        session.start()
+        session.play_until(math.inf)
+        assert session.wait_until(lambda stats: stats.frames_seen == 250, WAIT_SECONDS)
+        session.close()
+
+    def test_are_followed_by_pauses_that_grow_up_to_a_limit(self) -> None:
+        failures = backoff.Failures()
+        pauses = [failures.failed("Captioning", RuntimeError("no")) for _ in range(5)]
+        assert pauses == [0.01, 0.02, 0.04, 0.05, 0.05]
+        assert failures.failed("Encoding", RuntimeError("no")) == 0.01, "each kind of work has its own"
+        failures.worked("Captioning")
+        assert failures.failed("Captioning", RuntimeError("no")) == 0.01
 
     def test_when_memory_runs_out_fewer_frames_are_encoded_at_once(self, video: VideoFile) -> None:
         class Small(FakeModel):

@@ -181,6 +181,35 @@ def test_a_camera_that_was_stopped_goes_on_in_the_same_memory(sessions: SessionM
     assert user_session.session.stats().frames_seen == 0
 
 
+def test_what_the_old_session_still_ingests_comes_before_the_clock_of_the_new_one(
+    sessions: SessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions.open_camera("one")
+    first = sessions.watching("one", None)
+    push(first, 0.0, 3)
+    assert first.session.wait_until(lambda stats: stats.frames_seen == 3, WAIT_SECONDS)
+    engine, may, entered = first.session.engine, threading.Event(), threading.Event()
+    select, stop = engine.select, first.session.stop
+
+    def slow(frame: Frame) -> object:
+        entered.set()
+        assert may.wait(WAIT_SECONDS)
+        return select(frame)
+
+    def stopping() -> None:  # only once the session ends may its last frame be ingested
+        stop()
+        may.set()
+
+    monkeypatch.setattr(engine, "select", slow)
+    monkeypatch.setattr(first.session, "stop", stopping)
+    first.push(picture(200, 90, 160), 50.0)
+    assert entered.wait(WAIT_SECONDS)
+    sessions.open_camera("one")
+    assert engine.newest is not None
+    assert engine.newest.pts_seconds == 50.0
+    assert sessions.watching("one", None).camera_began == 50.0 + session_manager.PAUSE_SECONDS
+
+
 def test_a_saved_session_goes_on_in_its_own_video_and_not_in_another(sessions: SessionManager, tmp_path: Path) -> None:
     file = tmp_path / "a.streamchat"
     sessions.open("one", videos.bikes())

@@ -127,7 +127,7 @@ def test_the_first_picture_is_shown_from_0_on_though_sound_comes_before(tmp_path
                 frame.pts, frame.time_base = number + 8, Fraction(1, RATE)
                 write.mux(stream.encode(frame))
             write.mux(stream.encode(None))
-            videos._add_silence(write, sound, 2.3)
+            videos._add_silence(write, sound, 6.0)
         opened = open_video(path)
         frames = list(opened)
         assert frames[0].pts_seconds == 0, name
@@ -319,6 +319,24 @@ class TestCut:
         path = tmp_path / "cut.mp4"
         path.write_bytes(whole.read_bytes()[:end])
         assert len(list(open_video(path))) == 31
+
+    @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+    def test_a_recording_in_fragments_is_read_up_to_its_cut(self, share: float, tmp_path: Path) -> None:
+        whole = videos.write(
+            tmp_path / "whole.mp4",
+            pictures(count=100),
+            options={"g": "10"},
+            container_options={"movflags": "frag_keyframe+empty_moov"},
+        )
+        data = whole.read_bytes()
+        last = data.rindex(b"moof", 0, int(len(data) * share))
+        path = tmp_path / "cut.mp4"
+        path.write_bytes(data[: last + 40])  # within the index of a fragment
+        opened = open_video(path)
+        frames = list(opened)
+        assert len(frames) >= 10 * (data[:last].count(b"moof"))
+        assert numbers(frames) == list(range(len(frames)))
+        assert videos.number_of(opened.frame_at(0.3).data) == 7
 
     def test_an_unfinished_mp4_is_called_that(self, tmp_path: Path) -> None:
         whole = videos.write(tmp_path / "whole.mp4", pictures())

@@ -114,7 +114,6 @@ class _SlotToken(CancelToken):
         self._scheduler, self._priority = scheduler, priority
 
     def check(self) -> None:
-        self.raise_if_cancelled()
         self._scheduler.give_way(self._priority, self)
         self.raise_if_cancelled()
 

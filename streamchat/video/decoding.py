@@ -32,7 +32,7 @@ def stamps_and_frames(
     """Frames with the file's own times, from its start or from about the keyframe before a time; as they are decoded.
 
     None at all if it cannot be sought. A damaged packet is passed over and counted; where a file cannot be read on, it
-    gives what it has and ends.
+    ends.
     """
     with facts.opened() as container:
         stream = container.streams[facts.stream]
@@ -68,15 +68,6 @@ def _decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> 
             yield from frames
     except av.error.FFmpegError as error:
         logger.info("%s: reading ends early: %s", container.name, error)
-        yield from _held_back(stream)
-
-
-def _held_back(stream: VideoStream) -> list[VideoFrame]:
-    """The frames that a decoder still has when there is nothing more to read."""
-    try:
-        return stream.codec_context.decode(None)
-    except av.error.FFmpegError:
-        return []
 
 
 def _sought(container: InputContainer, seconds: float) -> bool:

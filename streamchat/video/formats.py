@@ -6,8 +6,12 @@ Whoever may give the program a file could read any other with them, and one that
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import av
 from av.container import InputContainer
+
+from streamchat.video.mp4 import whole_part
 
 # FFmpeg's names for what reads them.
 DEMUXERS = (
@@ -44,4 +48,11 @@ def open_container(source: str, *, allow_urls: bool = False) -> InputContainer:
     if allow_urls:
         return av.open(source, timeout=URL_TIMEOUT_SECONDS)
     # No other protocol either: nothing may make the decoder fetch from a network. A colon in a name makes it no URL.
-    return av.open(f"file:{source}", options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"})
+    options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
+    try:
+        return av.open(f"file:{source}", options=options)
+    except av.error.InvalidDataError:
+        head = whole_part(Path(source))
+        if head is None:
+            raise
+        return av.open(head, "r", options=options)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +17,7 @@ from av.video.stream import VideoStream
 
 from streamchat.errors import InputError
 from streamchat.video.formats import open_container
+from streamchat.video.mp4 import boxes
 from streamchat.video.scaling import Orientation, Size, box_of, displayed_size
 from streamchat.video.timeline import Timeline
 
@@ -30,8 +29,6 @@ SCAN_BYTES = 256 * 2**20  # of a broadcast's pictures, looked at to learn whethe
 LATE_START_SECONDS = 0.5  # the first picture is shown from 0 on if it comes at most so long after the sound
 # A cover is one picture in one of these, and not always marked as a cover.
 STILL_CODECS = frozenset(("mjpeg", "png", "bmp", "webp", "tiff", "gif"))
-BOX_HEADER = struct.Struct(">I4s")  # of a part of an MP4: its size and kind
-MOST_BOXES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +195,7 @@ def _packets_from_start(container: InputContainer, stream: VideoStream) -> Itera
 
 def _why_unreadable(path: Path) -> str:
     """What to say of a file that is not opened."""
-    kinds = _boxes(path)
+    kinds = [box.kind for box in boxes(path)]
     if "ftyp" in kinds and "moov" not in kinds:
         return (
             f"{path.name!r} is an unfinished MP4: its index, which is written last, is missing. Perhaps the recording "
@@ -208,24 +205,3 @@ def _why_unreadable(path: Path) -> str:
         f"{path.name!r} is not a video that can be read: give an MP4, WebM, MKV, MOV, AVI or GIF file; lists of other "
         "files, such as playlists, are not followed"
     )
-
-
-def _boxes(path: Path) -> list[str]:
-    """The kinds of the parts that an MP4 is made of; [] for other files."""
-    kinds: list[str] = []
-    try:
-        with path.open("rb") as data:
-            size = os.fstat(data.fileno()).st_size
-            place = 0
-            while place + BOX_HEADER.size <= size and len(kinds) < MOST_BOXES:
-                data.seek(place)
-                length, kind = BOX_HEADER.unpack(data.read(BOX_HEADER.size))
-                if length == 1:  # the true length follows
-                    length = int.from_bytes(data.read(8), "big")
-                kinds.append(kind.decode("latin-1"))
-                if length < BOX_HEADER.size:
-                    break
-                place += length
-    except (OSError, struct.error):
-        return []
-    return kinds if kinds[:1] == ["ftyp"] else []
