@@ -10,13 +10,13 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from streamchat.errors import InputError
-from streamchat.options import PRESETS, Options, mebibytes
+from streamchat.options import MEBIBYTE, PRESETS, Options, mebibytes
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine unasked
 MOST_UPLOAD_MIB = 500
+KEEP_MINUTES, MOST_KEEP_MINUTES = 10.0, 525_600.0
+SWEEP_SECONDS = 15.0
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -88,6 +90,14 @@ def _access_arguments(arguments: argparse.ArgumentParser) -> None:
         help="a name by which the app may be called, beside this machine's own and all addresses; .NAME: all below it",
     )
     arguments.add_argument(
+        "--keep-minutes",
+        type=float,
+        default=KEEP_MINUTES,
+        metavar="N",
+        help="a session whose connection breaks is kept so long, for its page to come back (default: %(default)s); a "
+        "minute while others wait for its place",
+    )
+    arguments.add_argument(
         "--max-upload",
         type=int,
         default=MOST_UPLOAD_MIB,
@@ -102,12 +112,13 @@ def build(sessions: SessionManager, preset: str) -> gr.Blocks:
 
     from evaluation.tab import EvaluationTab
     from streamchat.ui.api import Api
+    from streamchat.ui.page import Page
     from streamchat.ui.settings import SettingsPanel
     from streamchat.ui.tab import WatchTab
     from streamchat.ui.theme import TITLE
 
     blocks: gr.Blocks
-    with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 86400)) as blocks:
+    with Page(title=TITLE, fill_width=True) as blocks:
         gr.HTML(
             f"<h1>{TITLE}</h1><p>Chat with a video while it plays. Answers cite their moments.</p>", elem_id="sc-head"
         )
@@ -118,7 +129,6 @@ def build(sessions: SessionManager, preset: str) -> gr.Blocks:
                 EvaluationTab(sessions.model, sessions.options.memory_bytes, public=sessions.public)
         SettingsPanel(sessions, preset, watch.model)
         Api(sessions)
-        blocks.unload(sessions.leave)
     return blocks
 
 
@@ -149,6 +159,8 @@ def check(arguments: argparse.Namespace) -> None:
         raise InputError(f"--port must be from 1 to 65535, got {arguments.port}")
     if arguments.max_upload < 1:
         raise InputError(f"--max-upload must be 1 or more, got {arguments.max_upload}")
+    if not 0 < arguments.keep_minutes < MOST_KEEP_MINUTES:
+        raise InputError(f"--keep-minutes must be more than 0 and less than a year, got {arguments.keep_minutes}")
     if arguments.most_visitors < 1:
         raise InputError(f"--most-visitors must be 1 or more, got {arguments.most_visitors}")
     from streamchat.models import REMOTE, check_model_name
@@ -165,27 +177,28 @@ def check(arguments: argparse.Namespace) -> None:
 def serve(arguments: argparse.Namespace) -> int:
     """Check the arguments, then serve; raises InputError for a bad one."""
     check(arguments)
-    # A folder of this process, or an app that ends would take the uploads of another with it; and of this user alone.
-    uploads = tempfile.mkdtemp(prefix="streamchat-uploads-")
-    os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
+    from streamchat.ui import uploads
+
+    folder = uploads.made()
     try:
-        return _serve(arguments)
+        return _serve(arguments, folder)
     finally:
-        shutil.rmtree(uploads, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(arguments: argparse.Namespace) -> int:
+def _serve(arguments: argparse.Namespace, uploads: Path) -> int:
     sessions = _sessions(arguments)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     page = build(sessions, arguments.preset)
     try:
-        _, address, _ = page.launch(**_settings(arguments))
+        _, address, _ = page.launch(**_settings(arguments, sessions, uploads))
     except OSError as error:  # such as a port that is taken
         raise InputError(f"cannot listen on port {arguments.port}: {error}; choose another with --port") from None
     print(f"StreamChat is at {address} (Ctrl-C ends it)", flush=True)
-    ending.wait()
+    while not ending.wait(SWEEP_SECONDS):
+        sessions.sweep()
     sessions.close_all()
     page.close(verbose=False)
     return 0
@@ -204,22 +217,32 @@ def _sessions(arguments: argparse.Namespace) -> SessionManager:
         SharedModel(arguments.model, arguments.device, arguments.concurrency),
         options,
         arguments.most_visitors,
+        keep_seconds=60 * arguments.keep_minutes,
         public=is_public(arguments.host, public=arguments.public, trusts_network=arguments.trust_network),
     )
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace, sessions: SessionManager, uploads: Path) -> dict[str, Any]:
     """How Gradio is to serve."""
     from starlette.middleware import Middleware
 
     from streamchat.ui.examples import data_folder
+    from streamchat.ui.guard import Guard
     from streamchat.ui.hosts import OwnHosts, own_names
     from streamchat.ui.theme import HEAD, css, theme
 
+    guard = Middleware(
+        Guard,
+        most_visitors=arguments.most_visitors,
+        connected=sessions.presence.connected,
+        goodbye=sessions.goodbye,
+        uploads=uploads,
+        most_upload_bytes=arguments.max_upload * MEBIBYTE * arguments.most_visitors,
+    )
     return {
         "server_name": arguments.host,
         "server_port": arguments.port,
-        "app_kwargs": {"middleware": [Middleware(OwnHosts, names=own_names(arguments.allow_host))]},
+        "app_kwargs": {"middleware": [Middleware(OwnHosts, names=own_names(arguments.allow_host)), guard]},
         "max_file_size": f"{arguments.max_upload}mb",
         "theme": theme(),
         "css": css(),

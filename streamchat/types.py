@@ -11,10 +11,12 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # what decodes videos in a process of its own begins at once without it
+    import torch
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]  # plain values, which JSON can hold
 NODE_BYTES = 400  # what a node with nothing in it takes in memory, with its span and its place in the tree, rounded up

@@ -94,6 +94,18 @@ def test_nothing_to_save_is_said(page: Page) -> None:
     expect(page.get_by_text("there is no video yet")).to_be_visible()
 
 
+def test_a_connection_that_breaks_ends_no_session(page: Page, app: App) -> None:
+    watch(page, 2.0)
+    page.context.set_offline(True)
+    status = page.locator(".sc-status")
+    expect(status).to_contain_text("The app does not answer: trying again")
+    page.context.set_offline(False)
+    expect(status).to_be_hidden()
+    ask(page, "Is it still there?")
+    expect(page.locator(".sc-footnote")).to_have_count(1)
+    expect(page.locator("#chat")).to_contain_text("Is it still there?")
+
+
 def test_who_comes_when_all_places_are_taken_is_refused_until_one_leaves(
     page: Page, app: App, browser: Browser
 ) -> None:

@@ -13,8 +13,12 @@ from typing import Any
 
 import benchmark_roots
 import httpx
+import numpy as np
 import openai_server
 import pytest
+import videos
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from in_browser import App
 
 from evaluation.benchmarks.streambench import StreamBench
@@ -23,6 +27,7 @@ from streamchat.errors import InputError
 from streamchat.ui import examples
 from streamchat.ui.access import check_owner, is_public
 from streamchat.ui.hosts import own_names
+from streamchat.video.camera import PushSource
 
 SECRET = "sk-of-the-owner"
 _visitors = itertools.count()
@@ -30,9 +35,11 @@ _visitors = itertools.count()
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
-    app = App("--model", "fake", "--public", "--max-upload", "1", environment={"OPENAI_API_KEY": SECRET})
+    most = ("--most-visitors", "300")  # so that this address is not slowed down
+    app = App("--model", "fake", "--public", "--max-upload", "1", *most, environment={"OPENAI_API_KEY": SECRET})
     yield app
-    assert app.end() == 0  # its log has a traceback for a value that is none of a list: Gradio writes it
+    assert app.end() == 0
+    assert "Traceback" not in app.output, app.output[app.output.index("Traceback") :][:9000]
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +171,63 @@ class TestCallsByHand:
     def test_a_file_that_is_too_large_is_refused_while_it_comes(self, app: App) -> None:
         refused = httpx.post(f"{app.url}/gradio_api/upload", files={"files": ("big.mp4", bytes(2 * 2**20))}, timeout=60)
         assert refused.status_code == 413
+
+
+class TestForgedCalls:
+    """Calls with what no page sends end in a line of the log; the app's fixture looks for tracebacks."""
+
+    @pytest.mark.parametrize("key", ["forged", {"a": 1}, None])
+    def test_a_key_that_nobody_has_gets_nothing(self, app: App, config: dict[str, Any], key: object) -> None:
+        for one in config["components"]:
+            if one["type"] == "html":
+                for name in ("view_of", "node", "picture", "memory", "push"):
+                    body = {"session_hash": "s", "component_id": one["id"], "fn_name": name, "data": {"key": key}}
+                    answer = httpx.post(f"{app.url}/gradio_api/component_server", json=body)
+                    assert answer.status_code == 404 or answer.json() in (None, {"ended": True}, {"listening": False})
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"session_hash": "s", "component_id": 10**9, "fn_name": "view_of", "data": {}},
+            {"session_hash": "s", "component_id": {}, "fn_name": "view_of", "data": {}},
+            {"session_hash": [], "component_id": 1, "fn_name": "view_of"},
+            {},
+            [],
+            "text",
+        ],
+    )
+    def test_what_is_no_call_is_refused(self, app: App, body: object) -> None:
+        answer = httpx.post(f"{app.url}/gradio_api/component_server", json=body)
+        assert answer.status_code in (400, 404, 422)
+
+    @pytest.mark.parametrize("data", [[], ["x"] * 8, [None] * 8, [1e308] * 8, [{"path": "/etc/passwd"}] * 8, [[]] * 8])
+    def test_events_with_values_of_any_kind_are_refused_in_words(
+        self, app: App, config: dict[str, Any], data: list[Any]
+    ) -> None:
+        for one in config["dependencies"]:
+            if one["backend_fn"]:
+                for message in called(app, one["id"], *data):
+                    assert "root:" not in json.dumps(message)
+
+    def test_a_text_of_megabytes_is_refused_before_it_is_read(self, app: App) -> None:
+        body = {"fn_index": 0, "data": ["x" * 10_000_000], "session_hash": "s"}
+        assert httpx.post(f"{app.url}/gradio_api/queue/join", json=body).status_code == 413
+
+    def test_a_question_has_a_length(self, app: App) -> None:
+        client = Client(app.url, verbose=False)
+        session = client.predict(api_name="/open_session")
+        client.predict(session, handle_file(str(videos.bikes())), api_name="/add_video")
+        with pytest.raises(AppError, match="a question may have 20000 characters, got 30000"):
+            client.predict(session, "x" * 30_000, api_name="/ask")
+        client.predict(session, api_name="/close_session")
+
+    def test_a_camera_sends_sizes_and_times_that_can_be(self) -> None:
+        source = PushSource()
+        picture = np.zeros((8, 8, 3), np.uint8)
+        source.push(picture, 1.0)
+        for seconds in (1e308, float("inf"), float("nan"), -1.0, 4e6):
+            with pytest.raises(InputError, match="the time of a pushed frame must be"):
+                source.push(picture, seconds)
 
 
 class TestNames:

@@ -153,7 +153,7 @@ def test_a_page_is_known_by_a_secret_that_is_forgotten_with_it(sessions: Session
     assert key == sessions.key_of("one") != sessions.key_of("two")
     assert sessions.by_key(key) is sessions.get("one")
     assert sessions.by_key("one") is None
-    sessions.leave(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
+    sessions.goodbye(key)
     assert sessions.by_key(key) is None
     assert session_threads() == []
 

@@ -42,6 +42,8 @@ class Alerts:
 
     def set(self, questions: Sequence[str]) -> None:
         """Wait for these from now on, and for no others; raises InputError for too many or too long ones."""
+        if not isinstance(questions, list | tuple) or not all(isinstance(text, str) for text in questions):
+            raise InputError("alerts are a list of texts")
         wanted = list(dict.fromkeys(" ".join(text.split()) for text in questions if text.strip()))
         if len(wanted) > MOST_ALERTS:
             raise InputError(f"at most {MOST_ALERTS} alerts at once, got {len(wanted)}: remove one")

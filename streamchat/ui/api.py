@@ -36,7 +36,6 @@ class Api:
         self._sessions = sessions
         self._lock = threading.Lock()
         self._used: dict[str, float] = {}  # by session: when it was called last
-        sessions.reclaims.append(self._end_idle)
         for call in (self.open_session, self.ask, self.session_memory, self.close_session):
             api(call, api_name=call.__name__, concurrency_limit=None)
         # A file that comes over the network is checked by a component; nobody sees these.
@@ -50,7 +49,7 @@ class Api:
             concurrency_limit=None,
         )
 
-    def open_session(self) -> str:
+    def open_session(self, request: gr.Request) -> str:
         """Begin a session. Give the name that is returned to every other call; close it when you are done.
 
         Returns:
@@ -60,6 +59,7 @@ class Api:
         session = PREFIX + secrets.token_urlsafe(16)
         with self._lock:
             self._used[session] = time.monotonic()
+        self._sessions.presence.heard(session, str(request.session_hash))
         return session
 
     def add_video(self, session: str, video: str) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Api:
             The name of the session that was ended.
         """
         visitor = _with_gradio_errors(lambda: self._visitor(session))
-        self._sessions.close(visitor)
+        self._sessions.forget(visitor)
         with self._lock:
             self._used.pop(visitor, None)
         return session
@@ -142,9 +142,10 @@ class Api:
     def _visitor(self, session: str) -> str:
         """The visitor of a session, who was there just now; InputError if it was never opened, or has ended."""
         with self._lock:
-            if session not in self._used:
+            if not isinstance(session, str) or session not in self._used:
                 raise InputError("this session is not open: call open_session first, and use the name it returns")
             self._used[session] = time.monotonic()
+        self._sessions.presence.heard(session)
         return session
 
     def _end_idle(self) -> None:
@@ -155,7 +156,7 @@ class Api:
             for session in idle:
                 del self._used[session]
         for session in idle:
-            self._sessions.close(session)
+            self._sessions.forget(session)
 
 
 def _asked(user_session: UserSession, question: str, at_seconds: float) -> AnswerStream:

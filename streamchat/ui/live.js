@@ -308,17 +308,21 @@ const show = (update) => {
 
 const refresh = async () => {
   const before = state, video = playerVideo(), { motion } = state;
-  const update = (props.value || {}).session && await server.view_of(asked({
+  const update = !(props.value || {}).session ? null : await server.view_of(asked({
     serial: state.serial, preview: state.preview, motion: motion.length ? motion[motion.length - 1][0] : -1,
     position: video && state.about === 'player' ? video.currentTime : null,
     unplayable: Boolean(video && (video.error || (video.readyState >= 1 && !video.videoWidth))),
   }));
-  if (state === before && update) show(update);
-  find('[data-do="json"]').disabled = !update;
+  if (update === undefined) throw new Error('no answer came');
+  if (state === before && update && !update.ended) show(update);
+  if (update && update.ended) {
+    showStatus({ kind: 'error', text: 'This session has ended, as nothing was heard of this page for long. Reload it to begin anew.' });
+  }
+  find('[data-do="json"]').disabled = !update || Boolean(update.ended);
 };
 const forEver = async () => {
   while (element.isConnected) {
-    try { await refresh(); } catch (error) { showStatus({ kind: 'error', text: 'The app does not answer. Is it still running?' }); }
+    try { await refresh(); } catch (error) { showStatus({ kind: 'error', text: 'The app does not answer: trying again. What it remembers is kept for a while.' }); }
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
 };
@@ -331,6 +335,13 @@ if (bar) {
   new MutationObserver(settle).observe(bar, { attributes: true, attributeFilter: ['class'] });
   settle();
 }
+
+// A page that goes for good says so, and its place is free; one that loses its connection is waited for.
+const root = ((window.gradio_config || {}).root || location.href.split(/[?#]/)[0]).replace(/\/$/, '');
+addEventListener('pagehide', (event) => {
+  const key = (props.value || {}).key;
+  if (key && !event.persisted) navigator.sendBeacon(root + '/goodbye', key);
+});
 
 watch('value', begin);
 begin();

@@ -65,6 +65,8 @@ class LivePanel:
 
     def view_of(self, asked: Any) -> dict[str, Any] | None:
         """What changed; the page gives its player's position, which the reader follows."""
+        if isinstance(asked, dict) and not self._sessions.knows(asked.get("key")):
+            return {"ended": True}
         user_session = self._user_session(asked)
         if user_session is None:
             return None

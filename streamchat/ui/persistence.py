@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from streamchat.errors import StreamChatError
+from streamchat.errors import InputError, StreamChatError
 from streamchat.ui.chat import warn
 from streamchat.ui.session_manager import SessionManager
 
@@ -74,9 +74,11 @@ class PersistencePanel:
             return None
         return str(file)
 
-    def _load(self, file: str, visitor: str) -> bool:
+    def _load(self, file: object, visitor: str) -> bool:
         """Whether the session could be loaded; if not, what there was stays."""
         try:
+            if not isinstance(file, str):
+                raise InputError("there is no file: give a saved session")
             self._sessions.load(visitor, Path(file))
         except Exception as error:
             log.warning("no session was loaded: %s", error, exc_info=not isinstance(error, StreamChatError))

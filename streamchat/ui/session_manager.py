@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import gradio as gr
-
 from streamchat.errors import InputError, StreamChatError
 from streamchat.options import Options
 from streamchat.session.alerts import Alerts
@@ -25,13 +23,19 @@ from streamchat.session.live import JOIN_SECONDS, LiveSession
 from streamchat.session.storage import load_session, save_session
 from streamchat.ui.conversation import Conversation
 from streamchat.ui.examples import data_folder
+from streamchat.ui.presence import Presence
 from streamchat.ui.shared_model import SharedModel
+from streamchat.ui.uploads import remove_old_uploads, remove_upload
 from streamchat.ui.user_session import UserSession
 from streamchat.video.camera import PushSource
 from streamchat.video.file import open_video
+from streamchat.video.isolated import IsolatedVideo
+from streamchat.video.source import RecordedSource
 
 log = logging.getLogger(__name__)
 
+KEEP_SECONDS = 600.0  # a session outlives its connection for so long, as connections break
+AWAY_SECONDS = 60.0  # the same while others wait for a place
 OPEN_SECONDS = 10.0  # a question waits this long for the video that the page already shows
 CLOSE_SECONDS = 6.0  # for all sessions together when the app ends
 MOST_VISITORS = 8  # sessions at once; each holds its memory and three threads
@@ -46,15 +50,22 @@ class SessionManager:
     """The live sessions by visitor; each visitor has one at a time, and there are at most so many."""
 
     def __init__(
-        self, model: SharedModel, options: Options, most: int = MOST_VISITORS, *, public: bool = False
+        self,
+        model: SharedModel,
+        options: Options,
+        most: int = MOST_VISITORS,
+        *,
+        public: bool = False,
+        keep_seconds: float = KEEP_SECONDS,
     ) -> None:
         self.model = model
+        self.presence = Presence()
+        self._keep_seconds = keep_seconds
         self.public = public  # others than the owner may reach the app: they choose no model and no budget
         self.options = options
         self._most = most
         self._changed = threading.Condition()
         self._by_visitor: dict[str, UserSession] = {}
-        self.reclaims: list[Callable[[], None]] = []  # what may give places back when there is none
         self._numbers = itertools.count(1)
         self._opening: set[str] = set()
         self._keys: dict[str, str] = {}  # visitor by the secret that their page holds
@@ -67,6 +78,7 @@ class SessionManager:
 
     def key_of(self, visitor: str) -> str:
         """The secret by which the page of a visitor is known where Gradio does not say whose a call is."""
+        self.presence.heard(visitor)
         with self._changed:
             for key, owner in self._keys.items():
                 if owner == visitor:
@@ -75,10 +87,17 @@ class SessionManager:
             self._keys[key] = visitor
             return key
 
+    def knows(self, key: object) -> bool:
+        """Whether a secret is that of a visitor's page, who may have no session."""
+        return isinstance(key, str) and key in self._keys
+
     def by_key(self, key: object) -> UserSession | None:
         """The session of the visitor whose page holds a secret."""
         visitor = self._keys.get(key) if isinstance(key, str) else None
-        return None if visitor is None else self.get(visitor)
+        if visitor is None:
+            return None
+        self.presence.heard(visitor)
+        return self.get(visitor)
 
     def options_of(self, visitor: str) -> Options:
         """The options with which a visitor's next session begins."""
@@ -106,7 +125,7 @@ class SessionManager:
 
         def begin(before: UserSession | None) -> UserSession:
             options = self.options_of(visitor)
-            video = open_video(video_path, max_side=options.max_side)
+            video = self._opened(video_path, options.max_side)
             mark = fingerprint(video_path)
             if before is not None and before.is_loaded and before.fingerprint == mark:
                 before.end()  # two sessions must not work on one engine
@@ -153,6 +172,10 @@ class SessionManager:
 
         self._replace(visitor, begin)
 
+    def _opened(self, video_path: Path, max_side: int) -> RecordedSource:
+        """A video; those of strangers are decoded where they can do no harm."""
+        return (IsolatedVideo if self.public else open_video)(video_path, max_side=max_side)
+
     def _begun(self, options: Options) -> StreamChat:
         """A new chat, whose memory leaves room for all the sessions that there may be."""
         return StreamChat(self.model.get(), options, sessions=self._most)
@@ -198,6 +221,7 @@ class SessionManager:
 
         One that cannot start holds no place.
         """
+        self.presence.heard(visitor)
         self._make_room(visitor)
         with self._changed:
             self._changed.wait_for(lambda: visitor not in self._opening)
@@ -226,10 +250,29 @@ class SessionManager:
         return len((set(self._by_visitor) | self._opening) - {visitor}) >= self._most
 
     def _make_room(self, visitor: str) -> None:
-        """Ask whoever knows of sessions that nobody uses any more, if there is no place."""
-        if self._is_full_for(visitor):
-            for reclaim in self.reclaims:
-                reclaim()
+        """End the sessions that nobody speaks for any more, if there is no place, until there is one."""
+        for other in self.presence.all():
+            if not self._is_full_for(visitor):
+                return
+            if other != visitor and other in self._by_visitor and self._is_gone(other, AWAY_SECONDS):
+                self.forget(other)
+
+    def _is_gone(self, visitor: str, seconds: float) -> bool:
+        """Whether nobody has spoken for a visitor for so long, and nothing is on its way to them."""
+        user_session = self.get(visitor)
+        busy = visitor in self._opening or (user_session is not None and user_session.answering)
+        return not busy and self.presence.silent_seconds(visitor) >= seconds
+
+    def sweep(self) -> None:
+        """Forget those who went without a word, and in a public app the uploads that nobody uses."""
+        for visitor in self.presence.all():
+            if self._is_gone(visitor, self._keep_seconds):
+                self.forget(visitor)
+        if self.public:
+            remove_old_uploads(self._videos_in_use())
+
+    def _videos_in_use(self) -> set[Path]:
+        return {one.video_path for one in list(self._by_visitor.values()) if one.video_path is not None}
 
     def get(self, visitor: str) -> UserSession | None:
         """What the visitor watches, if anything."""
@@ -263,8 +306,11 @@ class SessionManager:
 
     def _end(self, visitor: str, within_seconds: float = JOIN_SECONDS) -> None:
         user_session = self._by_visitor.pop(visitor, None)
-        if user_session is not None:
-            user_session.end(within_seconds)
+        if user_session is None:
+            return
+        user_session.end(within_seconds)
+        if user_session.video_path is not None and user_session.video_path not in self._videos_in_use():
+            remove_upload(user_session.video_path)
 
     def folder_of(self, visitor: str) -> Path:
         """A folder for files that a visitor asks for, which goes when they leave; made if it is not there."""
@@ -272,10 +318,16 @@ class SessionManager:
             self._folders[visitor] = Path(tempfile.mkdtemp(prefix="kept-", dir=data_folder()))
         return self._folders[visitor]
 
-    def leave(self, request: gr.Request) -> None:
-        """Forget a visitor whose page was closed."""
-        visitor = str(request.session_hash)
+    def goodbye(self, key: str) -> None:
+        """Forget the visitor whose page is closing, by the secret that it holds."""
+        visitor = self._keys.get(key)
+        if visitor is not None:
+            self.forget(visitor)
+
+    def forget(self, visitor: str) -> None:
+        """End all that there is of a visitor."""
         self.close(visitor)
+        self.presence.forget(visitor)
         shutil.rmtree(self._folders.pop(visitor, ""), ignore_errors=True)
         with self._changed:
             self._chosen.pop(visitor, None)

@@ -67,7 +67,12 @@ class SettingsPanel:
             interactive=not self._sessions.public,
         )
         gr.HTML(NEXT)
-        preset_box.change(lambda name: PRESETS[name]["motion_threshold"], preset_box, threshold, **QUIET)
+        preset_box.change(
+            lambda name: PRESETS[name]["motion_threshold"] if name in list(PRESETS) else gr.skip(),
+            preset_box,
+            threshold,
+            **QUIET,
+        )
         gr.on(
             [preset_box.change, selector.change, threshold.change, budget.change],
             self._choose,

@@ -14,6 +14,8 @@ from streamchat.errors import InputError
 from streamchat.types import Frame
 from streamchat.video.images import fit_within
 
+MOST_SECONDS = 30 * 86_400.0  # of a stream
+
 
 class PushSource:
     """Frames pushed by a live camera, of which the oldest is dropped when the reader is behind.
@@ -38,12 +40,12 @@ class PushSource:
     def push(self, rgb: np.ndarray, pts_seconds: float) -> None:
         """Hand over one picture, uint8 [H, W, 3] RGB, from any thread; nothing happens after `close`.
 
-        Raises InputError for another shape or type, or a time that is negative or not finite.
+        Raises InputError for another shape or type, or a time that is negative or beyond a month.
         """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
             raise InputError(f"a pushed frame must be uint8 [H, W, 3] RGB, got {rgb.dtype} {list(rgb.shape)}")
-        if not (math.isfinite(pts_seconds) and pts_seconds >= 0):
-            raise InputError(f"the time of a pushed frame must be 0 seconds or more, got {pts_seconds}")
+        if not 0 <= pts_seconds <= MOST_SECONDS:
+            raise InputError(f"the time of a pushed frame must be 0 to {MOST_SECONDS:.0f} seconds, got {pts_seconds}")
         size = fit_within(rgb.shape[1], rgb.shape[0], self._max_side)
         own = np.array(rgb, order="C")  # the caller may use its buffer again
         scaled = own if size == rgb.shape[1::-1] else cv2.resize(own, size, interpolation=cv2.INTER_AREA)

@@ -24,6 +24,7 @@ from streamchat.video.timeline import Timeline
 logger = logging.getLogger(__name__)
 
 INEXACT_FORMATS = frozenset(("mpeg",))  # after seeking in program streams, frames have wrong times
+MOST_PIXELS = 2**26  # of a picture: 8K has half as many
 PROBE_PACKETS = 1000  # looked at to find the first picture
 SCAN_BYTES = 256 * 2**20  # of a broadcast's pictures, looked at to learn whether its clock jumps
 LATE_START_SECONDS = 0.5  # the first picture is shown from 0 on if it comes at most so long after the sound
@@ -78,6 +79,8 @@ def probed(source: str, max_side: int, number: int | None = None, *, allow_urls:
     path = PurePath(source)
     try:
         container = open_container(source, allow_urls=allow_urls)
+    except MemoryError:  # no fault of the file
+        raise
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if "://" in source:
             raise InputError(f"{source!r} cannot be opened: {error}") from None
@@ -89,6 +92,11 @@ def probed(source: str, max_side: int, number: int | None = None, *, allow_urls:
         if number is not None and not 1 <= number <= len(streams):
             raise InputError(f"{path.name!r} has {len(streams)} video streams: give --stream 1 to {len(streams)}")
         stream = streams[(number or 1) - 1]
+        if stream.width * stream.height > MOST_PIXELS:
+            raise InputError(
+                f"{path.name!r} has pictures of {stream.width} x {stream.height} pixels: at most {MOST_PIXELS:,} are "
+                "read, make them smaller"
+            )
         notes: tuple[str, ...] = ()
         if number is None and len(streams) > 1:
             notes = (f"{path.name!r} has {len(streams)} video streams, of which one is read: --stream N takes another",)

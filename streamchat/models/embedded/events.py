@@ -15,7 +15,7 @@ from streamchat.types import Span
 
 SEEN_TWICE, SEEN_ONCE = 0.47, 0.62  # best score that a thing needs to be noted
 PERSON_SEEN_ONCE = 0.52
-DARK, DARK_EXTRA = 40.0, 0.12  # a very dark picture needs more
+VERY_DARK, DARK_EXTRA = 40.0, 0.12  # mean brightness below which more is needed, and how much
 FARTHEST = 0.35  # of the picture's width, that a thing moves between two pictures
 SIZE_CHANGE = 1.9  # times at most, in width and in height
 BRIDGED = 2  # a thing may be missing for this many pictures less one and be the same
@@ -107,7 +107,7 @@ def track(analyses: Sequence[FrameAnalysis], expected: frozenset[str] = frozense
             Track([(number, thing)]) for place, thing in enumerate(analysis.things) if place not in matched_things
         ]
     brightness = sum(analysis.brightness for analysis in analyses) / max(1, len(analyses))
-    extra = DARK_EXTRA if brightness < DARK else 0.0
+    extra = DARK_EXTRA if brightness < VERY_DARK else 0.0
     return [one for one in tracks if one.best.score > _needed(one, expected) + extra]
 
 

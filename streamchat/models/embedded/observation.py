@@ -12,9 +12,14 @@ from streamchat.types import Caption, Json, Span, check_span
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One typed fact."""
+    """One typed fact.
 
-    kind: str  # such as "object", "text", "event"
+    Kinds: "person" and "object" (one thing each, with colors and place), "clothes" (label "head", "top" or "bottom"),
+    "count", "event", "text", "tag" (what pictures as a whole are of), "picture" (label "colors"), "light", "area"
+    (label "ground" or "above") and "view" (a new scene begins).
+    """
+
+    kind: str
     label: str  # what was noted, in words
     span: Span  # when it was to be seen
     score: float = 1.0  # how sure the model was, 0 to 1

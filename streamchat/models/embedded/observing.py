@@ -1,9 +1,4 @@
-"""From the sights of a clip to typed observations.
-
-Kinds: "person" and "object" (one thing each, with colors and place), "clothes" (label "head", "top" or "bottom"),
-"count", "event", "text", "tag" (what pictures as a whole are of), "picture" (label "colors"),
-"light", "area" (label "ground" or "above") and "view" (a new scene begins).
-"""
+"""From the sights of a clip to typed observations."""
 
 from __future__ import annotations
 
@@ -14,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from streamchat.models.embedded import colors, naming
-from streamchat.models.embedded.events import Track, counts, events, most_voted, named, place_of, track
+from streamchat.models.embedded.events import VERY_DARK, Track, counts, events, most_voted, named, place_of, track
 from streamchat.models.embedded.frame_analysis import FrameAnalysis, TextLine
 from streamchat.models.embedded.observation import Observation
 from streamchat.types import Span
@@ -23,7 +18,7 @@ MIN_TAG = 0.22
 SAME_TEXT = 0.75  # similarity at which two lines are one, read twice
 MAX_TEXTS = 8
 MAX_TAGS = 4
-VERY_DARK, DARK, BRIGHT = 40.0, 75.0, 165.0  # mean brightness, 0 to 255
+DARK, BRIGHT = 75.0, 165.0  # mean brightness, 0 to 255
 COLORLESS = 12.0  # mean saturation
 
 
