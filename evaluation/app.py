@@ -46,6 +46,12 @@ def parser(prog: str) -> argparse.ArgumentParser:
         metavar="N",
         help="requests that a model server gets at once (default: 8)",
     )
+    arguments.add_argument(
+        "--thinking",
+        choices=("on", "off"),
+        default="on",
+        help="off asks a model server to let its model answer at once, without thinking first (default: on)",
+    )
     arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
     arguments.add_argument(
         "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
@@ -214,7 +220,7 @@ def _sessions(arguments: argparse.Namespace) -> SessionManager:
         arguments.preset, max_pictures=arguments.max_pictures, memory_bytes=mebibytes(arguments.memory_mib)
     )
     return SessionManager(
-        SharedModel(arguments.model, arguments.device, arguments.concurrency),
+        SharedModel(arguments.model, arguments.device, arguments.concurrency, thinking=arguments.thinking == "on"),
         options,
         arguments.most_visitors,
         keep_seconds=60 * arguments.keep_minutes,

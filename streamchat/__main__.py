@@ -72,6 +72,12 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     models.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1 for a copy each")
     models.add_argument(
+        "--thinking",
+        choices=("on", "off"),
+        default="on",
+        help="off asks a model server to let its model answer at once, without thinking first (default: on)",
+    )
+    models.add_argument(
         "--random-weights", default=None, metavar="NAME", help="measure speed with a full-size model that says nothing"
     )
     models.add_argument("--list-models", action="store_true", help="list models, what they need and their licences")
@@ -189,7 +195,7 @@ def _model(arguments: argparse.Namespace) -> Any:
     if arguments.random_weights:
         return load_random_model(arguments.random_weights, device=arguments.device)
     if arguments.model != AUTO:
-        return load_model(arguments.model, device=arguments.device)
+        return load_model(arguments.model, device=arguments.device, thinking=arguments.thinking == "on")
     model, choice = load_best(arguments.device)
     print(f"model: {choice.reason}", file=sys.stderr)
     if choice.better is not None:

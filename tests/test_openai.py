@@ -54,6 +54,7 @@ def quick(encoder: PictureEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
 def connect(server: StubServer, name: str = NAME) -> OpenAIModel:
     model = load_model(f"openai:{server.url}#{name}")
     assert isinstance(model, OpenAIModel)
+    model._server.opens_thoughts = True  # as after a first reply, which is held back until that is seen
     return model
 
 

@@ -35,6 +35,7 @@ class Reader:
         self.error: BaseException | None = None
         self.first = threading.Event()
         self._server, self._cancel = Server(url), cancel
+        self._server.opens_thoughts = True  # as after a first reply
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from streamchat import plugin
 from streamchat.checkpoints.choosing import BUILT_IN, Choice, choose
@@ -30,17 +31,21 @@ def check_model_name(spec: str) -> None:
         _parse(spec)
 
 
-def load_model(spec: str, *, device: str | None = None, concurrency: int | None = None) -> Model:
+def load_model(spec: str, *, device: str | None = None, concurrency: int | None = None, thinking: bool = True) -> Model:
     """Load a model by its name.
 
     "auto" (the best that is on this machine and suits it), "embedded" (real weights, CPU, no download), "fake" (for
     tests), "openai:URL#NAME" (a server), or a vision-language model: the folder of a checkpoint, or its name on the
     Hugging Face Hub ("Qwen/Qwen3-VL-4B-Instruct"), which must have been downloaded. `device` is such as "cpu" or
     "cuda:0"; by default the first GPU, if there is one. `concurrency` is how many requests a server gets at once, 8 by
-    default. Raises InputError for a name that is none of these.
+    default; without `thinking` it is asked to let its model answer at once. Raises InputError for a name that is none
+    of these.
     """
     backend, argument = (AUTO, "") if spec == AUTO else _parse(spec)
-    settings = {} if concurrency is None else {"concurrency": concurrency}
+    settings: dict[str, Any] = {} if concurrency is None else {"concurrency": concurrency}
+    settings |= {} if thinking else {"thinking": False}
+    if not thinking and backend != REMOTE:
+        raise InputError(f"thinking is turned off for a model server ({REMOTE}:URL#NAME), got it with {spec!r}")
     if concurrency is not None and backend != REMOTE:
         raise InputError(f"a concurrency is for a model server ({REMOTE}:URL#NAME), got it with {spec!r}: leave it out")
     if concurrency is not None and concurrency < 1:

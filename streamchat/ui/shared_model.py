@@ -8,7 +8,7 @@ from collections.abc import Callable
 from streamchat.checkpoints.choosing import Choice, Entry
 from streamchat.checkpoints.stored import download
 from streamchat.embedding import minilm
-from streamchat.models import AUTO, load_best, load_model
+from streamchat.models import AUTO, REMOTE, load_best, load_model
 from streamchat.models.base import Model
 
 
@@ -18,10 +18,13 @@ class SharedModel:
     `spec` "auto" takes the best one that is on this machine; a better one can be fetched with `upgrade`.
     """
 
-    def __init__(self, spec: str, device: str | None = None, concurrency: int | None = None) -> None:
+    def __init__(
+        self, spec: str, device: str | None = None, concurrency: int | None = None, *, thinking: bool = True
+    ) -> None:
         self.spec = spec
         self._device = device
         self._concurrency = concurrency
+        self._thinking = thinking
         self._loading = threading.Lock()
         self._upgrading = threading.Lock()
         self._model: Model | None = None
@@ -77,7 +80,9 @@ class SharedModel:
                 raise
 
     def _load(self) -> Model:
+        if self.spec.startswith(f"{REMOTE}:"):
+            return load_model(self.spec, device=self._device, concurrency=self._concurrency, thinking=self._thinking)
         if self.spec != AUTO:
-            return load_model(self.spec, device=self._device, concurrency=self._concurrency)
+            return load_model(self.spec, device=self._device)
         model, self._choice = load_best(self._device)
         return model

@@ -18,7 +18,15 @@ import torch
 from streamchat.embedding import minilm
 from streamchat.errors import InputError, PromptTooLargeError
 from streamchat.models.base import CAPTION_TOKENS, ChatModel, Message, parts_of
-from streamchat.models.openai.server import TOO_LONG, RefusedError, ServedModel, Server, parse_address
+from streamchat.models.openai.parameters import MOST_LESSONS, Parameters
+from streamchat.models.openai.server import (
+    TOO_LONG,
+    LengthUsedUpError,
+    RefusedError,
+    ServedModel,
+    Server,
+    parse_address,
+)
 from streamchat.models.scheduler import CancelToken, Priority, Scheduler
 from streamchat.picture_encoder import PictureEncoder
 from streamchat.picture_encoder.classifier import Classifier
@@ -29,6 +37,7 @@ log = logging.getLogger(__name__)
 
 CONCURRENCY = 8  # requests that a server gets at once, unless it is said otherwise
 
+THINKING_TOKENS = 4096  # that a reply may be longer by, of a model that thinks before it answers
 PICTURE_TOKENS = 600  # of a keyframe: LLaVA-1.5 takes 576 for any, Qwen-VL, Gemma and InternVL up to 256 for 448 pixels
 MESSAGE_TOKENS = 8  # what a chat template writes around a message
 PIECE_OF_TEXT = re.compile(r"[A-Za-z]{1,5}|\S")
@@ -44,8 +53,17 @@ class OpenAIModel(ChatModel):
 
     captions_from_pictures = True
 
-    def __init__(self, server: Server, model: ServedModel, pictures: PictureEncoder, concurrency: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        model: ServedModel,
+        pictures: PictureEncoder,
+        concurrency: int,
+        *,
+        thinking: bool = True,
+    ) -> None:
         super().__init__()
+        self._parameters = Parameters(thinking=thinking)
         self._scheduler = Scheduler(concurrency, preempts=False)
         self.name = f"{model.name} at {server.host}"
         self.tokens_per_frame, self.dim = pictures.tokens_per_frame, pictures.dim
@@ -95,13 +113,25 @@ class OpenAIModel(ChatModel):
 
         Raises StreamChatError, with what to do, if the server cannot be reached, refuses, or breaks off.
         """
-        wanted = {"max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        try:
-            yield from self._server.stream(self._model_name, _written(messages, visuals), cancel, **wanted)
-        except RefusedError as error:
-            if self._learns(error.report, messages, visuals):
-                raise PromptTooLargeError(str(error)) from None
-            raise
+        written = _written(messages, visuals)
+        for lessons_left in reversed(range(MOST_LESSONS + 1)):
+            longer = THINKING_TOKENS if self._server.thinks else 0
+            settings = self._parameters.settings(
+                max_new_tokens=max_new_tokens + longer, temperature=temperature, seed=seed
+            )
+            try:
+                sent = self._parameters.messages(written)
+                yield from self._server.stream(self._model_name, sent, cancel, **settings)
+                return
+            except LengthUsedUpError:
+                if longer or not lessons_left:
+                    raise
+                self._server.thinks = True  # or it would have said a word
+            except RefusedError as error:
+                if self._learns(error.report, messages, visuals):
+                    raise PromptTooLargeError(str(error)) from None
+                if not lessons_left or not self._parameters.learn(error):
+                    raise
 
     def _learns(self, report: str, messages: Sequence[Message], visuals: Sequence[Visual]) -> bool:
         """Take the limits of the server from its words; False if they say nothing that a smaller prompt could mend."""
@@ -130,8 +160,12 @@ def _has_picture(visual: Visual) -> bool:
     return visual.keyframe is not None or visual.frame is not None
 
 
-def build(argument: str = "", device: str | None = None, *, concurrency: int = CONCURRENCY) -> OpenAIModel:
+def build(
+    argument: str = "", device: str | None = None, *, concurrency: int = CONCURRENCY, thinking: bool = True
+) -> OpenAIModel:
     """Connect to the model of `load_model("openai:URL#NAME")`; without #NAME, to the only one that the server has.
+
+    Without `thinking` the server is asked to let the model answer at once, as far as it knows how.
 
     The key, if the server wants one, is taken from the environment variable OPENAI_API_KEY. Raises InputError for what
     is not of this form, and StreamChatError if the server does not answer.
@@ -144,7 +178,7 @@ def build(argument: str = "", device: str | None = None, *, concurrency: int = C
     url, name = parse_address(argument)
     server = Server(url)
     model = server.choose(name)
-    return OpenAIModel(server, model, PictureEncoder(Classifier(), minilm()), concurrency)
+    return OpenAIModel(server, model, PictureEncoder(Classifier(), minilm()), concurrency, thinking=thinking)
 
 
 def _written(messages: Sequence[Message], visuals: Sequence[Visual]) -> list[Message]:

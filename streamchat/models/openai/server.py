@@ -7,6 +7,7 @@ import math
 import os
 import re
 import ssl
+import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from streamchat.addresses import is_loopback
 from streamchat.errors import InputError, StreamChatError
 from streamchat.models.base import Message
 from streamchat.models.openai.connection import Connection
+from streamchat.models.openai.reply import Thoughts, chunks
 from streamchat.models.scheduler import NEVER, CancelledError, CancelToken
 
 CONNECT_SECONDS = 2.0
@@ -27,7 +29,7 @@ READ_SECONDS = 60.0  # between two pieces of an answer, and before the first
 PROBE_SECONDS = 10.0  # for the list of models, so that a wrong address is soon found
 RETRIES = 2  # before an answer begins
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0  # before a retry
-OWN_ERRORS = (openai.OpenAIError, ValueError, LookupError, TypeError)  # of the package, and of reading what comes
+OWN_ERRORS = (openai.OpenAIError, ValueError, LookupError, TypeError)  # of packages, and of reading
 PASSING = (408, 409, 429)  # failures of HTTP that may pass; those from 500 on may too
 MAX_CONTEXT = 16384  # tokens, of a server that does not say: some twenty pictures; most models take more
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -35,6 +37,9 @@ NO_KEY = "none"  # the package insists on a key, and local servers take any
 FORM = "openai:URL#NAME, such as openai:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct"
 HOST = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|[\da-f]*:[\da-f:.]+", re.ASCII)  # a name, an IPv4 or an IPv6 address
 TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum model length|prompt is too long", re.IGNORECASE)
+INCOMPLETE = ("length", "content_filter")  # ends of a reply that say more themselves
+LENGTHS = ("max_tokens", "max_completion_tokens")  # what the length of a reply is called
+MOST_CHARACTERS_A_TOKEN = 16  # a server that sends more than fits into the length is not read on
 REFUSED = (400, 413, 422)  # the request as it was
 LONGEST_REPORT = 300  # characters of a server's own words in an error
 MOST_LISTED = 20  # names of models in an error
@@ -43,9 +48,18 @@ MOST_LISTED = 20  # names of models in an error
 class RefusedError(StreamChatError):
     """The server refused a request as it was (HTTP 400 and its kin), with its own words in `report`."""
 
-    def __init__(self, message: str, report: str) -> None:
+    def __init__(self, message: str, report: str, parameter: str = "") -> None:
         super().__init__(message)
         self.report = report
+        self.parameter = parameter  # which it refuses, if it says so in a field of its own
+
+
+class LengthUsedUpError(StreamChatError):
+    """A reply came to its length before its first word: all of it was thoughts."""
+
+
+class _EmptyReplyError(Exception):
+    """A reply ended as it should, and said nothing."""
 
 
 class _PassingError(Exception):
@@ -77,6 +91,8 @@ class Server:
         self._url = url
         self._key = _key()
         self._listed: list[ServedModel] = []
+        self.thinks = False  # whether a reply was seen to bring thoughts
+        self.opens_thoughts: bool | None = None  # whether thoughts have an opening mark; None: no reply came yet
         self._tls = ssl.create_default_context()  # reading all certificates takes a while
 
     def choose(self, name: str) -> ServedModel:
@@ -124,13 +140,16 @@ class Server:
         What fails before the first word and may pass is tried again. Raises StreamChatError, with what to do, for every
         failure, and CancelledError.
         """
+        empty = False
         for tries_left in reversed(range(RETRIES + 1)):
             try:
                 yield from self._reply(model, messages, cancel, settings)
                 return
             except _PassingError as error:
-                if not tries_left:
+                again = empty and isinstance(error.cause, _EmptyReplyError)
+                if not tries_left or again:
                     raise self.failure(error.cause) from None  # the cause may show the key
+                empty = isinstance(error.cause, _EmptyReplyError)
                 cancel.wait(error.pause_seconds(RETRIES - tries_left))
                 cancel.raise_if_cancelled()
 
@@ -140,18 +159,28 @@ class Server:
         """One try of `stream`; raises _PassingError if another may go better."""
         begun, end = False, None
         wanted: Any = {"model": model, "messages": messages, "stream": True, **settings}
+        length = max(settings.get(name, 0) for name in LENGTHS) * MOST_CHARACTERS_A_TOKEN or sys.maxsize
+        thoughts = Thoughts(hold=self.opens_thoughts is not True)
         connection = Connection()
         forget = cancel.on_cancel(connection.hang_up)
         try:
-            with self._client(connection, READ_SECONDS) as client, client.chat.completions.create(**wanted) as chunks:
-                for chunk in chunks:
-                    text, end = _read(chunk)
-                    if text:
+            with (
+                self._client(connection, READ_SECONDS) as client,
+                client.chat.completions.with_streaming_response.create(**wanted) as response,
+            ):
+                for chunk in chunks(response.http_response):
+                    length -= len(chunk.text)
+                    end = chunk.end or (None if length >= 0 else "length")
+                    self.thinks = self.thinks or chunk.thinks
+                    if text := thoughts.take(chunk.text) + (thoughts.rest() if end else ""):
                         begun = True
-                        yield text
+                        yield text[: length + len(chunk.text)] if length < 0 else text
                         cancel.check()
                     if end:
                         break
+            self._learn(thoughts)
+            if end and end not in INCOMPLETE and not begun:
+                raise _EmptyReplyError
         except CancelledError:
             raise
         except Exception as error:  # of the package, or of the one below it
@@ -164,6 +193,14 @@ class Server:
         cancel.raise_if_cancelled()
         self.check_end(end, begun=begun)
 
+    def _learn(self, thoughts: Thoughts) -> None:
+        """What a reply shows of all replies of this server."""
+        self.thinks = self.thinks or thoughts.found
+        if thoughts.unopened:
+            self.opens_thoughts = False
+        elif self.opens_thoughts is None:
+            self.opens_thoughts = True
+
     def failure(self, error: Exception, *, begun: bool = False) -> StreamChatError:
         """What went wrong and what to do, for any error of the package or of reading what the server sent."""
         if isinstance(error, openai.APIStatusError):
@@ -175,6 +212,8 @@ class Server:
             remedy = "check that it runs and that the address is right"
         elif isinstance(error, openai.APIError):
             happened, remedy = f"reported an error ({self._report(error)})", "see its log, and try again"
+        elif isinstance(error, _EmptyReplyError):
+            happened, remedy = "sent an empty answer, twice", "ask in another way, or see its log"
         elif not isinstance(error, OWN_ERRORS):  # of the package that carries HTTP
             happened, remedy = f"closed the connection ({self._clean(str(error))})", "see its log, and try again"
         else:
@@ -184,7 +223,7 @@ class Server:
             happened, remedy = f"broke off in the middle of the answer: it {happened}", "ask again"
         message = f"the model server {self._url} {happened}: {remedy}"
         if isinstance(error, openai.APIStatusError) and error.status_code in REFUSED and not begun:
-            return RefusedError(message, self._report(error))
+            return RefusedError(message, self._report(error), str(error.param or ""))
         return StreamChatError(message)
 
     def check_end(self, end: str | None, *, begun: bool) -> None:
@@ -196,8 +235,10 @@ class Server:
         elif end is None:
             happened, remedy = "sent no answer", "check that the address is that of a chat model and mostly ends in /v1"
         elif end == "length" and not begun:
-            happened = "used up the length of the answer before its first word"
-            remedy = "turn the model's thinking off, or allow longer answers"
+            raise LengthUsedUpError(
+                f"the model server {self._url} used up the length of the answer before its first word: turn the "
+                "model's thinking off (--thinking off), or allow longer answers"
+            )
         else:
             return
         raise StreamChatError(f"the model server {self._url} {happened}: {remedy}")
@@ -284,20 +325,12 @@ def _served(entry: dict[str, Any]) -> ServedModel:
     return ServedModel(str(name), length) if isinstance(length, int) and length > 0 else ServedModel(str(name))
 
 
-def _read(chunk: Any) -> tuple[str, str | None]:
-    """The text of a chunk, empty if it has none, and its `finish_reason`; nothing is taken for granted about it."""
-    choices = getattr(chunk, "choices", None)
-    if not isinstance(choices, list) or not choices:
-        return "", None  # such as the last one, which counts tokens
-    text = getattr(getattr(choices[0], "delta", None), "content", None)
-    return text if isinstance(text, str) else "", getattr(choices[0], "finish_reason", None) or None
-
-
 def _may_pass(error: Exception) -> bool:
     """Whether the same request may go well a little later."""
     if isinstance(error, openai.APIStatusError):
         return error.status_code in PASSING or error.status_code >= 500
-    return isinstance(error, openai.APIConnectionError) or not isinstance(error, OWN_ERRORS)
+    passes = (openai.APIConnectionError, _EmptyReplyError)
+    return isinstance(error, passes) or not isinstance(error, OWN_ERRORS)
 
 
 def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
