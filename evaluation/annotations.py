@@ -6,7 +6,6 @@ What is wrong is listed and left out; what is sound runs.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -43,6 +42,7 @@ KINDS = {
     "SF": "Simple Factual",
 }
 CODES = {name: code for code, name in KINDS.items()}
+MOST_SECONDS = 1e9  # of a time in a video
 PREFIX = "StreamBench/"  # before the paths in some copies of the file
 
 
@@ -70,11 +70,11 @@ def read(path: Path) -> Annotations:
     """
     reader = _Reader()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         entries = reader.lines(text) if path.suffix == ".jsonl" else reader.listed(json.loads(text))
     except FileNotFoundError:
         raise InputError(f"there is no file {str(path)!r}: give --root a folder that holds it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from None
     if not reader.entries:
         raise InputError(
@@ -108,7 +108,7 @@ class _Reader:
                 continue
             try:
                 entries.append((self.entries, f"line {line_number}", json.loads(line)))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 self.problems.append(f"line {line_number}: cannot be read as JSON: {error}")
             self.entries += 1
         return entries
@@ -135,7 +135,7 @@ class _Reader:
                 "index": index,
                 "video": info["video_path"].removeprefix(PREFIX),
                 "domain": info["class_1"],
-                "topic": str(info.get("class_2") or ""),
+                "topic": info["class_2"] if _is_text(info.get("class_2")) else "",
                 "time_seconds": float(point["time"]),
                 "question": point["question"].strip(),
                 "reference": point["answer"].strip(),
@@ -155,7 +155,7 @@ class _Reader:
         time: Any = point.get("time")
         evidence: Any = point.get("evidence")
         if not _is_time(time):
-            self.problems.append(f"{where}: time must be a number of seconds, 0 or more, got {time!r}")
+            self.problems.append(f"{where}: time must be a number of seconds, 0 or more, got {time!r:.80}")
             return False
         if evidence is not None and not _is_span(evidence, until_seconds=time):
             self.problems.append(
@@ -167,11 +167,17 @@ class _Reader:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a character, which no table can hold
+        return False
+    return True
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SECONDS
 
 
 def _is_span(value: object, *, until_seconds: float) -> bool:

@@ -8,13 +8,28 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from evaluation.judges.base import Grade, Item, Judge
 from evaluation.records import Row, RunFolder, Writer, answer_digest, read_rows
 from streamchat.errors import InputError
 
 GRADES = "grades.{}.ndjson"  # not .jsonl: only answers are
-GRADE = ("id", "judge", "correct", "score", "ungraded")
 LONGEST_NAME = 80
+
+
+class GradeForm(BaseModel):
+    """What the row of a grade has."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    id: str
+    judge: str
+    correct: bool | None
+    score: float | None
+    ungraded: str | None
+    caveat: str | None = None
+    answer_digest: str | None = None
 
 
 def grades_file(folder: RunFolder, judge_name: str) -> Path:
@@ -35,7 +50,7 @@ def judge(folder: RunFolder, judge: Judge) -> Iterator[tuple[int, int]]:
     file = grades_file(folder, judge.name)
     with Writer(file) as writer:
         digests = {row["id"]: answer_digest(row) for row in rows}
-        of_this = (grade for grade in read_rows(file, GRADE) if grade["judge"] == judge.name)
+        of_this = (grade for grade in read_rows(file, lambda _: GradeForm) if grade["judge"] == judge.name)
         done = {grade["id"]: grade for grade in of_this if grade.get("answer_digest") == digests.get(grade["id"])}
         ungraded = [row for row in rows if row["id"] not in done]
         yield len(done), len(rows)
@@ -64,6 +79,6 @@ def grades_of(folder: RunFolder) -> dict[str, dict[str, Row]]:
     """The grades of a run by judge and question."""
     found: dict[str, dict[str, Row]] = {}
     for file in sorted(folder.path.glob(GRADES.format("*"))):
-        for row in read_rows(file, GRADE):
+        for row in read_rows(file, lambda _: GradeForm):
             found.setdefault(row["judge"], {})[row["id"]] = row
     return found

@@ -18,7 +18,15 @@ COLORS = ("#4f46e5", "#94a3b8", "#0ea5e9", "#f59e0b", "#10b981", "#ef4444")
 WIDTH, HEIGHT = 9.0, 3.2  # inches
 LIVE_HEIGHT = 1.8
 
-matplotlib.rcParams.update({"svg.hashsalt": "streamchat", "svg.fonttype": "none", "font.size": 9})
+# Names come out of the data: a dollar sign in them begins no mathematics.
+matplotlib.rcParams.update(
+    {"svg.hashsalt": "streamchat", "svg.fonttype": "none", "font.size": 9, "text.parse_math": False}
+)
+
+
+def _printable(text: str) -> str:
+    """A name without what no font has a sign for, such as control characters."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def natural(name: str) -> tuple[bool, float, str]:
@@ -52,9 +60,10 @@ def _accuracy(runs: Sequence[Loaded], judge: str, key: Callable[[Row], str]) -> 
             [(one.value or 0) - (one.low or 0) if one else 0.0 for one in known],
             [(one.high or 0) - (one.value or 0) if one else 0.0 for one in known],
         ]
-        axes.bar(places, heights, width, label=run.label, color=COLORS[number % len(COLORS)])
+        axes.bar(places, heights, width, label=_printable(run.label), color=COLORS[number % len(COLORS)])
         axes.errorbar(places, heights, yerr=spread, fmt="none", ecolor="#334155", elinewidth=0.8)
-    axes.set_xticks([place + width * (len(runs) - 1) / 2 for place in range(len(names))], names)
+    middles = [place + width * (len(runs) - 1) / 2 for place in range(len(names))]
+    axes.set_xticks(middles, [_printable(name) for name in names])
     axes.set_ylim(0, 100)
     axes.set_ylabel("Acc. %")
     axes.set_title(f"Accuracy by type, judged by {judge}", loc="left")
@@ -71,7 +80,7 @@ def _delay(runs: Sequence[Loaded]) -> str:
         color = COLORS[number % len(COLORS)]
         axes.barh(number, speed.rpd_p95 or 0.0, color=color, alpha=0.35)
         axes.barh(number, speed.rpd_median or 0.0, color=color)
-    axes.set_yticks(range(len(runs)), [run.label for run in runs])
+    axes.set_yticks(range(len(runs)), [_printable(run.label) for run in runs])
     axes.invert_yaxis()
     axes.set_xlabel("RPD: seconds to the first token, idle: median, and 95th percentile (pale)")
     return svg(figure)

@@ -10,11 +10,14 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
+
+from annotated_types import Len
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from streamchat.errors import InputError, StreamChatError
 
@@ -29,13 +32,53 @@ BUDGET = "memory_budget_bytes"  # of a start: what each session's memory could t
 
 DESCRIBED = {IDENTITY: dict, "hash": str, "questions": int}
 IDENTIFIED = {"benchmark": str, "data": dict, "model": str, "model_name": str, "method": str, "preset": str}
-ROW = (
-    *("id", "entry", "index", "video", "domain", "kind", "time_seconds", "asked_at_seconds", "past_the_end"),
-    *("question", "reference", "answer", "error"),
-)
-ANSWERED = ("timing", "pictures", "frames_seen", "frames_kept", "ingest_seconds")  # of a row without an error
 
 Row = dict[str, Any]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class AskedForm(_Form):
+    """What the row of every question has."""
+
+    id: str
+    entry: int
+    index: int
+    video: str
+    domain: str
+    kind: str
+    time_seconds: float
+    asked_at_seconds: float | None
+    past_the_end: bool
+    question: str
+    reference: str
+    answer: str | None
+    error: str | None
+    video_seconds: float | None = None
+    reference_span: Annotated[list[float], Len(2, 2)] | None = None
+
+
+class _TimingForm(_Form):
+    retrieval_seconds: float
+    first_token_seconds: float
+
+
+class _GivenForm(_Form):
+    pictures: list[Annotated[list[float], Len(2, 2)]] = []
+
+
+class AnsweredForm(AskedForm):
+    """What the row of a question that was answered has too."""
+
+    answer: str
+    timing: _TimingForm
+    pictures: int
+    given: _GivenForm | None = None
+    frames_seen: int
+    frames_kept: int
+    ingest_seconds: float
 
 
 class RunError(StreamChatError):
@@ -115,7 +158,7 @@ class RunFolder:
         """
         found: dict[str, Row] = {}
         for file in sorted(self.path.glob(ANSWERS)):
-            for row in read_rows(file, ROW):
+            for row in read_rows(file, lambda row: AskedForm if row.get("error") else AnsweredForm):
                 if row["error"] is None or found.get(row["id"], row)["error"] is not None:
                     found[row["id"]] = row
         return sorted(found.values(), key=lambda row: (row["entry"], row["time_seconds"], row["index"]))
@@ -147,10 +190,10 @@ def answer_digest(row: Row) -> str:
     return digest({"answer": row["answer"], "error": row["error"]})
 
 
-def read_rows(file: Path, keys: Iterable[str] = ()) -> list[Row]:
+def read_rows(file: Path, form_of: Callable[[Row], type[BaseModel]] = lambda _: _Form) -> list[Row]:
     """The whole lines of a file of JSON lines; one that was torn at the end does not count.
 
-    Raises InputError for any other line that is not a JSON object with these keys.
+    Raises InputError for any other line that is not a JSON object of the form that it should have.
     """
     rows = []
     for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
@@ -160,11 +203,22 @@ def read_rows(file: Path, keys: Iterable[str] = ()) -> list[Row]:
             row = None
         if not isinstance(row, dict):
             raise InputError(f"line {number} of {file} is damaged: delete that line and start again")
-        wanted = [*keys, *(ANSWERED if "error" in keys and row.get("error") is None else ())]
-        if missing := [key for key in wanted if key not in row]:
-            raise InputError(f"line {number} of {file} lacks {', '.join(missing)}: delete that line and start again")
+        try:
+            form_of(row).model_validate(row)
+        except ValidationError as error:
+            raise InputError(f"line {number} of {file} {_wrong(error)}: delete that line and start again") from None
         rows.append(row)
     return rows
+
+
+def _wrong(error: ValidationError) -> str:
+    """What is wrong with a row, in words."""
+    faults = error.errors(include_url=False)
+    missing = [".".join(map(str, fault["loc"])) for fault in faults if fault["type"] == "missing"]
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    first = faults[0]
+    return f"has a wrong {'.'.join(map(str, first['loc']))}, {first['input']!r:.80}: {first['msg']}"
 
 
 class Writer:

@@ -11,6 +11,7 @@ from evaluation.loaded import Loaded, judges_of, load
 from evaluation.metrics import Figure
 from evaluation.records import BUDGET, STARTS, Row, RunFolder, make_folder
 from evaluation.tables import NONE, Cell, Number, Table, as_csv, markdown, page, table_html
+from streamchat.errors import InputError
 from streamchat.options import MEBIBYTE
 
 __all__ = ["Table", "as_csv", "inner_html", "load", "markdown", "page", "table_html", "write"]
@@ -43,7 +44,10 @@ def write(folders: Sequence[RunFolder], out: Path) -> list[Path]:
     make_folder(out)
     whole = {"report.md": markdown(found), "report.html": page(found, pictures), "report.csv": as_csv(found)}
     for name, text in whole.items():
-        (out / name).write_text(text, encoding="utf-8")
+        try:
+            (out / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{out / name} cannot be written ({error.strerror}): give --out another folder") from None
     return [out / name for name in whole]
 
 

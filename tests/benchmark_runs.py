@@ -51,3 +51,28 @@ def play(run: Run, bench: StreamBench, folder: RunFolder, **more: Any) -> int:
 
 def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
+
+
+def answered(**changes: Any) -> dict[str, Any]:
+    """A row as a run writes it for a question that was answered."""
+    return {
+        "id": "0-0",
+        "entry": 0,
+        "index": 0,
+        "video": "a.mp4",
+        "domain": "Ego",
+        "kind": "OS",
+        "time_seconds": 0.0,
+        "asked_at_seconds": 0.0,
+        "past_the_end": False,
+        "question": "What?",
+        "reference": "That.",
+        "answer": "A.",
+        "error": None,
+        "timing": {"retrieval_seconds": 0.1, "first_token_seconds": 0.2, "total_seconds": 0.3},
+        "pictures": 0,
+        "frames_seen": 1,
+        "frames_kept": 1,
+        "ingest_seconds": 0.5,
+        **changes,
+    }

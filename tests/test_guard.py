@@ -74,7 +74,7 @@ class TestAllowance:
 
 
 class Served:
-    """An app behind the guard, which notes what it is told."""
+    """An app behind the guard, which notes who comes and goes."""
 
     def __init__(self, uploads: Path, most_visitors: int = 1) -> None:
         self.heard: list[tuple[str, bool] | str] = []
@@ -147,7 +147,7 @@ class TestGuard:
         assert (full.status_code, full.text) == (507, guard.NO_ROOM)
         assert served.call("POST", "/upload", content=b"x" * 700).status_code == 200
 
-    def test_who_is_connected_and_who_says_goodbye_is_told(self, served: Served) -> None:
+    def test_who_is_connected_and_who_says_goodbye_is_noted(self, served: Served) -> None:
         served.call("GET", "/heartbeat/page7")
         assert served.call("POST", "/goodbye", content=b"the-key").status_code == 204
         assert served.heard == [("page7", True), ("page7", False), "the-key"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import benchmark_runs
 import openai_server
 import pytest
 import tiny_checkpoints
@@ -22,7 +23,7 @@ from evaluation.judges import llama3
 from evaluation.judges.base import OWN_PROMPT, PAPERS_MODEL, Grade, Item, Messages, PromptedJudge, parse, read_prompt
 from evaluation.judges.exact import ExactJudge
 from evaluation.judges.semantic import SemanticJudge, token_f1
-from evaluation.records import ANSWERED, RunFolder
+from evaluation.records import RunFolder
 from streamchat.errors import InputError, StreamChatError
 
 GOOD = '{"correct": "yes", "score": 4}'
@@ -301,22 +302,15 @@ class TestJudging:
         return run
 
     def row(self, number: int) -> dict[str, Any]:
-        return {
-            "id": f"0-{number}",
-            "entry": 0,
-            "index": number,
-            "video": "a.mp4",
-            "domain": "Ego",
-            "kind": "OS",
-            "time_seconds": float(number),
-            "asked_at_seconds": float(number),
-            "past_the_end": False,
-            "question": "What?",
-            "reference": "4827",
-            "answer": "" if number == 1 else "4827",
-            "error": "gone" if number == 1 else None,
-            **dict.fromkeys(ANSWERED, 0),
-        }
+        return benchmark_runs.answered(
+            id=f"0-{number}",
+            index=number,
+            time_seconds=float(number),
+            asked_at_seconds=float(number),
+            reference="4827",
+            answer="" if number == 1 else "4827",
+            error="gone" if number == 1 else None,
+        )
 
     def test_what_has_no_answer_is_ungraded(self, tmp_path: Path) -> None:
         folder = self.run(tmp_path / "run")

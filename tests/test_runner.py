@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmark_roots
+import benchmark_runs
 import pytest
 from benchmark_runs import bench, config, play, root, untimed
 from conftest import WordEmbedder
@@ -17,7 +18,7 @@ from conftest import WordEmbedder
 from evaluation import METHODS, report, runner
 from evaluation.benchmarks.streambench import StreamBench
 from evaluation.methods import Blind, Recent, Uniform
-from evaluation.records import ANSWERED, ROW, RunFolder, Writer, read_rows
+from evaluation.records import RunFolder, Writer, read_rows
 from evaluation.runner import Run, Share
 from evaluation.samples import Choice
 from evaluation.tables import markdown
@@ -325,8 +326,7 @@ class TestFailures:
 
 class TestRows:
     def row(self, **changes: Any) -> dict[str, Any]:
-        row = dict.fromkeys([*ROW, *ANSWERED], 0)
-        return {**row, "id": "0-0", "answer": "A.", "error": None, **changes}
+        return benchmark_runs.answered(**changes)
 
     def write(self, folder: Path, rank: int, *rows: dict[str, Any]) -> None:
         (folder / f"answers.{rank}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -355,6 +355,29 @@ class TestRows:
         with pytest.raises(InputError, match=r"line 1 of .*answers\.3\.jsonl lacks .*") as raised:
             RunFolder(tmp_path).rows()
         assert said in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("entry", "0"),
+            ("time_seconds", None),
+            ("time_seconds", float("nan")),
+            ("asked_at_seconds", [1]),
+            ("kind", ["OS"]),
+            ("video", 7),
+            ("past_the_end", "no"),
+            ("answer", None),
+            ("timing", 0.5),
+            ("timing", {"first_token_seconds": "fast", "retrieval_seconds": 0.0, "total_seconds": 0.0}),
+            ("frames_seen", "all"),
+            ("given", {"pictures": [[1.0]]}),
+            ("reference_span", [1.0]),
+        ],
+    )
+    def test_a_row_that_was_changed_to_a_wrong_type_is_named(self, name: str, value: object, tmp_path: Path) -> None:
+        self.write(tmp_path, 0, self.row(), self.row(**{name: value}))
+        with pytest.raises(InputError, match=rf"line 2 of .*answers\.0\.jsonl has a wrong {name}"):
+            RunFolder(tmp_path).rows()
 
 
 def vars_of(run: Run) -> dict[str, Any]:

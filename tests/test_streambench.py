@@ -193,6 +193,39 @@ class TestFolder:
         found = [bench.find(sample).relative_to(root).as_posix() for sample in bench.samples()]
         assert found == ["Ego/bikes.mp4", "Movie/Movie/bunny.mp4"]
 
+    @pytest.mark.parametrize(
+        ("asked", "there"),
+        [
+            ("Ego\\cam\\x.mp4", "Ego/cam/x.mp4"),
+            ("ego/CAM/X.MP4", "Ego/cam/x.mp4"),
+            ("Ego/cafe\u0301.mp4", "videos/Ego/caf\u00e9.mp4"),
+            ("a/b:c [1] %d.mp4", "data/a/b:c [1] %d.mp4"),
+        ],
+    )
+    def test_a_path_written_otherwise_is_found(self, asked: str, there: str, tmp_path: Path) -> None:
+        entry = {"info": {"video_path": asked, "class_1": "Ego"}, "breakpoint": [point(1, "A?", "B.", "CI")]}
+        root = benchmark_roots.write(tmp_path / "root", [entry])
+        (root / there).parent.mkdir(parents=True, exist_ok=True)
+        (root / there).write_bytes(b"video")
+        bench = StreamBench(Choice(root=root))
+        (sample,) = bench.samples()
+        assert bench.find(sample) == root / there
+        assert bench.by_name_alone(sample) is None
+
+    def test_another_cameras_video_of_the_same_name_is_not_taken(self, tmp_path: Path) -> None:
+        entry = {"info": {"video_path": "cam3/x.mp4", "class_1": "None"}, "breakpoint": [point(1, "A?", "B.", "CI")]}
+        root = benchmark_roots.write(tmp_path / "root", [entry])
+        for camera in ("cam1", "cam2"):
+            (root / camera).mkdir()
+            (root / camera / "x.mp4").write_bytes(b"video")
+        bench = StreamBench(Choice(root=root))
+        with pytest.raises(InputError, match=r"cam3/x.mp4 is not below .*, and of its name are cam1/x.mp4, cam2/x.mp4"):
+            bench.find(bench.samples()[0])
+        assert bench.missing() == bench.samples()
+        (root / "cam2" / "x.mp4").unlink()
+        again = StreamBench(Choice(root=root))
+        assert again.by_name_alone(again.samples()[0]) == root / "cam1" / "x.mp4"
+
     def test_of_videos_with_one_name_that_of_the_domain_is_taken(self, root: Path) -> None:
         (root / "Ego" / "all_videos").mkdir()
         (root / "Ego" / "all_videos" / "bunny.mp4").write_bytes(b"another")
@@ -208,7 +241,7 @@ class TestFolder:
         assert main(["validate", "streambench", "--root", str(root)]) == 1
         printed = " ".join(capsys.readouterr().out.split())
         assert "entries 4 videos 3 questions 7 repeats 1" in printed
-        assert "entries without a question 1 missing or unreadable videos 1" in printed
+        assert "entries without a question 1 videos found by name alone 1 missing or unreadable videos 1" in printed
         assert "entry 1, 1: is asked at 60 s, and bunny.mp4 ends at 5.3 s" in printed
         assert "entry 2: the video gone.mp4 is not below" in printed
         assert "not in time order" in printed

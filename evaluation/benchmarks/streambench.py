@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,7 @@ from streamchat.video.file import VideoFile, open_video
 REPO = "Barry-12138/StreamBench_v0.3"
 QUESTIONS = "streaming_bench*.json"
 VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"}
+MOST_NAMED = 5  # paths in an error
 REVISION_FILE = "revision.txt"  # the commit that was downloaded, beside the data
 
 
@@ -63,24 +66,41 @@ class StreamBench:
 
         A path that leads out of the folder is not followed: only its name is looked for.
         """
+        return self._found(sample)[0]
+
+    def by_name_alone(self, sample: Sample) -> Path | None:
+        """Where a sample's video lies if nothing but its name says so; None if its path does. Raises as `find`."""
+        path, whole = self._found(sample)
+        return None if whole else path
+
+    def _found(self, sample: Sample) -> tuple[Path, bool]:
+        """A sample's video, and whether its whole path was found."""
         path = Path(sample.video)
         leads_out = path.is_absolute() or ".." in path.parts
         if not leads_out and (direct := self._folder / path).is_file():
-            return direct
-        found = self._videos.get(Path(sample.video).name, [])
+            return direct, True
+        *above, name = _comparable(sample.video)
+        candidates = [(parts, video) for parts, video in self._videos if parts[-1] == name]
+        path_of = [*above, name] if above and not leads_out else None
+        wholly = [video for parts, video in candidates if parts[-len(above) - 1 :] == path_of]
+        of_domain = [video for parts, video in candidates if _comparable(sample.domain)[-1] in parts[:-1]]
+        found = wholly or of_domain or [video for _, video in candidates]
+        where = f"entry {sample.entry}: the video {sample.video}"
         if not found:
-            raise InputError(f"entry {sample.entry}: the video {sample.video} is not below {self._folder}")
-        named = [path for path in found if sample.domain in path.relative_to(self._folder).parts]
-        return (named or found)[0]
+            raise InputError(f"{where} is not below {self._folder}")
+        if len(found) > 1:
+            several = ", ".join(str(video.relative_to(self._folder)) for video in found[:MOST_NAMED])
+            raise InputError(f"{where} is not below {self._folder} under its path, and of its name are {several}")
+        return found[0], bool(wholly)
 
     @cached_property
-    def _videos(self) -> dict[str, list[Path]]:
-        """Every video below the folder by its name; what macOS leaves beside files (`._*`) is none."""
-        videos: dict[str, list[Path]] = {}
-        for path in sorted(self._folder.rglob("*")):
-            if path.suffix.lower() in VIDEO_ENDINGS and not path.name.startswith("."):
-                videos.setdefault(path.name, []).append(path)
-        return videos
+    def _videos(self) -> list[tuple[list[str], Path]]:
+        """Every video below the folder with its path to compare; what macOS leaves beside files (`._*`) is none."""
+        return [
+            (_comparable(path.relative_to(self._folder).as_posix()), path)
+            for path in sorted(self._folder.rglob("*"))
+            if path.suffix.lower() in VIDEO_ENDINGS and not path.name.startswith(".")
+        ]
 
     def missing(self) -> list[Sample]:
         """The samples whose video lies nowhere below the folder."""
@@ -96,6 +116,11 @@ class StreamBench:
         choice = self._choice
         table = chosen(whole.table, choice.subset, choice.seed, with_repeats=choice.repeats)
         return replace(whole, table=table)
+
+
+def _comparable(path: str) -> list[str]:
+    """The parts of a path, the same however its slashes, capitals and composed letters are written."""
+    return [part for part in unicodedata.normalize("NFC", path).casefold().replace("\\", "/").split("/") if part]
 
 
 def questions_file(folder: Path, patterns: Sequence[str] = StreamBench.questions) -> Path:
@@ -142,6 +167,12 @@ def validate(bench: StreamBench) -> tuple[dict[str, Any], list[str]]:
     """What a benchmark holds, in numbers, and everything that is wrong with it; each video is opened once."""
     table, samples = bench.annotations.table, bench.samples()
     wrong = [*bench.annotations.problems, *bench.annotations.remarks]
+    by_name = _by_name(bench, samples)
+    wrong += [
+        f"{video} was found by its name alone, as {found}"
+        for video, found in by_name.items()
+        if len(_comparable(video)) > 1
+    ]
     durations: dict[str, float | None] = {}
     for sample in samples:
         if sample.video not in durations:
@@ -161,6 +192,7 @@ def validate(bench: StreamBench) -> tuple[dict[str, Any], list[str]]:
         "types": dict(Counter(table["kind"]).most_common()),
         "domains": dict(Counter(sample.domain for sample in samples).most_common()),
         "entries_without_a_question": bench.annotations.entries - len(samples),
+        "videos_found_by_name_alone": len(by_name),
         "missing_or_unreadable_videos": sum(1 for end in durations.values() if end is None),
     }
     return counts, wrong
@@ -173,6 +205,16 @@ def _duration(bench: StreamBench, sample: Sample, wrong: list[str]) -> float | N
     except InputError as error:
         wrong.append(str(error))
         return None
+
+
+def _by_name(bench: StreamBench, samples: Sequence[Sample]) -> dict[str, Path]:
+    """The videos that were found by nothing but their names, and where."""
+    found: dict[str, Path] = {}
+    for sample in samples:
+        with suppress(InputError):
+            if (path := bench.by_name_alone(sample)) is not None:
+                found[sample.video] = path
+    return found
 
 
 def build(choice: Choice) -> StreamBench:

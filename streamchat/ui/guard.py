@@ -33,7 +33,7 @@ NO_ROOM = "There is no room for more uploads at the moment: try again in a few m
 
 
 class Guard:
-    """Middleware that limits calls; `connected` and `goodbye` are told of pages that come and go.
+    """Middleware that limits calls; `connected` and `goodbye` are called for pages that come and go.
 
     `most_visitors` are there at once, and may all come from one address, as behind a proxy. Files that were uploaded
     lie in `uploads`, and take `most_upload_bytes` together at most.

@@ -14,7 +14,7 @@ import psutil
 
 log = logging.getLogger(__name__)
 
-VARIABLE = "GRADIO_TEMP_DIR"  # by which Gradio is told where to put them
+VARIABLE = "GRADIO_TEMP_DIR"  # where Gradio puts them
 PREFIX = "streamchat-uploads"
 OLD_SECONDS = 3600.0  # what came and is of no session goes after so long, as when its sender was cut off
 

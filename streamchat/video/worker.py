@@ -1,4 +1,4 @@
-"""The other side of `isolated.py`: a process that decodes one file, told what to do by lines of JSON.
+"""The other side of `isolated.py`: a process that decodes one file, as lines of JSON ask it to.
 
 Its answers are lines of JSON too, that of a frame followed by its pixels.
 """

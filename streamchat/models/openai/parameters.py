@@ -54,18 +54,18 @@ class Parameters:
         report = refusal.report
         if not self._newer_length and NEWER_LENGTH in report:
             self._newer_length = True
-            return self._told(f"takes {NEWER_LENGTH} in place of {LENGTH}")
+            return self._noted(f"takes {NEWER_LENGTH} in place of {LENGTH}")
         for name in OPTIONAL:
             named = refusal.parameter == name or re.search(rf"\b{name}\b", report)
             if named and name not in self._left_out and (refusal.parameter == name or NOT_TAKEN.search(report)):
                 self._left_out.add(name)
-                return self._told(f"takes no {name}")
+                return self._noted(f"takes no {name}")
         if self._system and NO_SYSTEM.search(report):
             self._system = False
-            return self._told("takes no system message")
+            return self._noted("takes no system message")
         return False
 
     @staticmethod
-    def _told(what: str) -> bool:
+    def _noted(what: str) -> bool:
         log.warning("the model server %s: it is sent accordingly from now on", what)
         return True
