@@ -111,12 +111,15 @@ def test_the_transcript_is_markdown(page: Page) -> None:
 
 
 def test_stop_in_mid_answer_keeps_what_was_said(browser: Browser) -> None:
-    with openai_server.serving(openai_server.silent("Some words ")) as server:
+    # The first reply of a server is held back until it is whole, to see whether its model thinks aloud.
+    with openai_server.serving(openai_server.say("A star."), openai_server.silent("Some words ")) as server:
         app = App("--model", f"openai:{server.url}#{openai_server.NAME}")
         page = opened(browser, app, model=openai_server.NAME)
         upload(page, videos.bikes())
         page.wait_for_function("document.querySelector('#player video')?.currentTime > 0.5")
         ask(page, "What is shown?")
+        expect(page.locator(".sc-footnote")).to_have_count(1)
+        ask(page, "And now?")
         expect(page.locator("#chat")).to_contain_text("Some words")
         page.click("#stop")
         expect(page.locator("#stop")).to_be_disabled()
