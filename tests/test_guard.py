@@ -135,7 +135,7 @@ class TestGuard:
         assert [record.exc_info for record in caplog.records if record.name == guard.__name__] == [None]
 
     def test_a_flood_is_slowed_down(self, served: Served, clock: Clock) -> None:
-        codes = [served.call("GET", "/fails").status_code for _ in range(10)]
+        codes = [served.call("GET", "/fails").status_code for _ in range(40)]
         assert codes[0] == 400
         assert codes[-1] == 429
 
@@ -241,8 +241,12 @@ class TestUploads:
         uploaded.write_bytes(videos.bikes().read_bytes())
         sessions.open("one", uploaded)
         sessions.open("two", uploaded)
+        sessions.open("two", uploaded)
+        assert uploaded.exists(), "it is watched anew"
         sessions.forget("one")
         assert uploaded.exists(), "another visitor sent the same"
+        sessions.open("two", uploaded)
+        assert uploaded.exists(), "also by the last who has it"
         sessions.open("two", videos.bikes())
         assert not uploaded.exists()
         sessions.forget("two")

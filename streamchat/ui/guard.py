@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = logging.getLogger(__name__)
 
 CALLS_A_SECOND = 25.0  # of one visitor: a page asks twice a second, and a camera sends twelve pictures
+LEAST_VISITORS = 4  # that the allowance is for: loading a page takes a hundred calls at once
 BURST_SECONDS = 10.0  # of calls that an address may make at once
 BAD_CALL_COSTS = 50.0  # calls, for each that was refused: who forges them is soon slowed down
 MOST_ADDRESSES = 10_000  # remembered; the oldest go first
@@ -50,7 +51,7 @@ class Guard:
         most_upload_bytes: int,
     ) -> None:
         self._app = app
-        self._allowance = Allowance(CALLS_A_SECOND * most_visitors, BURST_SECONDS)
+        self._allowance = Allowance(CALLS_A_SECOND * max(LEAST_VISITORS, most_visitors), BURST_SECONDS)
         self._connected, self._goodbye = connected, goodbye
         self._uploads, self._most_upload_bytes = uploads, most_upload_bytes
 
@@ -108,7 +109,7 @@ class Guard:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                if 400 <= message["status"] < 500:
+                if scope["method"] == "POST" and 400 <= message["status"] < 500:
                     self._allowance.spend(address, BAD_CALL_COSTS)
             await send(message)
 

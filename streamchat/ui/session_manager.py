@@ -235,7 +235,7 @@ class SessionManager:
             user_session.number = next(self._numbers)
             user_session.session.engine.alerts.set(self._alerts.get(visitor, []))
             try:
-                self._end(visitor)
+                self._end(visitor, keeps=user_session.video_path)
                 user_session.session.start()
             except BaseException:
                 user_session.end()
@@ -304,12 +304,13 @@ class SessionManager:
             self._changed.wait_for(lambda: visitor not in self._opening)
         self._end(visitor)
 
-    def _end(self, visitor: str, within_seconds: float = JOIN_SECONDS) -> None:
+    def _end(self, visitor: str, within_seconds: float = JOIN_SECONDS, keeps: Path | None = None) -> None:
+        """End a visitor's session and remove its upload, unless it is in use, or `keeps` is the same."""
         user_session = self._by_visitor.pop(visitor, None)
         if user_session is None:
             return
         user_session.end(within_seconds)
-        if user_session.video_path is not None and user_session.video_path not in self._videos_in_use():
+        if user_session.video_path is not None and user_session.video_path not in {*self._videos_in_use(), keeps}:
             remove_upload(user_session.video_path)
 
     def folder_of(self, visitor: str) -> Path:
