@@ -176,7 +176,7 @@ class TestCallsByHand:
 class TestForgedCalls:
     """Calls with what no page sends end in a line of the log; the app's fixture looks for tracebacks."""
 
-    @pytest.mark.parametrize("key", ["forged", {"a": 1}, None])
+    @pytest.mark.parametrize("key", ["forged", {"a": 1}])
     def test_a_key_that_nobody_has_gets_nothing(self, app: App, config: dict[str, Any], key: object) -> None:
         for one in config["components"]:
             if one["type"] == "html":
@@ -200,7 +200,7 @@ class TestForgedCalls:
         answer = httpx.post(f"{app.url}/gradio_api/component_server", json=body)
         assert answer.status_code in (400, 404, 422)
 
-    @pytest.mark.parametrize("data", [[], ["x"] * 8, [None] * 8, [1e308] * 8, [{"path": "/etc/passwd"}] * 8, [[]] * 8])
+    @pytest.mark.parametrize("data", [["x"] * 8, [None] * 8, [{"path": "/etc/passwd"}] * 8])
     def test_events_with_values_of_any_kind_are_refused_in_words(
         self, app: App, config: dict[str, Any], data: list[Any]
     ) -> None:
