@@ -8,20 +8,16 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from evaluation.judges.base import Grade, Item, Judge
-from evaluation.records import Row, RunFolder, Writer, answer_digest, read_rows
+from evaluation.records import Form, Row, RunFolder, Writer, answer_digest, read_rows
 from streamchat.errors import InputError
 
 GRADES = "grades.{}.ndjson"  # not .jsonl: only answers are
 LONGEST_NAME = 80
 
 
-class GradeForm(BaseModel):
+class GradeForm(Form):
     """What the row of a grade has."""
-
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
     id: str
     judge: str

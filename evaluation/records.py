@@ -36,11 +36,13 @@ IDENTIFIED = {"benchmark": str, "data": dict, "model": str, "model_name": str, "
 Row = dict[str, Any]
 
 
-class _Form(BaseModel):
+class Form(BaseModel):
+    """What a row of a run must have; it may have more."""
+
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
-class AskedForm(_Form):
+class AskedForm(Form):
     """What the row of every question has."""
 
     id: str
@@ -60,12 +62,12 @@ class AskedForm(_Form):
     reference_span: Annotated[list[float], Len(2, 2)] | None = None
 
 
-class _TimingForm(_Form):
+class _TimingForm(Form):
     retrieval_seconds: float
     first_token_seconds: float
 
 
-class _GivenForm(_Form):
+class _GivenForm(Form):
     pictures: list[Annotated[list[float], Len(2, 2)]] = []
 
 
@@ -190,7 +192,7 @@ def answer_digest(row: Row) -> str:
     return digest({"answer": row["answer"], "error": row["error"]})
 
 
-def read_rows(file: Path, form_of: Callable[[Row], type[BaseModel]] = lambda _: _Form) -> list[Row]:
+def read_rows(file: Path, form_of: Callable[[Row], type[BaseModel]] = lambda _: Form) -> list[Row]:
     """The whole lines of a file of JSON lines; one that was torn at the end does not count.
 
     Raises InputError for any other line that is not a JSON object of the form that it should have.
@@ -264,7 +266,12 @@ def _opened(file: Path) -> BinaryIO:
     try:
         return file.open("a+b", buffering=0)
     except OSError as error:
-        raise InputError(f"{file} cannot be written ({error.strerror}): give --out another folder") from None
+        raise unwritable(file, error) from None
+
+
+def unwritable(file: Path, error: OSError) -> InputError:
+    """The error to raise for a file that cannot be written where it was asked for."""
+    return InputError(f"{file} cannot be written ({error.strerror}): give --out another folder")
 
 
 def _busy(path: Path) -> InputError:

@@ -9,9 +9,8 @@ from evaluation import metrics, plots, tables
 from evaluation.judges.base import OWN_PROMPT, PAPERS_MODEL
 from evaluation.loaded import Loaded, judges_of, load
 from evaluation.metrics import Figure
-from evaluation.records import BUDGET, STARTS, Row, RunFolder, make_folder
+from evaluation.records import BUDGET, STARTS, Row, RunFolder, make_folder, unwritable
 from evaluation.tables import NONE, Cell, Number, Table, as_csv, markdown, page, table_html
-from streamchat.errors import InputError
 from streamchat.options import MEBIBYTE
 
 __all__ = ["Table", "as_csv", "inner_html", "load", "markdown", "page", "table_html", "write"]
@@ -47,7 +46,7 @@ def write(folders: Sequence[RunFolder], out: Path) -> list[Path]:
         try:
             (out / name).write_text(text, encoding="utf-8")
         except OSError as error:
-            raise InputError(f"{out / name} cannot be written ({error.strerror}): give --out another folder") from None
+            raise unwritable(out / name, error) from None
     return [out / name for name in whole]
 
 

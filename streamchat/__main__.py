@@ -18,11 +18,12 @@ from tqdm import tqdm
 from streamchat import plugin
 from streamchat.clock import time_range, timestamp
 from streamchat.errors import InputError, exit_code
-from streamchat.options import MEBIBYTE, PRESETS, RETRIEVALS, Options, mebibytes
+from streamchat.options import MEBIBYTE, PRESETS, RETRIEVALS, THINKING, Options, mebibytes
 from streamchat.video import READERS
 
 if TYPE_CHECKING:
     from streamchat.session.engine import StreamChat
+    from streamchat.video.source import Source
 
 EPILOG = """\
 examples:
@@ -71,12 +72,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         help="embedded (default), auto, a checkpoint's folder, a name on the Hugging Face Hub, or openai:URL#NAME",
     )
     models.add_argument("--device", default=None, help="cpu, cuda:0, or cuda:0,cuda:1 for a copy each")
-    models.add_argument(
-        "--thinking",
-        choices=("on", "off"),
-        default="on",
-        help="off asks a model server to let its model answer at once, without thinking first (default: on)",
-    )
+    models.add_argument("--thinking", **THINKING)
     models.add_argument(
         "--random-weights", default=None, metavar="NAME", help="measure speed with a full-size model that says nothing"
     )
@@ -205,15 +201,9 @@ def _model(arguments: argparse.Namespace) -> Any:
 
 def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[float, str]]) -> dict[str, Any]:
     from streamchat.session.engine import StreamChat
-    from streamchat.video.source import RecordedSource, open_source
+    from streamchat.video.source import RecordedSource
 
-    video = open_source(
-        arguments.video,
-        max_side=options.max_side,
-        stream=arguments.stream,
-        reader=arguments.reader,
-        allow_urls=arguments.allow_urls,
-    )
+    video = _source(arguments, options)
     duration_seconds = video.duration_seconds if isinstance(video, RecordedSource) else None
     chat = StreamChat(_model(arguments), options)
     _report_budget(chat)
@@ -253,6 +243,19 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
         "memory_budget_bytes": chat.memory_budget_bytes,
         "frames_per_second": round(counts.frames_seen / ingesting, 1),
     }
+
+
+def _source(arguments: argparse.Namespace, options: Options) -> Source:
+    """What is to be played."""
+    from streamchat.video.source import open_source
+
+    return open_source(
+        arguments.video,
+        max_side=options.max_side,
+        stream=arguments.stream,
+        reader=arguments.reader,
+        allow_urls=arguments.allow_urls,
+    )
 
 
 def _report_budget(chat: StreamChat) -> None:

@@ -97,6 +97,14 @@ class Options:
         return replace(cls(preset_name=name, **PRESETS[name]), **changes)
 
 
+# What `add_argument` takes for --thinking, in every command line that loads a model.
+THINKING: dict[str, Any] = {
+    "choices": ("on", "off"),
+    "default": "on",
+    "help": "off asks a model server to let its model answer at once, without thinking first (default: on)",
+}
+
+
 def mebibytes(count: int | None) -> int | None:
     """The bytes of a command line's --memory-mib, or None; InputError for one below 1."""
     if count is not None and count < 1:

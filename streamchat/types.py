@@ -30,6 +30,12 @@ class Span(NamedTuple):
     end: float
 
 
+def finite_number(value: object) -> float | None:
+    """A finite number, 0 or more, out of something that came from outside; None for anything else."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return float(value) if good else None  # type: ignore[arg-type]
+
+
 def check_span(span: Span) -> None:
     """Raise ValueError unless the span is finite, starts at 0 or later and does not end before it starts."""
     if not (math.isfinite(span.start) and math.isfinite(span.end) and 0 <= span.start <= span.end):

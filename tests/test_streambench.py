@@ -212,6 +212,13 @@ class TestFolder:
         assert bench.find(sample) == root / there
         assert bench.by_name_alone(sample) is None
 
+    @pytest.mark.parametrize(("video", "domain"), [("/", "Ego"), ("//x.mp4", "/"), ("\\", "\\")])
+    def test_names_of_nothing_but_slashes_are_missing(self, video: str, domain: str, tmp_path: Path) -> None:
+        entry = {"info": {"video_path": video, "class_1": domain}, "breakpoint": [point(1, "A?", "B.", "CI")]}
+        bench = StreamBench(Choice(root=benchmark_roots.write(tmp_path / "root", [entry])))
+        with pytest.raises(InputError, match="is not below"):
+            bench.find(bench.samples()[0])
+
     def test_another_cameras_video_of_the_same_name_is_not_taken(self, tmp_path: Path) -> None:
         entry = {"info": {"video_path": "cam3/x.mp4", "class_1": "None"}, "breakpoint": [point(1, "A?", "B.", "CI")]}
         root = benchmark_roots.write(tmp_path / "root", [entry])

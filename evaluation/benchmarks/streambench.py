@@ -79,11 +79,11 @@ class StreamBench:
         leads_out = path.is_absolute() or ".." in path.parts
         if not leads_out and (direct := self._folder / path).is_file():
             return direct, True
-        *above, name = _comparable(sample.video)
-        candidates = [(parts, video) for parts, video in self._videos if parts[-1] == name]
-        path_of = [*above, name] if above and not leads_out else None
-        wholly = [video for parts, video in candidates if parts[-len(above) - 1 :] == path_of]
-        of_domain = [video for parts, video in candidates if _comparable(sample.domain)[-1] in parts[:-1]]
+        asked, domain = _comparable(sample.video), _comparable(sample.domain)[-1:]
+        candidates = [(parts, video) for parts, video in self._videos if parts[-1:] == asked[-1:]]
+        may_be_whole = len(asked) > 1 and not leads_out
+        wholly = [video for parts, video in candidates if may_be_whole and parts[-len(asked) :] == asked]
+        of_domain = [video for parts, video in candidates if domain and domain[0] in parts[:-1]]
         found = wholly or of_domain or [video for _, video in candidates]
         where = f"entry {sample.entry}: the video {sample.video}"
         if not found:

@@ -6,7 +6,6 @@ import base64
 import binascii
 import functools
 import logging
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import gradio as gr
 import numpy as np
 
 from streamchat.errors import InputError
+from streamchat.types import finite_number
 from streamchat.ui import components
 from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.user_session import UserSession
@@ -73,19 +73,19 @@ class LivePanel:
         user_session.unplayable = asked.get("unplayable") is True
         if user_session.unplayable and not user_session.to_the_end:
             user_session.ingest_the_rest()
-        position = _number(asked.get("position"))
+        position = finite_number(asked.get("position"))
         if position is not None:
             user_session.follow(position)
         return view_of(
             user_session,
-            serial=int(_number(asked.get("serial")) or 0),
+            serial=int(finite_number(asked.get("serial")) or 0),
             motion_after=_or_before(asked.get("motion")),
             preview_after=_or_before(asked.get("preview")),
         )
 
     def node(self, asked: Any) -> dict[str, Any] | None:
         """A node of the memory by its id; nothing if it was folded away."""
-        user_session, number = self._user_session(asked), _number(asked.get("id"))
+        user_session, number = self._user_session(asked), finite_number(asked.get("id"))
         if user_session is None or number is None:
             return None
         node = found_node(user_session.session.snapshot().roots, int(number))
@@ -93,7 +93,7 @@ class LivePanel:
 
     def picture(self, asked: Any) -> str | None:
         """The picture of a moment of the conversation, JPEG in base64."""
-        user_session, number = self._user_session(asked), _number(asked.get("id"))
+        user_session, number = self._user_session(asked), finite_number(asked.get("id"))
         found = None if user_session is None or number is None else user_session.conversation.pictures.get(int(number))
         return None if found is None else base64.b64encode(found).decode()
 
@@ -129,7 +129,7 @@ class CameraPanel:
             if not isinstance(frames, list) or not 0 < len(frames) <= MOST_FRAMES:
                 raise InputError(f"a push has 1 to {MOST_FRAMES} frames")
             for frame in frames:
-                seconds = _number(frame.get("seconds")) if isinstance(frame, dict) else None
+                seconds = finite_number(frame.get("seconds")) if isinstance(frame, dict) else None
                 if seconds is None:
                     raise InputError("a frame needs its time in seconds")
                 user_session.push(_camera_frame(frame.get("jpeg")), seconds)
@@ -158,12 +158,6 @@ def _camera_frame(data: object) -> np.ndarray:
         raise InputError(f"a frame is not a readable JPEG: {error}") from None
 
 
-def _number(value: object) -> float | None:
-    """A finite number from the page, 0 or more; None for anything else."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    return float(value) if good else None  # type: ignore[arg-type]
-
-
 def _or_before(value: object) -> float:
-    number = _number(value)
+    number = finite_number(value)
     return -1.0 if number is None else number

@@ -9,6 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from streamchat.ui.guard import REFUSED
+
 log = logging.getLogger(__name__)
 
 PACKAGES = Path(__file__).resolve().parents[2]
@@ -31,7 +33,7 @@ class Page(gr.Blocks):
                 text = "The app failed at this; its log says how."
             else:
                 log.warning("a call was refused: %s: %s", type(error).__name__, str(error)[:200])
-                text = "This call cannot be read; the page of the app makes none like it."
+                text = REFUSED
             raise gr.Error(text, print_exception=False) from None
 
 

@@ -89,11 +89,15 @@ class SessionManager:
 
     def knows(self, key: object) -> bool:
         """Whether a secret is that of a visitor's page, who may have no session."""
-        return isinstance(key, str) and key in self._keys
+        return self._visitor_of(key) is not None
+
+    def _visitor_of(self, key: object) -> str | None:
+        """The visitor whose page holds a secret, if it is one."""
+        return self._keys.get(key) if isinstance(key, str) else None
 
     def by_key(self, key: object) -> UserSession | None:
         """The session of the visitor whose page holds a secret."""
-        visitor = self._keys.get(key) if isinstance(key, str) else None
+        visitor = self._visitor_of(key)
         if visitor is None:
             return None
         self.presence.heard(visitor)
@@ -321,7 +325,7 @@ class SessionManager:
 
     def goodbye(self, key: str) -> None:
         """Forget the visitor whose page is closing, by the secret that it holds."""
-        visitor = self._keys.get(key)
+        visitor = self._visitor_of(key)
         if visitor is not None:
             self.forget(visitor)
 

@@ -19,6 +19,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from streamchat.video.decoding import THREADS
 from streamchat.video.probe import PROBE_PACKETS, Facts
 from streamchat.video.scaling import Size
 
@@ -31,7 +32,6 @@ else:
     DECORD_ERRORS = (decord.DECORDError, RuntimeError, IndexError, ValueError)
     decord.logging.set_level(decord.logging.QUIET)
 
-THREADS = 2
 MAX_SECONDS = 8192.0  # decord keeps times as float32, which are off by more than half a millisecond beyond
 CHUNK_BYTES = 96 * 2**20  # pictures that decord decodes at once, at most
 MIN_CHUNK_FRAMES = 16

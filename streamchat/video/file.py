@@ -214,7 +214,7 @@ class VideoFile:
     def _second_group(self) -> dict[float, np.ndarray]:
         """The first pictures after the start to which one can seek, by their stamps, read from the start.
 
-        None if they are far.
+        Empty if they are far.
         """
         scaler = self._scaler()
         read: dict[float, np.ndarray] = {}

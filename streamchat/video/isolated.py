@@ -14,7 +14,6 @@ import select
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Generator
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from streamchat.errors import InputError
-from streamchat.types import Frame
+from streamchat.types import Frame, finite_number
 
 MEMORY_BYTES = 4 * 2**30  # of address space, of which a decoder uses a part
 FRAME_SECONDS = 30.0  # until the next frame at most
@@ -46,7 +45,7 @@ class IsolatedVideo:
         self.notes: tuple[str, ...] = ()
         self._lock = threading.Lock()  # of the process that gives single frames
         self._seeker: _Process | None = None
-        self.frame_at_or_none("open", 0.0)
+        self._single("open", 0.0)
 
     def __iter__(self) -> Generator[Frame, None, None]:
         yield from self._read({"do": "read"})
@@ -59,12 +58,12 @@ class IsolatedVideo:
         """The last frame shown at or before a time, or the first; from any thread."""
         if not math.isfinite(seconds):
             raise InputError(f"the time of a frame must be a finite number of seconds, got {seconds}")
-        frame = self.frame_at_or_none("frame at", seconds)
+        frame = self._single("frame at", seconds)
         if frame is None:
             raise InputError(f"no picture of {self.path.name!r} can be decoded")
         return frame
 
-    def frame_at_or_none(self, do: str, seconds: float) -> Frame | None:
+    def _single(self, do: str, seconds: float) -> Frame | None:
         """What the process for single frames gives; it is kept, and begun anew if it has ended."""
         with self._lock:
             asked = {"do": do, "seconds": seconds}
@@ -73,7 +72,8 @@ class IsolatedVideo:
                 weakref.finalize(self, self._seeker.end)
             else:
                 self._seeker.ask(asked)
-            return next(iter(list(self._frames(self._seeker))), None)
+            frames = list(self._frames(self._seeker))
+            return frames[0] if frames else None
 
     def _begun(self, asked: dict[str, Any]) -> _Process:
         process = _Process(self.path.name)
@@ -95,7 +95,10 @@ class IsolatedVideo:
             if "error" in said:
                 raise InputError(str(said["error"])[:LINE_BYTES])
             if "done" in said:
-                self.duration_seconds, self.frame_rate = _number(said.get("duration")), _number(said.get("rate"))
+                self.duration_seconds, self.frame_rate = (
+                    finite_number(said.get("duration")),
+                    finite_number(said.get("rate")),
+                )
                 self.notes = tuple(str(note) for note in said.get("notes", ()))
                 return
             frame = process.frame(said, self._max_side)
@@ -169,8 +172,7 @@ class _Process:
     def _more(self, size: int) -> bytes:
         """What it gives next, at most so many bytes; InputError if nothing comes, or it has ended."""
         assert self._process.stdout is not None
-        end = time.monotonic() + FRAME_SECONDS
-        ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, end - time.monotonic()))
+        ready, _, _ = select.select([self._process.stdout], [], [], FRAME_SECONDS)
         if not ready:
             raise self.failed(f"gave no picture for {FRAME_SECONDS:.0f} s")
         data = self._process.stdout.read(size)
@@ -191,8 +193,3 @@ class _Process:
             if pipe is not None:
                 pipe.close()
         self._waiting.clear()
-
-
-def _number(value: object) -> float | None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    return float(value) if good else None  # type: ignore[arg-type]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -144,14 +146,6 @@ def picture_streams(container: InputContainer) -> list[VideoStream]:
     return sorted(moving or shown, key=lambda stream: not stream.disposition & default)
 
 
-def decoded(packet: av.Packet[VideoStream]) -> list[VideoFrame]:
-    """The frames that a packet completes; none if it is damaged."""
-    try:
-        return packet.decode()
-    except av.error.FFmpegError:
-        return []
-
-
 def _float(rate: Fraction | None) -> float | None:
     return float(rate) if rate else None
 
@@ -167,11 +161,10 @@ def _duration(container: InputContainer, stream: VideoStream, start: float) -> f
 def _first_picture(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
     """The first picture that can be decoded, of the first packets."""
     try:
-        for number, packet in enumerate(container.demux(stream)):
-            for frame in decoded(packet):
-                return frame
-            if number == PROBE_PACKETS:
-                break
+        for packet in islice(container.demux(stream), PROBE_PACKETS):
+            with suppress(av.error.FFmpegError):  # it is damaged
+                for frame in packet.decode():
+                    return frame
     except av.error.FFmpegError as error:
         logger.info("%s: the first pictures cannot be read: %s", container.name, error)
     return None

@@ -1,4 +1,4 @@
-"""From the sights of a clip to typed observations."""
+"""From the analyzed frames of a clip to typed observations."""
 
 from __future__ import annotations
 

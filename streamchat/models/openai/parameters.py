@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamchat.models.base import Message, parts_of
-from streamchat.models.openai.server import RefusedError
+from streamchat.models.openai.server import LENGTH, NEWER_LENGTH, RefusedError
 
 log = logging.getLogger(__name__)
 
-LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"
 OPTIONAL = ("seed", "temperature", "chat_template_kwargs", "reasoning_effort")
 NOT_TAKEN = re.compile(
     r"unsupported|not support|unknown|unexpected|unrecogni[sz]ed|extra|not (?:allowed|permitted|valid)|invalid|"
