@@ -20,8 +20,9 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/python app.py --model embedded
 
+# One thread each for the two processes: more of them would only wait for each other, and take twice as long.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-vllm: setup $(VLLM)/ready
 	STREAMCHAT_VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/python -m pytest -m vllm -rP tests/test_vllm.py

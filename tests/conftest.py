@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from in_browser import App
 
 WIDTH = 1024
+SLOW_FILES = ("test_app", "test_evaluation", "test_hostile", "test_real_server", "test_shapes", "test_transformers")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: not item.path.stem.startswith(SLOW_FILES))
 
 
 class WordEmbedder:

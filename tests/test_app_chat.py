@@ -80,9 +80,7 @@ def test_the_last_question_can_be_changed_and_an_older_one_cannot(page: Page) ->
     ask(page, "What is the second?")
     answered(page, 2)
     edit_last(page, -1, "What is the better second?")
-    expect(page.locator("#chat")).to_contain_text(
-        "asked: It is now 0:01 in the stream. Answer this question directly and briefly: What is the better second?"
-    )
+    expect(page.locator("#chat")).to_contain_text("briefly: What is the better second?")
     expect(page.locator("#chat")).not_to_contain_text("briefly: What is the second?")
     answered(page, 2)
     edit_last(page, 0, "What is another first?")

@@ -312,8 +312,10 @@ class TestIsolated:
         apart = IsolatedVideo(videos.world(), max_side=64)
         frames = iter(apart)
         next(frames)
-        for worker in workers():
+        crashed = workers()
+        for worker in crashed:
             worker.send_signal(signal.SIGSEGV)
+        assert psutil.wait_procs(crashed, timeout=30)[1] == []
         with pytest.raises(InputError, match=r"'world.mp4' cannot be read on: its decoder crashed"):
             for _ in frames:
                 pass
