@@ -104,8 +104,8 @@ class TestErrors:
 
     def test_are_followed_by_pauses_that_grow_up_to_a_limit(self) -> None:
         failures = backoff.Failures()
-        pauses = [failures.failed("Captioning", RuntimeError("no")) for _ in range(5)]
-        assert pauses == [0.01, 0.02, 0.04, 0.05, 0.05]
+        pauses = [failures.failed("Captioning", RuntimeError("no")) for _ in range(2000)]
+        assert pauses == [0.01, 0.02, 0.04, *[0.05] * 1997], "nor does a night of failures end it"
         assert failures.failed("Encoding", RuntimeError("no")) == 0.01, "each kind of work has its own"
         failures.worked("Captioning")
         assert failures.failed("Captioning", RuntimeError("no")) == 0.01

@@ -8,12 +8,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from typing import Protocol
 
-from streamchat.errors import PromptTooLargeError
+from streamchat.errors import PromptTooLargeError, StreamChatError
 from streamchat.models import prompts
 from streamchat.models.base import MOST_TRIES, Model, prompt_text
 from streamchat.models.scheduler import NEVER, CancelledError, CancelToken, Priority
 from streamchat.options import Options
 from streamchat.retrieval.context import compose, everything, in_words
+from streamchat.session.checked import MOST_TOKEN_CHARACTERS, cut_short, whole_characters
 from streamchat.types import Answer, Context, Evidence, Given, Timing
 
 
@@ -118,10 +119,7 @@ class AnswerStream:
 
     def _run(self) -> Generator[str, None, None]:
         with suppress(CancelledError), closing(self._whole()) as pieces:
-            for piece in pieces:
-                if isinstance(piece, Evidence):
-                    self._evidence.append(piece)
-                    continue
+            for piece in self._checked(pieces):
                 if self._first_token_seconds is None:
                     self._first_token_seconds = time.perf_counter() - self._started
                     if self._on_first_piece is not None:
@@ -129,6 +127,26 @@ class AnswerStream:
                 self._texts.append(piece)
                 yield piece
         self._finish()
+
+    def _checked(self, pieces: Iterator[str | Evidence]) -> Iterator[str]:
+        """The text of an answer, as long as it may be and in whole characters; its evidence is put aside."""
+        left = MOST_TOKEN_CHARACTERS * self._context.max_new_tokens
+        half = ""  # of a character, whose other half is in the next piece
+        for piece in pieces:
+            if isinstance(piece, Evidence):
+                self._evidence.append(piece)
+                continue
+            if not isinstance(piece, str):
+                name = self._chat.model.name
+                raise StreamChatError(f"the model {name!r} gave {type(piece).__name__} as a piece of an answer")
+            text = half + piece
+            half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+            text = cut_short(whole_characters(text.removesuffix(half)), left)
+            if text:
+                yield text
+            left -= len(text)
+            if left <= 0:
+                return
 
     def _whole(self) -> Generator[str | Evidence, None, None]:
         """The pieces of the answer, of its second step if the model said in the first that it needs the memory."""

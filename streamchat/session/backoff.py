@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.5
 MOST_PAUSE_SECONDS = 30.0
 GROWTH = 2.0
+MOST_GROWTHS = 60  # more is no number any longer
 
 
 class Failures:
@@ -38,7 +39,7 @@ class Failures:
             log.warning(
                 "%s failed, and is tried again: %s", work, reason, exc_info=not isinstance(error, StreamChatError)
             )
-        return min(MOST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * GROWTH ** (failures - 1))
+        return min(MOST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * GROWTH ** min(failures - 1, MOST_GROWTHS))
 
     def worked(self, work: str) -> None:
         """Note that a kind of work was done: its next failure is a first one."""

@@ -27,6 +27,7 @@ from streamchat.retrieval.gather import gather
 from streamchat.selectors.base import FrameSelector, Selection
 from streamchat.session.alerts import Alerts
 from streamchat.session.answer import AnswerStream
+from streamchat.session.checked import CheckedEmbedder, checked_caption, checked_tokens
 from streamchat.session.questions import check_question
 from streamchat.session.state import ChatState, Progress, as_remembered, check_progress
 from streamchat.types import Answer, Caption, Clip, Context, DialogueTurn, EncodedFrame, Frame, Span
@@ -82,7 +83,7 @@ class StreamChat:
     ) -> None:
         self.model = model
         self.options = options or Options()
-        self._embedder = embedder or minilm()
+        self._embedder = CheckedEmbedder(embedder or minilm())
         self._selector: FrameSelector = plugin.load("streamchat.selectors", self.options.selector).build(self.options)
         self.memory_budget_bytes = memory_budget(model, self.options, sessions)
         log.info("the memory of a stream may take %d MiB", self.memory_budget_bytes // MEBIBYTE)
@@ -142,9 +143,20 @@ class StreamChat:
         self._selector.limit(min(per_second, self.options.max_kept_per_second))
 
     def encode(self, kept: Sequence[tuple[Frame, bool]]) -> list[EncodedFrame]:
-        """Encode kept frames, each with whether it begins a new scene, once and for all."""
-        tokens = self.model.encode([frame for frame, _ in kept])
-        return [EncodedFrame(frame, token, cut) for (frame, cut), token in zip(kept, tokens, strict=True)]
+        """Encode kept frames, each with whether it begins a new scene, once and for all.
+
+        Frames whose tokens are infinite, or no numbers, are left out. Raises StreamChatError if the model gives
+        something else than tokens.
+        """
+        tokens = checked_tokens(self.model.encode([frame for frame, _ in kept]), self.model, len(kept))
+        encoded = [
+            EncodedFrame(frame, token, cut)
+            for (frame, cut), token in zip(kept, tokens, strict=True)
+            if token is not None
+        ]
+        if len(encoded) < len(kept):
+            log.warning("%d of %d frames are left out: their tokens are unsound", len(kept) - len(encoded), len(kept))
+        return encoded
 
     def remember(self, encoded: Sequence[EncodedFrame]) -> None:
         """Put encoded frames into the memory (paper section 3.3)."""
@@ -168,8 +180,7 @@ class StreamChat:
         try:
             with self.model.scheduler(Priority.CAPTION).slot(Priority.CAPTION, cancel) as token:
                 caption = self.model.summarize(captions, token) if clip is None else self.model.caption(clip, token)
-            if caption.embedding is None:
-                caption = replace(caption, embedding=self._embedder.embed([caption.text])[0])
+            caption = self._with_vector(checked_caption(caption, self.model))
         except Exception:
             self._postponed.add(node.id)
             raise
@@ -177,6 +188,12 @@ class StreamChat:
         if clip is not None:
             self._unchecked.append((clip, caption, node.keyframe))
         return True
+
+    def _with_vector(self, caption: Caption) -> Caption:
+        """A caption with a sound vector, its own if it has one."""
+        if caption.embedding is None:
+            return replace(caption, embedding=self._embedder.embed([caption.text])[0])
+        return replace(caption, embedding=self._embedder.checked(caption.embedding))
 
     def check_alerts(self, cancel: CancelToken = NEVER) -> bool:
         """Check what was captioned against the alerts; False if nothing was to be checked.
@@ -202,7 +219,7 @@ class StreamChat:
         span = Span(chunk[0].pts_seconds, chunk[-1].pts_seconds)
         leaf, clip = make_leaf(chunk, span, clusters=self.options.clusters, seed=self.options.seed)
         with self.model.scheduler(Priority.CAPTION).slot(Priority.CAPTION, cancel) as token:
-            caption = self.model.caption(clip, token)
+            caption = checked_caption(self.model.caption(clip, token), self.model)
         self.alerts.check(self.model, clip, caption, leaf.keyframe, cancel)
 
     def ask(self, question: str, at_seconds: float | None = None) -> Answer:
@@ -272,8 +289,15 @@ class StreamChat:
         )
 
     def record(self, question: str, answer: str, at_seconds: float) -> None:
-        """Put a round into the dialogue memory, as if it had just been asked."""
-        embedding = self._embedder.embed([f"{question} {answer}"])[0]
+        """Put a round into the dialogue memory, as if it had just been asked.
+
+        One that cannot be embedded is left out, with a word in the log: the answer has been given.
+        """
+        try:
+            embedding = self._embedder.embed([f"{question} {answer}"])[0]
+        except Exception as error:
+            log.warning("a round of the dialogue is not remembered: %s: %s", type(error).__name__, error)
+            return
         self.memory.dialogue.add(DialogueTurn(question, answer, at_seconds, embedding))
 
     def forget_last_round(self, question: str | None = None) -> DialogueTurn | None:

@@ -14,6 +14,7 @@ from safetensors.torch import save as save_tensors
 from streamchat.memory.dialogue import Remembered, middle_of
 from streamchat.memory.forest import every_node
 from streamchat.memory.store import MemoryState
+from streamchat.session.checked import MOST_MAGNITUDE
 from streamchat.session.state import ChatState, Progress
 from streamchat.session.storage import form
 from streamchat.session.storage.form import SessionForm
@@ -23,7 +24,6 @@ from streamchat.video.images import jpeg, jpeg_size, picture
 FRAME_QUALITY = 92  # of the JPEG of a frame: what the model sees of it is all but the same
 MOST_PICTURE_PIXELS = 2**25  # a little more than 8K
 MOST_DEPTH = 200  # of the tree; groups of two would need 2 ** 200 leaves
-MOST_MAGNITUDE = 1e9  # of a number in a tensor: its square, summed over a frame, is still one
 
 T = TypeVar("T")
 
