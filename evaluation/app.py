@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import sys
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from streamchat.errors import InputError
-from streamchat.options import MEBIBYTE, PRESETS, Options, mebibytes
+from streamchat.options import MEBIBYTE, PRESETS, THINKING, Options, mebibytes
+from streamchat.proxies import check_proxies, keep_direct
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -27,6 +29,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the
 MOST_UPLOAD_MIB = 500
 KEEP_MINUTES, MOST_KEEP_MINUTES = 10.0, 525_600.0
 SWEEP_SECONDS = 15.0
+ROOT_PATH = re.compile(r"(https?://[^/?#\s]+)?(/[\w.~%-]+)*/?", re.ASCII)
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -46,12 +49,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         metavar="N",
         help="requests that a model server gets at once (default: 8)",
     )
-    arguments.add_argument(
-        "--thinking",
-        choices=("on", "off"),
-        default="on",
-        help="off asks a model server to let its model answer at once, without thinking first (default: on)",
-    )
+    arguments.add_argument("--thinking", **THINKING)
     arguments.add_argument("--preset", default="base", help=f"{', '.join(PRESETS)} (default: base)")
     arguments.add_argument(
         "--max-pictures", type=int, default=Options().max_pictures, help="in a prompt (default: %(default)s)"
@@ -94,6 +92,12 @@ def _access_arguments(arguments: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="a name by which the app may be called, beside this machine's own and all addresses; .NAME: all below it",
+    )
+    arguments.add_argument(
+        "--root-path",
+        default=None,
+        metavar="/PATH",
+        help="where a reverse proxy shows the app, if not at the top of its site (default: $GRADIO_ROOT_PATH)",
     )
     arguments.add_argument(
         "--keep-minutes",
@@ -167,6 +171,8 @@ def check(arguments: argparse.Namespace) -> None:
         raise InputError(f"--max-upload must be 1 or more, got {arguments.max_upload}")
     if not 0 < arguments.keep_minutes < MOST_KEEP_MINUTES:
         raise InputError(f"--keep-minutes must be more than 0 and less than a year, got {arguments.keep_minutes}")
+    if arguments.root_path is not None and not ROOT_PATH.fullmatch(arguments.root_path):
+        raise InputError(f"--root-path is a path such as /streamchat, or a whole URL, got {arguments.root_path!r}")
     if arguments.most_visitors < 1:
         raise InputError(f"--most-visitors must be 1 or more, got {arguments.most_visitors}")
     from streamchat.models import REMOTE, check_model_name
@@ -183,6 +189,8 @@ def check(arguments: argparse.Namespace) -> None:
 def serve(arguments: argparse.Namespace) -> int:
     """Check the arguments, then serve; raises InputError for a bad one."""
     check(arguments)
+    check_proxies()
+    keep_direct(*filter(None, (arguments.host,)))
     from streamchat.ui import uploads
 
     folder = uploads.made()
@@ -248,6 +256,7 @@ def _settings(arguments: argparse.Namespace, sessions: SessionManager, uploads: 
     return {
         "server_name": arguments.host,
         "server_port": arguments.port,
+        "root_path": arguments.root_path,
         "app_kwargs": {"middleware": [Middleware(OwnHosts, names=own_names(arguments.allow_host)), guard]},
         "max_file_size": f"{arguments.max_upload}mb",
         "theme": theme(),

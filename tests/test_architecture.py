@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "streamchat.types": 0,
     "streamchat.addresses": 0,
+    "streamchat.proxies": 0,
     "streamchat.errors": 0,
     "streamchat.options": 0,
     "streamchat.clock": 0,

@@ -28,6 +28,7 @@ from huggingface_hub.utils import tqdm as hub_tqdm  # type: ignore[attr-defined]
 from huggingface_hub.utils._xet import abort_xet_session
 
 from streamchat.errors import InputError, StreamChatError
+from streamchat.proxies import check_proxies, through_proxy
 
 LOOK_SECONDS = 3.0
 SPARE_BYTES = 2**30  # of the disk, that a download leaves free
@@ -183,6 +184,7 @@ def _check_room(remote: Remote) -> None:
 def _explained(repo: str) -> Iterator[None]:
     """What goes wrong with the Hub, in words that say what to do."""
     page = f"{constants.ENDPOINT}/{repo}"
+    check_proxies()
     try:
         yield
     except GatedRepoError as error:
@@ -216,6 +218,7 @@ def _failed(repo: str, error: Exception) -> StreamChatError:
         )
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     return StreamChatError(
-        f"cannot reach the Hugging Face Hub at {constants.ENDPOINT} ({said}): connect to the internet and try again "
+        f"cannot reach the Hugging Face Hub at {constants.ENDPOINT}{through_proxy(constants.ENDPOINT)} ({said}): "
+        "connect to the internet and try again "
         "(whole files that are here are kept), or copy a checkpoint to a folder and give --model that folder"
     )

@@ -23,6 +23,7 @@ from streamchat.models.base import Message
 from streamchat.models.openai.connection import Connection
 from streamchat.models.openai.reply import Thoughts, chunks
 from streamchat.models.scheduler import NEVER, CancelledError, CancelToken
+from streamchat.proxies import check_proxies, through_proxy
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 60.0  # between two pieces of an answer, and before the first
@@ -38,7 +39,7 @@ FORM = "openai:URL#NAME, such as openai:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8
 HOST = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|[\da-f]*:[\da-f:.]+", re.ASCII)  # a name, an IPv4 or an IPv6 address
 TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum model length|prompt is too long", re.IGNORECASE)
 INCOMPLETE = ("length", "content_filter")  # ends of a reply that say more themselves
-LENGTHS = ("max_tokens", "max_completion_tokens")  # what the length of a reply is called
+LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"  # what the length of a reply is called
 MOST_CHARACTERS_A_TOKEN = 16  # a server that sends more than fits into the length is not read on
 REFUSED = (400, 413, 422)  # the request as it was
 LONGEST_REPORT = 300  # characters of a server's own words in an error
@@ -90,6 +91,8 @@ class Server:
         self.host = urlsplit(url).netloc
         self._url = url
         self._key = _key()
+        if not is_loopback(urlsplit(url).hostname or ""):
+            check_proxies()
         self._listed: list[ServedModel] = []
         self.thinks = False  # whether a reply was seen to bring thoughts
         self.opens_thoughts: bool | None = None  # whether thoughts have an opening mark; None: no reply came yet
@@ -159,7 +162,7 @@ class Server:
         """One try of `stream`; raises _PassingError if another may go better."""
         begun, end = False, None
         wanted: Any = {"model": model, "messages": messages, "stream": True, **settings}
-        length = max(settings.get(name, 0) for name in LENGTHS) * MOST_CHARACTERS_A_TOKEN or sys.maxsize
+        length = max(settings.get(name, 0) for name in (LENGTH, NEWER_LENGTH)) * MOST_CHARACTERS_A_TOKEN or sys.maxsize
         thoughts = Thoughts(hold=self.opens_thoughts is not True)
         connection = Connection()
         forget = cancel.on_cancel(connection.hang_up)
@@ -208,7 +211,7 @@ class Server:
         elif isinstance(error, openai.APITimeoutError):
             happened, remedy = "did not answer in time", "see whether it is busy or still loading, and try again"
         elif isinstance(error, openai.APIConnectionError):
-            happened = f"cannot be reached ({self._clean(str(error.__cause__ or error))})"
+            happened = f"cannot be reached{through_proxy(self._url)} ({self._clean(str(error.__cause__ or error))})"
             remedy = "check that it runs and that the address is right"
         elif isinstance(error, openai.APIError):
             happened, remedy = f"reported an error ({self._report(error)})", "see its log, and try again"
