@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from streamchat.errors import InputError
 from streamchat.options import MEBIBYTE, PRESETS, THINKING, Options, mebibytes
 from streamchat.proxies import check_proxies, keep_direct
+from streamchat.terminal import show_what_can_be_shown
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -153,6 +155,7 @@ def command() -> int:
 
 def run(argv: Sequence[str], prog: str = "python app.py") -> NoReturn:
     """Serve the app until it is asked to end, and end the process with the exit code."""
+    show_what_can_be_shown()
     try:
         code = serve(parser(prog).parse_args(argv))
     except InputError as error:
@@ -163,8 +166,15 @@ def run(argv: Sequence[str], prog: str = "python app.py") -> NoReturn:
     os._exit(code)  # a model that is still being loaded can neither be stopped nor left behind by an ordinary exit
 
 
+def options_of(arguments: argparse.Namespace) -> Options:
+    """The options with which sessions begin; raises InputError for those out of their limits."""
+    memory_bytes = mebibytes(arguments.memory_mib)
+    return Options.preset(arguments.preset, max_pictures=arguments.max_pictures, memory_bytes=memory_bytes)
+
+
 def check(arguments: argparse.Namespace) -> None:
-    """Raise InputError for what cannot be served."""
+    """Raise InputError for what cannot be served, before seconds go by in loading libraries."""
+    options_of(arguments)
     if arguments.port is not None and not 1 <= arguments.port <= 65535:
         raise InputError(f"--port must be from 1 to 65535, got {arguments.port}")
     if arguments.max_upload < 1:
@@ -186,11 +196,22 @@ def check(arguments: argparse.Namespace) -> None:
         )
 
 
+def check_free(host: str, port: int) -> None:
+    """Raise InputError if nothing can listen at an address; between now and then another program may still take it."""
+    try:
+        with socket.create_server((host.strip("[]"), port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot listen on port {port}: {error}; choose another with --port") from None
+
+
 def serve(arguments: argparse.Namespace) -> int:
     """Check the arguments, then serve; raises InputError for a bad one."""
     check(arguments)
     check_proxies()
     keep_direct(*filter(None, (arguments.host,)))
+    if arguments.port is not None:
+        check_free(arguments.host or "127.0.0.1", arguments.port)
     from streamchat.ui import uploads
 
     folder = uploads.made()
@@ -224,12 +245,9 @@ def _sessions(arguments: argparse.Namespace) -> SessionManager:
     from streamchat.ui.session_manager import SessionManager
     from streamchat.ui.shared_model import SharedModel
 
-    options = Options.preset(
-        arguments.preset, max_pictures=arguments.max_pictures, memory_bytes=mebibytes(arguments.memory_mib)
-    )
     return SessionManager(
         SharedModel(arguments.model, arguments.device, arguments.concurrency, thinking=arguments.thinking == "on"),
-        options,
+        options_of(arguments),
         arguments.most_visitors,
         keep_seconds=60 * arguments.keep_minutes,
         public=is_public(arguments.host, public=arguments.public, trusts_network=arguments.trust_network),

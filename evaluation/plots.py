@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
@@ -66,7 +67,7 @@ def _accuracy(runs: Sequence[Loaded], judge: str, key: Callable[[Row], str]) -> 
     axes.set_xticks(middles, [_printable(name) for name in names])
     axes.set_ylim(0, 100)
     axes.set_ylabel("Acc. %")
-    axes.set_title(f"Accuracy by type, judged by {judge}", loc="left")
+    axes.set_title(f"Accuracy by type, judged by {_printable(judge)}", loc="left")
     axes.legend(frameon=False, fontsize=8)
     return svg(figure)
 
@@ -104,6 +105,8 @@ def live(delays: Mapping[str, Sequence[float]]) -> str:
 def svg(figure: Figure) -> str:
     """A figure as an SVG element, as wide as there is room for."""
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of signs that a font here lacks: the texts stay texts
+        figure.savefig(file, format="svg", metadata={"Date": None})
     _, _, drawing = file.getvalue().partition("<svg")
     return f'<svg style="max-width: 100%; height: auto"{drawing}'

@@ -30,14 +30,11 @@ STARTS = "starts"  # of run.json: when and with what the run was begun and gone 
 
 BUDGET = "memory_budget_bytes"  # of a start: what each session's memory could take; null of a method without one
 
-DESCRIBED = {IDENTITY: dict, "hash": str, "questions": int}
-IDENTIFIED = {"benchmark": str, "data": dict, "model": str, "model_name": str, "method": str, "preset": str}
-
 Row = dict[str, Any]
 
 
 class Form(BaseModel):
-    """What a row of a run must have; it may have more."""
+    """What a part of a run must have; it may have more."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
@@ -83,6 +80,39 @@ class AnsweredForm(AskedForm):
     ingest_seconds: float
 
 
+class _OptionsForm(Form):
+    selector: str | None = None
+    retrieval: str | None = None
+    max_pictures: int | None = None
+    max_side: int | None = None
+    memory_bytes: int | None = None
+    seed: int | None = None
+
+
+class _IdentityForm(Form):
+    benchmark: str
+    data: dict[str, Any]
+    model: str
+    model_name: str
+    model_revision: str | None = None
+    method: str
+    preset: str
+    options: _OptionsForm = _OptionsForm()
+
+
+class _StartForm(Form):
+    memory_budget_bytes: int | None = None
+    streamchat: str | None = None
+    commit: str | None = None
+
+
+class _DescribedForm(Form):
+    identity: _IdentityForm
+    hash: str
+    questions: int
+    starts: list[_StartForm] = []
+
+
 class RunError(StreamChatError):
     """What ends a run, and would end it again for the next question: the model's server, or the disk."""
 
@@ -126,12 +156,12 @@ class RunFolder:
         """What `run.json` says; InputError if it is not there or not whole."""
         try:
             found = json.loads((self.path / RUN).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{self.path} is not the folder of a run: {RUN} cannot be read ({error})") from None
-        identity = found.get(IDENTITY) if isinstance(found, dict) else None
-        wrong = [*_lacking(found, DESCRIBED), *_lacking(identity, IDENTIFIED)]
-        if wrong:
-            raise InputError(f"{self.path} is not the folder of a run: its {RUN} lacks {', '.join(wrong)}")
+        try:
+            _DescribedForm.model_validate(found)
+        except ValidationError as error:
+            raise InputError(f"{self.path} is not the folder of a run: its {RUN} {_wrong(error)}") from None
         return dict(found)
 
     @contextmanager
@@ -201,7 +231,7 @@ def read_rows(file: Path, form_of: Callable[[Row], type[BaseModel]] = lambda _: 
     for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise InputError(f"line {number} of {file} is damaged: delete that line and start again")
@@ -220,7 +250,8 @@ def _wrong(error: ValidationError) -> str:
     if missing:
         return f"lacks {', '.join(missing)}"
     first = faults[0]
-    return f"has a wrong {'.'.join(map(str, first['loc']))}, {first['input']!r:.80}: {first['msg']}"
+    place = ".".join(map(str, first["loc"])) or "content"
+    return f"has a wrong {place}, {first['input']!r:.80}: {first['msg']}"
 
 
 class Writer:
@@ -281,10 +312,3 @@ def _busy(path: Path) -> InputError:
 def _unwritten(file: Path, error: OSError) -> RunError:
     said = error.strerror or str(error)
     return RunError(f"{file} cannot be written ({said}): mend that, and the same command goes on from here")
-
-
-def _lacking(found: Any, wanted: Mapping[str, type]) -> list[str]:
-    """The names that a JSON object does not have, or not of their type."""
-    return [
-        name for name, kind in wanted.items() if not (isinstance(found, dict) and isinstance(found.get(name), kind))
-    ]

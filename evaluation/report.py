@@ -111,7 +111,7 @@ def _memory_of(run: Loaded) -> list[str]:
     budgets = sorted({start[BUDGET] // MEBIBYTE for start in starts if start.get(BUDGET)})
     how = "" if options.get("memory_bytes") else ", chosen"
     memory = f"{', '.join(map(str, budgets))} MiB{how}" if budgets else NONE
-    return [", ".join(options.get(name, NONE) for name in ("selector", "retrieval")), memory]
+    return [", ".join(options.get(name) or NONE for name in ("selector", "retrieval")), memory]
 
 
 def _versions_of(run: Loaded) -> str:

@@ -331,8 +331,9 @@ def _written(folders: Sequence[RunFolder]) -> tuple[Any, Any]:
     try:
         files = report.write(answered, RUNS / "report")
         runs = report.load(answered)
-    except StreamChatError as error:
-        gr.Warning(escape(str(error), quote=False))
+    except Exception as error:  # whatever it is, the answers are there, and the page goes on
+        log.error("the report failed", exc_info=None if isinstance(error, StreamChatError) else error)
+        gr.Warning(escape(f"The report cannot be written: {error}", quote=False))
         return gr.skip(), gr.skip()
     raw = [path for folder in answered for path in sorted(folder.path.glob("answers.*.jsonl"))]
     return report.inner_html(runs), gr.update(value=[str(path) for path in (*files, *raw)], visible=True)

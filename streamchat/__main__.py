@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import math
 import sys
 import textwrap
@@ -19,6 +18,7 @@ from streamchat import plugin
 from streamchat.clock import time_range, timestamp
 from streamchat.errors import InputError, exit_code
 from streamchat.options import MEBIBYTE, PRESETS, RETRIEVALS, THINKING, Options, mebibytes
+from streamchat.terminal import print_json
 from streamchat.video import READERS
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
         report = _play(arguments, options, asks)
     if arguments.json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     return 0
 
 

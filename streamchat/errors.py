@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from streamchat.terminal import show_what_can_be_shown
+
 LOG_LEVEL = "STREAMCHAT_LOG"  # environment variable: debug, info, warning or error
 
 
@@ -31,6 +33,7 @@ def exit_code(work: Callable[[], int], *, stopped: str) -> int:
     wanted = logging.getLevelName(os.environ.get(LOG_LEVEL, "").upper())
     level = wanted if isinstance(wanted, int) else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    show_what_can_be_shown()
     try:
         return work()
     except InputError as error:

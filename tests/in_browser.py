@@ -97,9 +97,16 @@ def running(*arguments: str, **environment: str) -> Iterator[App]:
     assert "Traceback" not in app.output
 
 
+def new_page(browser: Browser) -> Page:
+    """A tab of the one window, which has the app's scripts in its cache; a visitor is a tab, not a window."""
+    context = browser.contexts[0] if browser.contexts else browser.new_context()
+    return context.new_page()
+
+
 def opened(browser: Browser, app: App, *, model: str = "Fake", width: int = 1280, height: int = 860) -> Page:
     """A visitor's page, once the model is there."""
-    page = browser.new_page(viewport={"width": width, "height": height})
+    page = new_page(browser)
+    page.set_viewport_size({"width": width, "height": height})
     page.set_default_timeout(WAIT_MS)
     expect.set_options(timeout=WAIT_MS)
     page.goto(app.url)

@@ -21,6 +21,7 @@ from in_browser import (
     ask,
     browser,
     in_browser,
+    new_page,
     opened,
     playwright,
     position,
@@ -91,7 +92,7 @@ def test_two_visitors_do_not_see_each_other(page: Page, app: App, browser: Brows
     expect(page.locator("#rest")).to_be_enabled()
     ask(page, "What is the first visitor's question?")
     expect(page.locator(".sc-footnote")).to_be_visible()
-    other = browser.new_page()
+    other = new_page(browser)
     other.goto(app.url)
     expect(other.locator("#chat")).to_contain_text("Ask about the video while it plays")
     ask(other, "What did the other one ask?")
@@ -133,7 +134,7 @@ class TestRefused:
 
 def test_the_app_ends_cleanly_while_its_model_is_being_loaded(browser: Browser) -> None:
     app = App("--model", "embedded")
-    page = browser.new_page()
+    page = new_page(browser)
     page.goto(app.url)
     expect(page.locator("#model")).to_contain_text("Loading", timeout=WAIT_MS)
     assert app.end() == 0
@@ -150,7 +151,8 @@ def test_the_page_says_which_moment_a_question_is_about(page: Page) -> None:
 
 
 def test_a_phone_needs_no_sideways_scrolling(app: App, browser: Browser) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page = new_page(browser)
+    page.set_viewport_size({"width": 390, "height": 844})
     page.goto(app.url)
     expect(page.locator("#ask")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -219,7 +221,7 @@ def test_a_better_model_is_fetched_by_a_click_and_then_answers(browser: Browser,
     with hub_server.serving({repo: checkpoint}) as hub:
         environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
         app = App("--device", "cpu", environment=environment)
-        page = browser.new_page()
+        page = new_page(browser)
         page.goto(app.url)
         model = page.locator("#model")
         expect(model).to_contain_text("no vision-language model that suits it is downloaded", timeout=WAIT_MS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import benchmark_roots
 import pytest
 import videos
-from in_browser import WAIT_MS, App, ask, browser, in_browser, playwright, upload
+from in_browser import WAIT_MS, App, ask, browser, in_browser, new_page, playwright, upload
 from playwright.sync_api import Browser, Page, expect
 
 from evaluation.records import RunFolder
@@ -34,7 +34,8 @@ def app(folder: Path) -> Iterator[App]:
 
 @pytest.fixture
 def page(app: App, browser: Browser) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = new_page(browser)
+    page.set_viewport_size({"width": 1280, "height": 900})
     page.set_default_timeout(WAIT_MS)
     expect.set_options(timeout=WAIT_MS)
     page.goto(app.url)

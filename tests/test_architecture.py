@@ -18,6 +18,7 @@ FLOORS = {
     "streamchat.channel": 0,
     "streamchat.digests": 0,
     "streamchat.threads": 0,
+    "streamchat.terminal": 0,
     "streamchat.plugin": 0,
     "streamchat.video": 1,
     "streamchat.embedding": 1,

@@ -24,7 +24,7 @@ from in_browser import App
 from evaluation.benchmarks.streambench import StreamBench
 from evaluation.samples import Choice
 from streamchat.errors import InputError
-from streamchat.ui import examples
+from streamchat.ui import examples, uploads
 from streamchat.ui.access import check_owner, is_public
 from streamchat.ui.hosts import own_names
 from streamchat.video.camera import PushSource
@@ -268,6 +268,15 @@ class TestFolder:
         (shared / f"streamchat-{os.getuid()}").symlink_to(shared / "elsewhere")
         with pytest.raises(InputError, match=r"is not this user's alone: remove it, or name another one"):
             examples.data_folder()
+
+    def test_one_that_cannot_be_made_is_named(self, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (shared / "file").touch()
+        monkeypatch.setenv("STREAMCHAT_DATA", str(shared / "file"))
+        with pytest.raises(InputError, match=r"STREAMCHAT_DATA names '.*file', which cannot be made a folder"):
+            examples.data_folder()
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(shared / "file" / "below"))
+        with pytest.raises(InputError, match=r"no folder for uploads can be made in .*below .*: name another one in"):
+            uploads.made()
 
     def test_one_that_others_may_write_into_is_not_used(self, shared: Path) -> None:
         folder = shared / f"streamchat-{os.getuid()}"

@@ -39,7 +39,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Saying(FakeModel):
-    """Gives what it is told to give, at its first calls or at all."""
+    """Gives what a test wants, at its first calls or always."""
 
     def __init__(self, what: Any, times: float = 1) -> None:
         super().__init__()

@@ -10,9 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import videos
-from in_browser import WAIT_MS, App, ask, browser, in_browser, playwright, running, upload
+from in_browser import WAIT_MS, App, ask, browser, in_browser, new_page, playwright, running, upload
 from playwright.sync_api import Browser, expect
-from server_process import fetch
 
 from evaluation import app as app_module
 from streamchat.errors import InputError
@@ -73,7 +72,7 @@ def port(app: App) -> int:
 
 def test_all_of_the_page_works(browser: Browser) -> None:
     with running("--model", "fake", "--root-path", PATH) as app, reverse_proxy(port(app)) as url:
-        page = browser.new_page()
+        page = new_page(browser)
         page.set_default_timeout(WAIT_MS)
         failed: list[str] = []
         page.on("response", lambda answer: failed.append(answer.url) if answer.status >= 400 else None)
@@ -86,11 +85,6 @@ def test_all_of_the_page_works(browser: Browser) -> None:
         page.click(".sc-chip >> nth=0")
         assert [url for url in failed if PATH in url] == []
         page.close()
-
-
-def test_the_path_of_the_environment_is_taken_as_well() -> None:
-    with running("--model", "fake", GRADIO_ROOT_PATH=PATH) as app, reverse_proxy(port(app)) as url:
-        assert f'"root":"{url.rstrip("/")}"' in fetch(url).replace('": ', '":')
 
 
 @pytest.mark.parametrize("path", ["streamchat", "/a b", "ftp://host/x", "/x?y"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +18,21 @@ from videos import numbered
 from videos import write as write_video
 
 from evaluation.__main__ import main
-from evaluation.speed import baselines, clustering, growing, models, report, retrieving, selecting, soak, videos
+from evaluation.speed import (
+    baselines,
+    clustering,
+    growing,
+    models,
+    report,
+    retrieving,
+    selecting,
+    soak,
+    videos,
+    visitors,
+)
 from evaluation.speed.measuring import Settings, interleaved, ratio
 from streamchat.embedding import WIDTH
+from streamchat.models.fake import FakeModel
 from streamchat.retrieval.search import MOST_HITS
 from streamchat.selectors import optical_flow
 from streamchat.types import Frame
@@ -142,6 +155,13 @@ def test_a_question_makes_no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not made
     assert picture_of(context.present[-1]) == b"jpeg"
     assert len(made) == 1
+
+
+def test_visitors_who_ask_together_all_get_their_first_word(video: Path) -> None:
+    watched = visitors.watch_together(FakeModel(), video, 3, played_seconds=0.5, rounds=2)
+    assert len(watched.first_word) == 6
+    assert min(watched.first_word) > 0
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("streamchat-")]
 
 
 # The soak

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from evaluation.tables import Cell, Number, Table, markdown
+from streamchat.terminal import print_json
 
 if TYPE_CHECKING:
     from evaluation.reach.needles import Settings
@@ -64,7 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
                 figures = measured(settings, Path(folder))
         else:
             figures = measured(settings, arguments.out)
-    print(json.dumps(figures, indent=2) if arguments.json else markdown(tables_of(figures)))
+    if arguments.json:
+        print_json(figures)
+    else:
+        print(markdown(tables_of(figures)))
     return 0
 
 

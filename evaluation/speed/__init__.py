@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import json
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from streamchat.errors import InputError
+from streamchat.terminal import print_json
 
-PARTS = ("decoding", "selecting", "clustering", "retrieving", "answering", "soak", "saving", "models")
+PARTS = ("decoding", "selecting", "clustering", "retrieving", "answering", "visitors", "soak", "saving", "models")
 SOAK_HOURS = 24
 OUT = Path("runs/speed")
 
@@ -52,7 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # what libraries print must not get between the JSON
         figures = _measured(arguments)
     report = arguments.out / "report.md"
-    print(json.dumps(figures, indent=2) if arguments.json else report.read_text(encoding="utf-8"))
+    if arguments.json:
+        print_json(figures)
+    else:
+        print(report.read_text(encoding="utf-8"))
     return 0
 
 

@@ -44,7 +44,12 @@ def data_folder() -> Path:
     """
     if given := os.environ.get("STREAMCHAT_DATA"):
         folder = Path(given)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"STREAMCHAT_DATA names {given!r}, which cannot be made a folder ({error.strerror}): name another one"
+            ) from None
         return folder
     user = os.getuid() if hasattr(os, "getuid") else None  # without users the folder for temporary files is one's own
     folder = Path(tempfile.gettempdir()) / ("streamchat" if user is None else f"streamchat-{user}")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from streamchat.errors import InputError
+
 log = logging.getLogger(__name__)
 
 VARIABLE = "GRADIO_TEMP_DIR"  # where Gradio puts them
@@ -20,16 +22,31 @@ OLD_SECONDS = 3600.0  # what came and is of no session goes after so long, as wh
 
 
 def made() -> Path:
-    """A new folder for the uploads of this process; those that killed ones of this user left behind are removed."""
+    """A new folder for the uploads of this process; those that killed ones of this user left behind are removed.
+
+    Raises InputError if it cannot be made.
+    """
     parent = Path(os.environ.get(VARIABLE) or tempfile.gettempdir())
     for folder in parent.glob(f"{PREFIX}-*"):
         found = re.fullmatch(rf"{PREFIX}-(\d+)-\w+", folder.name)
-        mine = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
-        if found and mine and not psutil.pid_exists(int(found.group(1))):
+        if found and _is_own(folder) and not psutil.pid_exists(int(found.group(1))):
             shutil.rmtree(folder, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-", dir=parent))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-", dir=parent))
+    except OSError as error:
+        raise InputError(
+            f"no folder for uploads can be made in {parent} ({error.strerror}): name another one in {VARIABLE}"
+        ) from None
     os.environ[VARIABLE] = str(folder)
     return folder
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is there, and this user's."""
+    try:
+        return folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+    except FileNotFoundError:  # another start has just removed it
+        return False
 
 
 def _folder() -> Path | None:
