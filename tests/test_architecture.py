@@ -105,4 +105,5 @@ def test_only_the_live_session_starts_threads() -> None:
             for node in ast.walk(ast.parse(path.read_text()))
         )
     }
-    assert starters <= {"streamchat/session/live.py"}
+    measured = {"evaluation/speed/visitors.py"}  # who ask at the same moment
+    assert starters <= {"streamchat/session/live.py"} | measured
