@@ -136,10 +136,10 @@ def build(sessions: SessionManager, preset: str) -> gr.Blocks:
         )
         with gr.Tabs():
             with gr.Tab("Watch"):
-                watch = WatchTab(sessions)
+                WatchTab(sessions)
             with gr.Tab("Benchmark"):
                 EvaluationTab(sessions.model, sessions.options.memory_bytes, public=sessions.public)
-        SettingsPanel(sessions, preset, watch.model)
+        SettingsPanel(sessions, preset)
         Api(sessions)
     return blocks
 

@@ -1,4 +1,4 @@
-"""Files of weights that must be just the ones expected."""
+"""What distinguishes files: weights that must be just the ones expected, and videos that are known again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import importlib.util
 from pathlib import Path
 
 from streamchat.errors import StreamChatError
+
+FINGERPRINT_BYTES = 2**20
 
 
 def check_sha256(path: Path, expected: str, remedy: str) -> None:
@@ -35,3 +37,14 @@ def file_of_package(distribution: str, version: str, name: str, sha256: str) -> 
     path = Path(found.submodule_search_locations[0]) / name
     check_sha256(path, sha256, f"run `pip install --force-reinstall --no-deps {distribution}=={version}`")
     return path
+
+
+def fingerprint(video_path: Path) -> str:
+    """What distinguishes a video from another: its size, its beginning and its end."""
+    size = video_path.stat().st_size
+    found = hashlib.sha256(str(size).encode())
+    with video_path.open("rb") as data:
+        found.update(data.read(FINGERPRINT_BYTES))
+        data.seek(max(0, size - FINGERPRINT_BYTES))
+        found.update(data.read(FINGERPRINT_BYTES))
+    return found.hexdigest()

@@ -178,8 +178,8 @@ class StubServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, script: tuple[Step, ...], models: Step) -> None:
-        super().__init__(("127.0.0.1", 0), Exchange)
+    def __init__(self, script: tuple[Step, ...], models: Step, port: int) -> None:
+        super().__init__(("127.0.0.1", port), Exchange)
         self.models = models
         self.requests: list[Asked] = []
         self.hung_up = threading.Event()  # the client closed a connection on which it was being kept waiting
@@ -212,9 +212,9 @@ class StubServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(*script: Step, models: Step | None = None) -> Iterator[StubServer]:
+def serving(*script: Step, models: Step | None = None, port: int = 0) -> Iterator[StubServer]:
     """A server that runs for a `with` block; by default it serves one model, and says the same to everything."""
-    server = StubServer(script or (say("A dog ", "runs."),), models or status(200, MODELS))
+    server = StubServer(script or (say("A dog ", "runs."),), models or status(200, MODELS), port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import WordEmbedder
 
+from streamchat.memory import dialogue
 from streamchat.memory.dialogue import GROUP, SUMMARY_LINES, TOP_LEVEL, DialogueMemory
 from streamchat.types import DialogueTurn
 
@@ -191,12 +192,14 @@ class TestFolding:
         assert all(len(entry.vectors) <= SUMMARY_LINES for entry in memory.entries)
         assert max(sizes[5:]) <= 1.2 * max(sizes[:5])
 
-    def test_a_talk_without_end_is_bounded_as_well(self) -> None:
-        memory = long_talk(13_000, most_turns=1)
-        assert len(memory.entries) <= 1 + TOP_LEVEL * GROUP
-        assert len(memory) == 13_000
+    def test_a_talk_without_end_is_bounded_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dialogue, "TOP_LEVEL", 2)  # reached sooner
+        memory = long_talk(1300, most_turns=1)
+        assert len(memory.entries) <= 1 + 2 * GROUP
+        assert len(memory) == 1300
         oldest = memory.entries[0]
-        assert oldest.level == TOP_LEVEL
+        assert oldest.level == 2
+        assert oldest.rounds > GROUP**2, "summaries of the top level were folded among themselves"
         assert oldest.turn.question == f"({oldest.rounds} rounds up to this moment, in short)"
 
 

@@ -16,7 +16,8 @@ from conftest import WordEmbedder, picture
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from evaluation import annotations, judging, report
+from evaluation import judging, report
+from evaluation.annotations import read as read_annotations
 from evaluation.benchmarks.jsonl import OwnVideos
 from evaluation.judges.base import parse
 from evaluation.judges.exact import ExactJudge
@@ -34,8 +35,10 @@ MOST_SAID = 2000  # characters of a message
 DEEP = "[" * 2000 + "]" * 2000
 NUMBERS = (-1, 0, 1, 3, 10**9, 10**400, -0.5, 1e308, float("nan"), float("inf"))
 TEXTS = ("", " ", "a", "\ud800", "\0", "../../etc/passwd", "=1+1", "<b>", "$\\undefined$", "x" * 5000)
-ODD = st.sampled_from([None, True, *NUMBERS, *TEXTS, [], {}, [[]], [None], {"a": 1}])
-JSON = st.recursive(ODD | st.text(max_size=5), lambda one: st.lists(one, max_size=2), max_leaves=4)
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, *NUMBERS, *TEXTS, [], {}, [[]], [None], {"a": 1}])
+JSON: st.SearchStrategy[Any] = st.recursive(
+    ODD | st.text(max_size=5), lambda one: st.lists(one, max_size=2), max_leaves=4
+)
 quickly = settings(max_examples=120, deadline=None, derandomize=True)
 
 
@@ -154,7 +157,7 @@ class TestAnnotations:
             lines = entries if isinstance(entries, list) else [entries]
             text = "\n".join(map(json.dumps, lines)) if by_line else json.dumps(entries)
             file.write_text(text)
-            refused_or(lambda: annotations.read(file).samples())
+            refused_or(lambda: read_annotations(file).samples())
             if by_line:
                 refused_or(lambda: OwnVideos(Choice(root=Path(folder), subset=None, seed=0)).missing())
 
@@ -169,7 +172,7 @@ class TestAnnotations:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / ("questions.jsonl" if by_line else "questions.json")
             file.write_bytes(data)
-            refused_or(lambda: annotations.read(file).samples())
+            refused_or(lambda: read_annotations(file).samples())
 
 
 IDENTITY = {

@@ -120,14 +120,11 @@ class TestOwner:
             check_owner(True, "the model is")
 
 
-USE_THIS_MODEL = "Use this model"  # what the button says
-
-
 def test_the_owner_alone_may_name_a_server() -> None:
     owners = App("--model", "fake", environment={"OPENAI_API_KEY": SECRET})
     config = httpx.get(f"{owners.url}/config").json()
     with another_server() as (url, keys):
-        called(owners, handler(config, value=USE_THIS_MODEL), f"openai:{url}#{openai_server.NAME}")
+        called(owners, handler(config, elem_id="use-model"), f"openai:{url}#{openai_server.NAME}", "")
         assert keys[0] == f"Bearer {SECRET}", "so the calls of this file are those that would do it"
     assert owners.end() == 0
 
@@ -135,8 +132,10 @@ def test_the_owner_alone_may_name_a_server() -> None:
 class TestCallsByHand:
     def test_nobody_points_the_model_at_another_server(self, app: App, config: dict[str, Any]) -> None:
         with another_server() as (url, keys):
-            messages = called(app, handler(config, value=USE_THIS_MODEL), f"openai:{url}#m")
-            assert "Model: Fake" in json.dumps(messages)
+            address = f"openai:{url}#m"
+            for button, *asked in (("use-model", address, ""), ("use-found", address), ("upgrade",)):
+                messages = json.dumps(called(app, handler(config, elem_id=button), *asked))
+                assert "chosen by the owner of this app" in messages or '"success": false' in messages
             assert not keys
 
     def test_a_benchmark_reads_and_makes_no_folder_and_asks_no_server(

@@ -14,7 +14,7 @@ from streamchat.memory.long_term import LongTermTree
 from streamchat.types import Caption, MemoryNode, Picture, Span
 from streamchat.video.images import jpeg
 
-LEAVES = 2000
+LEAVES = 1200
 PICTURE = jpeg(np.zeros((8, 8, 3), np.uint8))
 
 

@@ -273,7 +273,7 @@ def test_the_memory_leaves_room_for_all_the_sessions_that_there_may_be(monkeypat
 def test_an_empty_box_for_the_budget_leaves_it_to_the_machine(box: float | None, asked: int | None) -> None:
     sessions = SessionManager(SharedModel("fake"), Options(memory_bytes=2**24))
     with gr.Blocks():
-        panel = SettingsPanel(sessions, "base", gr.HTML())
+        panel = SettingsPanel(sessions, "base")
     panel._choose("slow", "novelty", 0.13, box, SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
     assert sessions.options_of("one") == Options.preset("slow", memory_bytes=asked)
 

@@ -31,21 +31,31 @@ def check_model_name(spec: str) -> None:
         _parse(spec)
 
 
-def load_model(spec: str, *, device: str | None = None, concurrency: int | None = None, thinking: bool = True) -> Model:
+def load_model(
+    spec: str,
+    *,
+    device: str | None = None,
+    concurrency: int | None = None,
+    thinking: bool = True,
+    key: str | None = None,
+) -> Model:
     """Load a model by its name.
 
     "auto" (the best that is on this machine and suits it), "embedded" (real weights, CPU, no download), "fake" (for
     tests), "openai:URL#NAME" (a server), or a vision-language model: the folder of a checkpoint, or its name on the
     Hugging Face Hub ("Qwen/Qwen3-VL-4B-Instruct"), which must have been downloaded. `device` is such as "cpu" or
     "cuda:0"; by default the first GPU, if there is one. `concurrency` is how many requests a server gets at once, 8 by
-    default; without `thinking` it is asked to let its model answer at once. Raises InputError for a name that is none
-    of these.
+    default; without `thinking` it is asked to let its model answer at once; `key` is given to it in place of that of
+    the environment. Raises InputError for a name that is none of these.
     """
     backend, argument = (AUTO, "") if spec == AUTO else _parse(spec)
     settings: dict[str, Any] = {} if concurrency is None else {"concurrency": concurrency}
     settings |= {} if thinking else {"thinking": False}
+    settings |= {} if key is None else {"key": key}
     if not thinking and backend != REMOTE:
         raise InputError(f"thinking is turned off for a model server ({REMOTE}:URL#NAME), got it with {spec!r}")
+    if key is not None and backend != REMOTE:
+        raise InputError(f"a key is for a model server ({REMOTE}:URL#NAME), got one with {spec!r}: leave it out")
     if concurrency is not None and backend != REMOTE:
         raise InputError(f"a concurrency is for a model server ({REMOTE}:URL#NAME), got it with {spec!r}: leave it out")
     if concurrency is not None and concurrency < 1:

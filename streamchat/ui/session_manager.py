@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
+import math
 import secrets
 import shutil
 import tempfile
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from streamchat.digests import fingerprint
 from streamchat.errors import InputError, StreamChatError
 from streamchat.options import Options
 from streamchat.session.alerts import Alerts
@@ -41,7 +42,6 @@ CLOSE_SECONDS = 6.0  # for all sessions together when the app ends
 MOST_VISITORS = 8  # sessions at once; each holds its memory and three threads
 PAUSE_SECONDS = 1.0  # between what was seen before a camera was stopped and what it sees once it is started again
 CAMERA = "camera"
-FINGERPRINT_BYTES = 2**20
 MOST_BIN_SECONDS, MOST_KEPT = 1e6, 10**9  # that a saved strip of kept frames may hold
 TITLE_CHARACTERS = 120
 
@@ -149,6 +149,35 @@ class SessionManager:
             )
 
         self._replace(visitor, begin)
+
+    def watch_again(self, visitor: str) -> bool:
+        """Begin a visitor's video anew with the model as it is now; False if there is none.
+
+        The conversation goes on, and so does what is remembered of it; the memory is built anew, as far as it was.
+        """
+        now = self.get(visitor)
+        if now is None or now.video_path is None or now.session.engine.model is self.model.get():
+            return False
+        video_path, reached = now.video_path, now.session.stats().position_seconds
+
+        def begin(_: UserSession | None) -> UserSession:
+            options = self.options_of(visitor)
+            session = LiveSession(self._begun(options), self._opened(video_path, options.max_side))
+            session.engine.memory.dialogue.restore(now.session.engine.memory.dialogue.entries)
+            session.play_until(math.inf if now.to_the_end else reached)
+            return UserSession(
+                session=session,
+                title=now.title,
+                video_path=video_path,
+                fingerprint=now.fingerprint,
+                conversation=now.conversation,
+                to_the_end=now.to_the_end,
+                unplayable=now.unplayable,
+                chosen=options,
+            )
+
+        self._replace(visitor, begin)
+        return True
 
     def open_camera(self, visitor: str) -> None:
         """Begin to listen to a visitor's camera; the same camera, or a loaded session, goes on where it was."""
@@ -373,14 +402,3 @@ def _history(kept: object) -> History:
     except (TypeError, ValueError, OverflowError):
         return History()
     return History(Strip(float(bin_seconds), counts)) if good else History()
-
-
-def fingerprint(video_path: Path) -> str:
-    """What distinguishes a video from another: its size, its beginning and its end."""
-    size = video_path.stat().st_size
-    found = hashlib.sha256(str(size).encode())
-    with video_path.open("rb") as data:
-        found.update(data.read(FINGERPRINT_BYTES))
-        data.seek(max(0, size - FINGERPRINT_BYTES))
-        found.update(data.read(FINGERPRINT_BYTES))
-    return found.hexdigest()

@@ -1,8 +1,7 @@
-"""The side bar: model, preset, selection, budget, and how answers are made."""
+"""The side bar: preset, selection, budget, and how answers are made."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +10,8 @@ import gradio as gr
 from streamchat import plugin
 from streamchat.errors import StreamChatError
 from streamchat.options import MEBIBYTE, PRESETS, Options
-from streamchat.ui import components
-from streamchat.ui.access import check_owner
 from streamchat.ui.chat import warn
 from streamchat.ui.session_manager import SessionManager
-
-log = logging.getLogger(__name__)
 
 BUDGETS = (16, 65536)  # MiB, least and most that the side bar offers
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -25,14 +20,13 @@ NEXT = '<p class="sc-hint">Used from the next video on, and when the camera is s
 
 
 class SettingsPanel:
-    """Layout and events of the side bar; made inside a `gr.Blocks`. `model_line` is where the page names the model."""
+    """Layout and events of the side bar; made inside a `gr.Blocks`."""
 
-    def __init__(self, sessions: SessionManager, preset: str, model_line: gr.HTML) -> None:
+    def __init__(self, sessions: SessionManager, preset: str) -> None:
         self._sessions = sessions
         with gr.Sidebar(open=False, label="Settings", position="left", elem_id="settings", width=300):
             self._of_answers(sessions.options)
             self._of_memory(sessions.options, preset)
-            self._of_model(model_line)
 
     def _of_answers(self, options: Options) -> None:
         gr.HTML('<h2 class="sc-side">Answers</h2>')
@@ -81,20 +75,6 @@ class SettingsPanel:
             **QUIET,
         )
 
-    def _of_model(self, model_line: gr.HTML) -> None:
-        gr.HTML('<h2 class="sc-side">Model</h2>')
-        model = gr.Textbox(
-            self._sessions.model.spec,
-            label="Model",
-            info="auto, embedded, a folder, a name on the Hub, or openai:URL#NAME",
-            interactive=not self._sessions.public,
-            max_lines=1,
-            elem_id="model-name",
-        )
-        change = gr.Button("Use this model", size="sm", interactive=not self._sessions.public)
-        gr.HTML('<p class="sc-hint">For all who use this app, from the next video or camera on.</p>')
-        change.click(self._change_model, model, model_line, **{**QUIET, "show_progress": "full"})
-
     def _tune(self, temperature: float, seed: float | None, request: gr.Request) -> None:
         """How the next answer is drawn."""
         visitor = str(request.session_hash)
@@ -127,14 +107,3 @@ class SettingsPanel:
             self._sessions.choose(visitor, options)
         except StreamChatError as error:
             warn(error, title="This setting is not used")
-
-    def _change_model(self, spec: str) -> Any:
-        """Load another model for the sessions to come; the one that is there stays if that fails."""
-        try:
-            check_owner(self._sessions.public, "the model is")
-            self._sessions.model.switch(spec.strip())
-        except Exception as error:
-            log.warning("the model cannot be changed: %s", error)
-            warn(error, title="The model stays as it is", duration=None)
-        model = self._sessions.model
-        return components.model_line(f"Model: {model.get().name}", busy=False, reason=model.reason)

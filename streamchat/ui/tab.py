@@ -11,12 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from streamchat.checkpoints.hub import size_text
 from streamchat.errors import StreamChatError
 from streamchat.ui import components, examples
-from streamchat.ui.access import check_owner
 from streamchat.ui.chat import ChatPanel, warn
 from streamchat.ui.live import CameraPanel, LivePanel
+from streamchat.ui.model_panel import ModelPanel
 from streamchat.ui.persistence import PersistencePanel
 from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.theme import PLAY
@@ -37,9 +36,7 @@ class WatchTab:
         self._events()
 
     def _layout(self) -> None:
-        with gr.Row(elem_id="sc-model-row"):
-            self.model = gr.HTML(self._model_line(), elem_id="model")
-            self.upgrade = gr.Button(visible=False, elem_id="upgrade", size="sm", scale=0, min_width=240)
+        self.model = ModelPanel(self._sessions)
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320), gr.Tabs(elem_id="source"):
                 with gr.Tab("Video"):
@@ -64,17 +61,7 @@ class WatchTab:
             gr.HTML(components.speeds(), elem_id="speed", min_width=90)
 
     def _events(self) -> None:
-        gr.on(None, self._load, None, [self.model, self.upgrade, self.live.html, self.camera.html], **QUIET)
-        self.upgrade.click(
-            self._upgrade,
-            None,
-            [self.model, self.upgrade],
-            concurrency_limit=None,
-            trigger_mode="once",
-            show_progress="full",
-            show_progress_on=self.model,
-            api_visibility="private",
-        )
+        gr.on(None, self._load, None, [*self.model.outputs, self.live.html, self.camera.html], **QUIET)
         for button, title in zip(self.examples, examples.titles(), strict=True):
             button.click(partial(self._example, title), None, self.video, **QUIET)
         chat = self.chat
@@ -86,29 +73,13 @@ class WatchTab:
         self.live.html.posted(self._posted, None, chat.chat, **QUIET)
         chat.listen(self.video)
         self.persistence.listen(self._loaded, loaded)
-
-    def _model_line(self) -> str:
-        model = self._sessions.model
-        if model.ready:
-            return components.model_line(f"Model: {model.get().name}", busy=False, reason=model.reason)
-        return components.model_line(f"Loading the model “{model.spec}” …", busy=True)
+        self.model.listen(opened, self._opened)
 
     def _load(self, request: gr.Request) -> Iterator[Any]:
         """Load the model once the page is there; the page gets its secret."""
         page = self._page(str(request.session_hash))
-        yield self._model_line(), gr.skip(), page, page
-        try:
-            self._sessions.model.get()
-        except Exception as error:
-            log.warning("the model cannot be loaded: %s", error)
-            yield (
-                components.model_line(f"The model cannot be loaded: {error}", busy=False),
-                gr.skip(),
-                gr.skip(),
-                gr.skip(),
-            )
-        else:
-            yield self._model_line(), self._offer(), gr.skip(), gr.skip()
+        for number, shown in enumerate(self.model.loaded()):
+            yield *shown, *([page, page] if number == 0 else [gr.skip(), gr.skip()])
 
     def _page(self, visitor: str) -> dict[str, Any]:
         """What the live parts of a page know it by; `session` distinguishes one session from the next."""
@@ -120,30 +91,6 @@ class WatchTab:
             "version": next(self._versions),
             "begins": 0.0 if user_session is None else user_session.begins_seconds,
         }
-
-    def _offer(self) -> Any:
-        """A better model that could be fetched, as a button for the owner."""
-        better = None if self._sessions.public else self._sessions.model.better
-        if better is None:
-            return gr.update(visible=False)
-        size = size_text(better.weights_bytes)
-        return gr.update(visible=True, value=f"Get {better.title} (about {size}, {better.licence})")
-
-    def _upgrade(self, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008 - how Gradio asks for it
-        """Fetch the better model and use it from the next video on."""
-
-        def show(done: int, total: int) -> None:
-            progress(done / max(total, 1), desc=f"{size_text(done)} of {size_text(total)}")
-
-        try:
-            check_owner(self._sessions.public, "the model is")
-            self._sessions.model.upgrade(show)
-        except Exception as error:
-            log.warning("the model cannot be fetched: %s", error)
-            warn(error, title="The model stays as it is", duration=None)
-        else:
-            gr.Info("Videos that you open from now on are watched with the new model.")
-        return self._model_line(), self._offer()
 
     @staticmethod
     def _example(title: str) -> Any:

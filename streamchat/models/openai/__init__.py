@@ -161,14 +161,19 @@ def _has_picture(visual: Visual) -> bool:
 
 
 def build(
-    argument: str = "", device: str | None = None, *, concurrency: int = CONCURRENCY, thinking: bool = True
+    argument: str = "",
+    device: str | None = None,
+    *,
+    concurrency: int = CONCURRENCY,
+    thinking: bool = True,
+    key: str | None = None,
 ) -> OpenAIModel:
     """Connect to the model of `load_model("openai:URL#NAME")`; without #NAME, to the only one that the server has.
 
     Without `thinking` the server is asked to let the model answer at once, as far as it knows how.
 
-    The key, if the server wants one, is taken from the environment variable OPENAI_API_KEY. Raises InputError for what
-    is not of this form, and StreamChatError if the server does not answer.
+    The `key`, if the server wants one, is by default that of the environment variable OPENAI_API_KEY. Raises InputError
+    for what is not of this form, and StreamChatError if the server does not answer.
     """
     if device not in (None, "cpu"):
         raise InputError(
@@ -176,7 +181,7 @@ def build(
             "leave the device out"
         )
     url, name = parse_address(argument)
-    server = Server(url)
+    server = Server(url, key)
     model = server.choose(name)
     return OpenAIModel(server, model, PictureEncoder(Classifier(), minilm()), concurrency, thinking=thinking)
 

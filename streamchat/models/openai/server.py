@@ -87,10 +87,10 @@ class ServedModel(NamedTuple):
 class Server:
     """A server by its address, and its failures in words; the key of the environment is in none of them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         self.host = urlsplit(url).netloc
         self._url = url
-        self._key = _key()
+        self._key = _key(key)
         if not is_loopback(urlsplit(url).hostname or ""):
             check_proxies()
         self._listed: list[ServedModel] = []
@@ -312,13 +312,12 @@ def _is_address(url: str) -> bool:
     return parts.scheme in ("http", "https") and url.isprintable() and bool(HOST.fullmatch(parts.hostname or ""))
 
 
-def _key() -> str:
-    """The key of the environment, empty if there is none; raises InputError for one that HTTP cannot carry."""
-    key = os.environ.get(KEY_VARIABLE, "").strip()
+def _key(given: str | None) -> str:
+    """A key that was given, or that of the environment, or none; raises InputError for one that HTTP cannot carry."""
+    key = os.environ.get(KEY_VARIABLE, "").strip() if given is None else given
     if not (key.isascii() and key.isprintable()):
-        raise InputError(
-            f"the environment variable {KEY_VARIABLE} holds characters that no key has: copy the key again"
-        )
+        where = f"the environment variable {KEY_VARIABLE}" if given is None else "the key that was given"
+        raise InputError(f"{where} holds characters that no key has: copy the key again")
     return key
 
 

@@ -1,0 +1,36 @@
+"""The benchmark tab without a browser: what fails in it leaves it usable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import benchmark_roots
+import gradio as gr
+import pytest
+
+from evaluation import tab
+from evaluation.records import RunFolder
+from evaluation.tab import EvaluationTab
+from streamchat.ui.shared_model import SharedModel
+
+
+def test_after_a_report_that_failed_run_works_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = benchmark_roots.write(tmp_path / "root")
+    monkeypatch.chdir(tmp_path)
+    shown: list[str] = []
+    monkeypatch.setattr(gr, "Warning", shown.append)
+
+    def broken(*_: Any) -> Any:
+        raise TypeError("no report today")
+
+    monkeypatch.setattr(tab.report, "write", broken)
+    with gr.Blocks():
+        page = EvaluationTab(SharedModel("fake"))
+    steps = list(page._run("streambench", str(root), "fake", "base", ["blind"], "exact", 0, 0))
+    status, *_, run, cancel = steps[-1]
+    assert "Done." in status
+    assert (run["interactive"], cancel["interactive"]) == (True, False)
+    assert "The report cannot be written: no report today" in shown
+    (folder,) = (tmp_path / "runs").glob("streambench-*")
+    assert len(RunFolder(folder).rows()) == 6, "what was answered is kept"
