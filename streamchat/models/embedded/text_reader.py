@@ -16,6 +16,7 @@ from streamchat.threads import compute_threads
 MIN_SCORE = 0.82
 MIN_LETTERS = 2
 MAX_SIDE = 736
+MOST_ASPECT = 8  # of long to short side
 FINDER_SIDE = 480  # the finder's long side; the reader sees the full picture
 
 
@@ -54,7 +55,7 @@ class Reader:
     def read(self, picture: np.ndarray) -> list[ReadText]:
         """Lines of text in a picture, uint8 [H, W, 3] RGB, from top to bottom."""
         with self._turn:
-            found: Any = self._ocr(np.ascontiguousarray(picture[:, :, ::-1]))
+            found: Any = self._ocr(np.ascontiguousarray(_not_too_thin(picture)[:, :, ::-1]))
         if found.txts is None:
             return []
         lines = [
@@ -63,6 +64,13 @@ class Reader:
             if score > MIN_SCORE and len(re.sub(r"\W", "", text)) >= MIN_LETTERS
         ]
         return sorted(lines, key=lambda line: line.box.top)
+
+
+def _not_too_thin(picture: np.ndarray) -> np.ndarray:
+    """A picture, [H, W, 3], with black to its right or below it if it is a strip, of which nothing would be left."""
+    height, width = picture.shape[:2]
+    wanted = max(height, width) // MOST_ASPECT
+    return np.pad(picture, ((0, max(0, wanted - height)), (0, max(0, wanted - width)), (0, 0)))
 
 
 def _around(corners: np.ndarray) -> Box:
