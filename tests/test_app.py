@@ -226,7 +226,9 @@ def test_a_better_model_is_fetched_by_a_click_and_then_answers(browser: Browser,
         model = page.locator("#model")
         expect(model).to_contain_text("no vision-language model that suits it is downloaded", timeout=WAIT_MS)
         assert hub.requests == []
-        page.get_by_role("button", name="Get SmolVLM2-500M-Video-Instruct (about 1.0 GB, Apache-2.0)").click()
+        page.get_by_role(
+            "button", name="Get SmolVLM2-500M-Video-Instruct (about 1.0 GB, Apache-2.0, 1 min at 100 Mbit/s)"
+        ).click()
         expect(model).to_contain_text("Model: SmolVLM2-500M-Video-Instruct on cpu", timeout=WAIT_MS)
         expect(page.locator("#upgrade")).to_be_hidden()
         upload(page, videos.bikes())

@@ -39,7 +39,7 @@ ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, *NUMBERS, *TEXTS, [],
 JSON: st.SearchStrategy[Any] = st.recursive(
     ODD | st.text(max_size=5), lambda one: st.lists(one, max_size=2), max_leaves=4
 )
-quickly = settings(max_examples=120, deadline=None, derandomize=True)
+quickly = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 @st.composite
@@ -240,7 +240,7 @@ class TestRunFolders:
             assert refused_or(lambda: list(judging.judge(folder, ExactJudge())))
             assert refused_or(lambda: report.inner_html(report.load([folder])))
 
-    @settings(quickly, max_examples=60)
+    @settings(quickly, max_examples=40)
     @given(st.data())
     def test_of_other_values(self, data: st.DataObject) -> None:
         described, rows = self.whole

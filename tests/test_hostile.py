@@ -120,15 +120,6 @@ class TestOwner:
             check_owner(True, "the model is")
 
 
-def test_the_owner_alone_may_name_a_server() -> None:
-    owners = App("--model", "fake", environment={"OPENAI_API_KEY": SECRET})
-    config = httpx.get(f"{owners.url}/config").json()
-    with another_server() as (url, keys):
-        called(owners, handler(config, elem_id="use-model"), f"openai:{url}#{openai_server.NAME}", "")
-        assert keys[0] == f"Bearer {SECRET}", "so the calls of this file are those that would do it"
-    assert owners.end() == 0
-
-
 class TestCallsByHand:
     def test_nobody_points_the_model_at_another_server(self, app: App, config: dict[str, Any]) -> None:
         with another_server() as (url, keys):

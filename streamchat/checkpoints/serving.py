@@ -48,10 +48,10 @@ def look(ports: Mapping[int, str] = PORTS) -> list[ServedHere]:
 
     Models that are known to take no pictures are left out.
     """
-    return asyncio.run(_look(ports))
+    return asyncio.run(_found_at(ports))
 
 
-async def _look(ports: Mapping[int, str]) -> list[ServedHere]:
+async def _found_at(ports: Mapping[int, str]) -> list[ServedHere]:
     # A proxy of the environment is not for this machine.
     async with httpx.AsyncClient(trust_env=False, timeout=LOOK_SECONDS, follow_redirects=False) as client:
         asked = (_models(client, f"http://127.0.0.1:{port}", server) for port, server in ports.items())

@@ -24,7 +24,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private",
 KEPT = "Model changed: the conversation goes on, and the video is watched again from its beginning, in the background."
 SERVER = re.compile(rf"{REMOTE}:|https?://|[\w.-]+:\d+(?:$|[/#])")  # how one is written
 BARE_ADDRESS = re.compile(r"https?://[^/?#]+/?")  # without the path that such servers have
-LINE_BITS_A_SECOND = 100e6  # an everyday one, by which the time of a download is told
+LINE_BITS_A_SECOND = 100e6  # an everyday one, by which the time of a download is estimated
 
 
 class ModelPanel:
