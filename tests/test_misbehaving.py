@@ -82,9 +82,7 @@ class Embedding(WordEmbedder):
 def streamed(model: FakeModel, embedder: TextEmbedder | None = None, *, ended: bool = True) -> LiveSession:
     """A session whose stream is over, with all its captions if there will be any."""
     source = PushSource()
-    session = session_of(source, model)
-    if embedder is not None:
-        session = LiveSession(StreamChat(model, OPTIONS, embedder), source)
+    session = LiveSession(StreamChat(model, OPTIONS, embedder or WordEmbedder()), source)
     session.start()
     for second in range(SECONDS):
         source.push(picture(20 * second, 48, 64), float(second))

@@ -9,7 +9,6 @@ memories of one kind.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluation.speed import videos
-from evaluation.speed.measuring import Part, Series, Settings, median, p95
+from evaluation.speed.measuring import Part, Series, Settings, median, p95, session_threads
 from streamchat.errors import StreamChatError
 from streamchat.models import load_model, load_random_model
 from streamchat.models.base import Model
@@ -102,7 +101,7 @@ def ask_around(
             captions += _captioned(session) - captioned
         finally:
             session.close()
-    return found, captions, sum(thread.name.startswith("streamchat-") for thread in threading.enumerate())
+    return found, captions, session_threads()
 
 
 def _settle(session: LiveSession) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,11 @@ def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[st
         for name, work in works.items():
             times[name].append(seconds_of(work))
     return times
+
+
+def session_threads() -> int:
+    """How many threads of live sessions there are now."""
+    return sum(thread.name.startswith("streamchat-") for thread in threading.enumerate())
 
 
 def median(values: Sequence[float]) -> float:

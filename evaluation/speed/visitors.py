@@ -16,7 +16,7 @@ import psutil
 
 from evaluation.speed import videos
 from evaluation.speed.answering import QUESTIONS
-from evaluation.speed.measuring import Part, Settings, median, p95
+from evaluation.speed.measuring import Part, Settings, median, p95, session_threads
 from streamchat.models import load_model
 from streamchat.models.base import Model
 from streamchat.session.engine import StreamChat
@@ -59,9 +59,7 @@ def measure(settings: Settings) -> Part:
             "visitors_behind_seconds": many.behind_seconds,
             "visitors_frames_dropped": float(many.dropped),
             "visitors_mib_grown": many.grown_bytes / 2**20,
-            "visitors_threads_left": float(
-                sum(thread.name.startswith("streamchat-") for thread in threading.enumerate())
-            ),
+            "visitors_threads_left": float(session_threads()),
         }
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from streamchat.errors import InputError
 from streamchat.models.base import Model
 from streamchat.models.scheduler import CancelToken, Priority
-from streamchat.session.checked import MOST_REASON_CHARACTERS, cut_short, whole_characters
+from streamchat.session.checked import MOST_REASON_CHARACTERS, checked_text
 from streamchat.session.questions import check_question
 from streamchat.types import Caption, Clip, Evidence
 
@@ -61,7 +61,7 @@ class Alerts:
             with model.scheduler(Priority.ALERT).slot(Priority.ALERT, cancel) as token:
                 reason = model.check_alert(question, clip, caption, token)
             if reason is not None:
-                reason = cut_short(whole_characters(reason), MOST_REASON_CHARACTERS)
+                reason = checked_text(reason, MOST_REASON_CHARACTERS)
             with self._lock:
                 if question not in self._showing:  # it was removed in the meantime
                     continue

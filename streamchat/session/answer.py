@@ -14,7 +14,7 @@ from streamchat.models.base import MOST_TRIES, Model, prompt_text
 from streamchat.models.scheduler import NEVER, CancelledError, CancelToken, Priority
 from streamchat.options import Options
 from streamchat.retrieval.context import compose, everything, in_words
-from streamchat.session.checked import MOST_TOKEN_CHARACTERS, cut_short, whole_characters
+from streamchat.session.checked import MOST_TOKEN_CHARACTERS, checked_text
 from streamchat.types import Answer, Context, Evidence, Given, Timing
 
 
@@ -141,7 +141,7 @@ class AnswerStream:
                 raise StreamChatError(f"the model {name!r} gave {type(piece).__name__} as a piece of an answer")
             text = half + piece
             half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-            text = cut_short(whole_characters(text.removesuffix(half)), left)
+            text = checked_text(text.removesuffix(half), left)
             if text:
                 yield text
             left -= len(text)

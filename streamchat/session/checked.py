@@ -22,21 +22,20 @@ MOST_MAGNITUDE = 1e9  # of a number in a tensor: its square, summed over a frame
 NORM_TOLERANCE = 1e-3  # that the length of a vector may be off 1
 
 
-def whole_characters(text: str) -> str:
-    """A text in which halves of characters, which no file and no request can hold, are marks of what is missing."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def checked_text(text: str, most: int) -> str:
+    """A text of at most so many characters.
 
-
-def cut_short(text: str, most: int) -> str:
-    """A text of at most so many characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    Halves of characters, which no file and no request can hold, become marks of what is missing.
+    """
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole if len(whole) <= most else whole[: most - 1] + "…"
 
 
 def checked_caption(caption: Caption, model: Model) -> Caption:
     """A caption with a text that can be kept, cut if need be; StreamChatError if there is none in it."""
     if not isinstance(caption, Caption) or not isinstance(caption.text, str):
         raise StreamChatError(f"the model {model.name!r} gave {type(caption).__name__} where a caption was asked for")
-    text = cut_short(whole_characters(caption.text).strip(), MOST_CAPTION_CHARACTERS)
+    text = checked_text(caption.text.strip(), MOST_CAPTION_CHARACTERS)
     if not text:
         raise StreamChatError(f"the model {model.name!r} gave an empty caption")
     try:

@@ -325,9 +325,7 @@ class LiveSession:
     def _remember(self, kept: Sequence[tuple[Frame, bool]]) -> None:
         """Encode and remember frames; those that fail again and again are given up, and the stream goes on."""
         for _ in range(MOST_ENCODE_TRIES):
-            encoded: list[EncodedFrame] = []
-            if self._tried("Encoding", lambda frames=kept, out=encoded: self._encode_and_remember(frames, out)):  # type: ignore[misc]
-                self._given_up += len(kept) - len(encoded)
+            if self._tried("Encoding", lambda frames=kept: self._encode_and_remember(frames)):  # type: ignore[misc]
                 return
             newest = self._engine.memory.newest_kept
             kept = [one for one in kept if newest is None or one[0].pts_seconds > newest.pts_seconds]
@@ -335,9 +333,10 @@ class LiveSession:
                 return
         self._given_up += len(kept)
 
-    def _encode_and_remember(self, kept: Sequence[tuple[Frame, bool]], encoded: list[EncodedFrame]) -> None:
-        encoded += self._encode_in_halves(kept)
+    def _encode_and_remember(self, kept: Sequence[tuple[Frame, bool]]) -> None:
+        encoded = self._encode_in_halves(kept)
         self._engine.remember(encoded)
+        self._given_up += len(kept) - len(encoded)
 
     def _encode_in_halves(self, kept: Sequence[tuple[Frame, bool]]) -> list[EncodedFrame]:
         """Encoded frames; in halves if the memory runs out."""

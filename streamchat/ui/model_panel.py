@@ -20,7 +20,6 @@ from streamchat.ui.session_manager import SessionManager
 
 log = logging.getLogger(__name__)
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 KEPT = "Model changed: the conversation goes on, and the video is watched again from its beginning, in the background."
 SERVER = re.compile(rf"{REMOTE}:|https?://|[\w.-]+:\d+(?:$|[/#])")  # how one is written
 BARE_ADDRESS = re.compile(r"https?://[^/?#]+/?")  # without the path that such servers have
@@ -56,7 +55,7 @@ class ModelPanel:
             self._use_model = gr.Button("Use this model", size="sm", elem_id="use-model")
 
     @property
-    def outputs(self) -> list[gr.Blocks | Any]:
+    def outputs(self) -> list[Any]:
         """What changes with the model, in the order of `shown`."""
         return [self.line, self._upgrade, self._found, self._use_found]
 
