@@ -45,6 +45,7 @@ class Counts:
 
     frames_seen: int
     frames_kept: int
+    position_seconds: float  # of the newest frame
     nodes_by_level: tuple[int, ...]  # of the tree, the leaves at index 0
     memory_bytes: int  # of the whole memory
 
@@ -335,6 +336,7 @@ class StreamChat:
         return Counts(
             frames_seen=progress.frames_seen,
             frames_kept=progress.frames_kept,
+            position_seconds=0.0 if progress.newest is None else progress.newest.pts_seconds,
             nodes_by_level=self.memory.nodes_by_level(),
             memory_bytes=self.memory.nbytes,
         )

@@ -174,7 +174,7 @@ class LiveSession:
 
     def stats(self) -> Stats:
         """How the session stands now."""
-        counts, newest = self._engine.counts(), self._engine.newest
+        counts = self._engine.counts()
         with self._changed:
             times, finished = (
                 tuple(self._times),
@@ -187,7 +187,7 @@ class LiveSession:
             frames_dropped=self._dropped,
             frames_queued=len(self._kept),
             frames_per_second=(len(times) - 1) / elapsed if elapsed > 0 else 0.0,
-            position_seconds=0.0 if newest is None else newest.pts_seconds,
+            position_seconds=counts.position_seconds,
             nodes_by_level=counts.nodes_by_level,
             memory_bytes=counts.memory_bytes,
             captions_pending=self._engine.memory.uncaptioned,
@@ -200,8 +200,8 @@ class LiveSession:
     def wait_until(self, reached: Callable[[Stats], bool], timeout_seconds: float) -> bool:
         """Wait until the session stands as wanted; False if that took too long, or an error came first."""
         with self._changed:
-            self._changed.wait_for(lambda: self._error is not None or reached(self.stats()), timeout_seconds)
-            return self._error is None and reached(self.stats())
+            stands = self._changed.wait_for(lambda: self._error is not None or reached(self.stats()), timeout_seconds)
+            return stands and self._error is None
 
     def stop(self) -> None:
         """End the session and its answers, without waiting for its threads."""

@@ -24,7 +24,7 @@ import numpy as np
 from streamchat.errors import InputError
 from streamchat.types import Frame, finite_number
 
-MEMORY_BYTES = 4 * 2**30  # of address space, of which a decoder uses a part
+MEMORY_BYTES = 4 * 2**30  # of address space, of which a decoder uses a part; the interpreter's own comes on top
 FRAME_SECONDS = 30.0  # until the next frame at most
 LINE_BYTES = 2**16
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "HOME", "TMPDIR", "SYSTEMROOT")

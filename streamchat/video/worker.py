@@ -9,6 +9,7 @@ import json
 import resource
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,6 +17,9 @@ import numpy as np
 from streamchat.errors import InputError
 from streamchat.types import Frame
 from streamchat.video.file import VideoFile, open_video
+
+# What fails with no more address space left than this, or a quarter of it, failed for want of memory.
+LITTLE_BYTES = 64 * 2**20
 
 
 def _answer(out: BinaryIO, **values: Any) -> None:
@@ -42,20 +46,30 @@ def _serve(video: VideoFile, out: BinaryIO, asked: dict[str, Any]) -> None:
     _answer(out, done=True, duration=video.duration_seconds, rate=video.frame_rate, notes=video.notes)
 
 
+def _address_space(of: str) -> int:
+    """Bytes of address space that this process has ("VmSize"), or had at most ("VmPeak"); 0 where nothing says it."""
+    if sys.platform != "linux":
+        return 0
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{of}:")), 0)
+
+
 def main() -> None:
     """Open the video that the first line names, then do what every line asks, until there are no more."""
     out = sys.stdout.buffer
     first = json.loads(sys.stdin.readline())
-    resource.setrlimit(resource.RLIMIT_AS, (first["memory_bytes"], first["memory_bytes"]))
+    before, memory = _address_space("VmSize"), first["memory_bytes"]
+    resource.setrlimit(resource.RLIMIT_AS, (before + memory, before + memory))
     video: VideoFile | None = None
     for asked in _lines(first):
         try:
             video = video or open_video(first["path"], max_side=first["max_side"])
             _serve(video, out, asked)
-        except InputError as error:
-            _answer(out, error=str(error))
-        except MemoryError:
-            _answer(out, error="decoding it takes more memory than it may")
+        except (InputError, MemoryError) as error:
+            # Decoders that get no memory say this or that: a thread could not be started, or the data is invalid.
+            left = before + memory - _address_space("VmPeak")
+            short = isinstance(error, MemoryError) or left < max(LITTLE_BYTES, memory / 4)
+            _answer(out, error="decoding it takes more memory than it may" if short else str(error))
 
 
 def _lines(first: dict[str, Any]) -> Iterable[dict[str, Any]]:
