@@ -5,7 +5,7 @@ BIN := .venv/bin
 VLLM := .venv-vllm
 REQUIREMENTS := requirements.txt requirements-dev.txt requirements-test-videos.txt
 
-.PHONY: setup demo test test-vllm check
+.PHONY: setup demo test test-vllm check types-of-packages types-of-tests
 
 setup: .venv/ready
 
@@ -38,6 +38,11 @@ $(VLLM)/ready: requirements-vllm.txt
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy streamchat evaluation app.py
-	$(BIN)/mypy --config-file tests/mypy.ini tests
+	$(MAKE) --jobs 2 types-of-packages types-of-tests
 	$(MAKE) test
+
+types-of-packages: setup
+	$(BIN)/mypy streamchat evaluation app.py
+
+types-of-tests: setup
+	$(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/tests tests

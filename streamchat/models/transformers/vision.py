@@ -209,7 +209,7 @@ class _Pictures(Vision):
             newline = self._model.model.image_newline[None]
             rows = [torch.cat([row, newline.to(row)]) for row in rows]
         flat = torch.cat(rows)
-        output = BaseModelOutputWithPooling(pooler_output=flat[None] if self._family.batched else [flat])  # type: ignore[arg-type]
+        output = BaseModelOutputWithPooling(pooler_output=flat[None] if self._family.batched else [flat])
         return {"mm_encoder_outputs": {"image": output}}
 
     def _seen_size(self, size: Size) -> Size:  # noqa: ARG002
@@ -250,7 +250,7 @@ class _Patches(Vision):
         moved = torch.cat([self._moved(tokens_of(visual)) for visual in visuals])
         tokens, *levels = moved.split(self._width, 1)
         grids = [self._patches(visual) for visual in visuals for _ in tokens_of(visual)]
-        output = BaseModelOutputWithPooling(pooler_output=[tokens])  # type: ignore[arg-type]
+        output = BaseModelOutputWithPooling(pooler_output=[tokens])
         if levels:
             output["deepstack_features"] = [[level] for level in levels]
         return {
