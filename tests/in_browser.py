@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -35,36 +37,75 @@ in_browser = [
 ]
 
 
-class App:
-    """`python app.py` in a process of its own; its output is read until it says where it listens."""
+# A process that has read the libraries, from which apps are forked: so they are there within two seconds, not twenty.
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload(["sentence_transformers", "evaluation.app", "evaluation.tab", "streamchat.ui.tab"])
 
-    def __init__(self, *arguments: str, folder: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
+
+def _serve(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], output: Connection, own_interpreter: bool
+) -> None:
+    """What the process of an app does: with an interpreter of its own, or with the libraries that are there."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for descriptor in (1, 2):
+        os.dup2(output.fileno(), descriptor)
+    if own_interpreter:
+        os.execv(sys.executable, [sys.executable, str(ROOT / "app.py"), *arguments])
+    from evaluation.app import run
+
+    sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1) for descriptor in (1, 2))
+    run(arguments)
+
+
+class App:
+    """`python app.py` in a process of its own; it is there once it says where it listens.
+
+    What libraries read from the environment when they are imported needs an interpreter of its own.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        folder: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
+        own_interpreter: bool = False,
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "app.py"), "--port", str(port), *arguments],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment or {}),
-        )
         self.url = f"http://127.0.0.1:{port}"
         self.output = ""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output += line
-            if self.url in line:
-                return
-        raise AssertionError(f"the app did not start:\n{self.output}")
+        reader, writer = FORKING.Pipe(duplex=False)
+        told = os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment or {})
+        work = (["--port", str(port), *arguments], folder, dict(told), writer, own_interpreter)
+        self.process = FORKING.Process(target=_serve, args=work, daemon=True)
+        self.process.start()
+        writer.close()
+        self._listens = threading.Event()
+        self._reading = threading.Thread(target=self._read, args=(reader,), daemon=True)
+        self._reading.start()
+        self._listens.wait(START_SECONDS)
+        if self.url not in self.output:
+            raise AssertionError(f"the app did not start:\n{self.output}")
+
+    def _read(self, reader: Connection) -> None:
+        with open(os.dup(reader.fileno())) as lines:
+            for line in lines:
+                self.output += line
+                if self.url in line:
+                    self._listens.set()
+        self._listens.set()
 
     def end(self) -> int:
         """Ask the process to end and return its exit code; fails if that takes over 10 s."""
-        self.process.send_signal(signal.SIGTERM)
-        rest, _ = self.process.communicate(timeout=10)
-        self.output += rest
-        return self.process.returncode
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGTERM)
+        self.process.join(10)
+        assert self.process.exitcode is not None, "the app did not end within 10 s"
+        self._reading.join(10)
+        return self.process.exitcode
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +127,9 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 @contextmanager
-def running(*arguments: str, **environment: str) -> Iterator[App]:
+def running(*arguments: str, own_interpreter: bool = False, **environment: str) -> Iterator[App]:
     """The app for as long as the block lasts; it must end well, and without a traceback."""
-    app = App(*arguments, environment=environment)
+    app = App(*arguments, environment=environment, own_interpreter=own_interpreter)
     try:
         yield app
     finally:

@@ -133,7 +133,7 @@ class TestRefused:
 
 
 def test_the_app_ends_cleanly_while_its_model_is_being_loaded(browser: Browser) -> None:
-    app = App("--model", "embedded")
+    app = App("--model", "embedded", own_interpreter=True)
     page = new_page(browser)
     page.goto(app.url)
     expect(page.locator("#model")).to_contain_text("Loading", timeout=WAIT_MS)
@@ -175,7 +175,11 @@ def test_the_built_in_model_reads_what_is_on_the_screen(embedded_app: App, brows
     expect(page.locator("#rest")).to_be_enabled(timeout=WAIT_MS)
     page.click("#rest")
     expect(page.locator(".sc-gauges")).to_contain_text("0:06 / 0:06", timeout=WAIT_MS)
-    ask(page, "Which words were written on the screen?")
+    for count in range(1, 6):  # until it has looked at all of it, which it says
+        ask(page, "Which words were written on the screen?")
+        expect(page.locator(".sc-footnote")).to_have_count(count, timeout=WAIT_MS)
+        if "I have not looked at all of it yet" not in page.locator("#chat .bot").last.inner_text():
+            break
     expect(page.locator("#chat")).to_contain_text("THANKS FOR WATCHING", timeout=WAIT_MS)
     expect(page.locator(".sc-chip").first).to_be_visible(timeout=WAIT_MS)
     page.close()
@@ -220,7 +224,7 @@ def test_a_better_model_is_fetched_by_a_click_and_then_answers(browser: Browser,
     checkpoint = tiny_checkpoints.build("smolvlm", tmp_path / "checkpoint")
     with hub_server.serving({repo: checkpoint}) as hub:
         environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
-        app = App("--device", "cpu", environment=environment)
+        app = App("--device", "cpu", environment=environment, own_interpreter=True)
         page = new_page(browser)
         page.goto(app.url)
         model = page.locator("#model")

@@ -19,12 +19,13 @@ pytestmark = in_browser
 
 @pytest.fixture
 def page(app: App, browser: Browser) -> Iterator[Page]:
-    """A video of five scenes, all ingested."""
+    """A video of five scenes, all ingested and captioned."""
     page = opened(browser, app)
     upload(page, videos.bikes())
     expect(page.locator("#rest")).to_be_enabled()
     page.click("#rest")
     expect(page.locator("[data-node]")).to_have_count(5)
+    expect(page.locator(".sc-gauges")).to_contain_text("up to date")
     page.eval_on_selector("#player video", "video => video.pause()")
     yield page
     page.close()

@@ -39,7 +39,7 @@ ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, *NUMBERS, *TEXTS, [],
 JSON: st.SearchStrategy[Any] = st.recursive(
     ODD | st.text(max_size=5), lambda one: st.lists(one, max_size=2), max_leaves=4
 )
-quickly = settings(max_examples=60, deadline=None, derandomize=True)
+quickly = settings(max_examples=60)
 
 
 @st.composite

@@ -24,7 +24,8 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_app_starts_whatever_proxy_the_environment_names() -> None:
     proxy = f"http://{NOBODY}"
-    with running("--model", "fake", HTTP_PROXY=proxy, http_proxy=proxy, ALL_PROXY=f"socks5://{NOBODY}") as app:
+    settings = {"HTTP_PROXY": proxy, "http_proxy": proxy, "ALL_PROXY": f"socks5://{NOBODY}"}
+    with running("--model", "fake", own_interpreter=True, **settings) as app:
         assert "<gradio-app" in fetch(app.url)
 
 

@@ -103,7 +103,7 @@ ANY = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(ANY)
 def test_lists_of_any_form_are_read(answer: Any) -> None:
     with lists([], v1=answer, v0=answer) as port:

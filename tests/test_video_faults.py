@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 import videos
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamchat.errors import InputError
@@ -109,6 +109,8 @@ class TestClock:
         assert not opened.notes
 
     @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=60))
+    @example([532011.7941646094, -516564.6181613846, 0.0, -516564.6181613846])
+    @example([None, 1.0, 5e-324])
     def test_any_stamps_give_times_that_grow(self, stamps: list[float | None]) -> None:
         placed = [seconds for seconds, _ in timed([(stamp, None) for stamp in stamps], Timeline(0.04, 10.0))]
         assert len(placed) == len(stamps)

@@ -13,6 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 USUAL_STEP_SECONDS = 0.04  # between pictures of a stream that does not say its rate
+LEAST_STEP_SECONDS = 1e-6  # less is no step but rounding, in clocks that count from long ago
 LEAST_RATE, MOST_RATE = 0.5, 240.0  # frames a second that a header may name and be believed
 MOST_GAP_SECONDS = 3600.0  # a still screen may be recorded as one picture for long
 # Between pictures of broadcasts, whose clock is made anew by every recorder; as FFmpeg has it for these formats.
@@ -50,7 +51,7 @@ class Timeline:
         if stamp is None:
             self._shown = usual
         elif self._follows(stamp, self._shown):
-            if following is not None and self._shown < following + self._shift <= stamp + self._shift:
+            if following is not None and following <= stamp and self._follows(following, self._shown):
                 self._stray(following)  # the next one goes on as if this one were not there
             else:
                 self._shown = stamp + self._shift
@@ -63,7 +64,7 @@ class Timeline:
 
     def _follows(self, stamp: float, shown: float) -> bool:
         """Whether a stamp is a little later than the picture before."""
-        return 0 < stamp + self._shift - shown <= self.most_gap_seconds
+        return LEAST_STEP_SECONDS <= stamp + self._shift - shown <= self.most_gap_seconds
 
     def _stray(self, following: float) -> None:
         """Place a picture whose own stamp is wrong between those around it."""
