@@ -78,8 +78,8 @@ class App:
         self.url = f"http://127.0.0.1:{port}"
         self.output = ""
         reader, writer = FORKING.Pipe(duplex=False)
-        told = os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment or {})
-        work = (["--port", str(port), *arguments], folder, dict(told), writer, own_interpreter)
+        everything = os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment or {})
+        work = (["--port", str(port), *arguments], folder, everything, writer, own_interpreter)
         self.process = FORKING.Process(target=_serve, args=work, daemon=True)
         self.process.start()
         writer.close()
