@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
+import openai_server
 import pytest
+import videos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamchat.checkpoints import choosing, serving
 from streamchat.checkpoints.serving import look
 from streamchat.errors import InputError, StreamChatError
-from streamchat.ui import shared_model
+from streamchat.options import Options
+from streamchat.ui import model_panel, shared_model
 from streamchat.ui.model_panel import spec_of
+from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.shared_model import SharedModel
 
 OLLAMA = {"object": "list", "data": [{"id": "llama3:8b"}, {"id": "qwen2.5vl:7b"}]}
@@ -166,3 +174,40 @@ class TestSharedModel:
             shared.switch("openai:http://127.0.0.1:9/v1", key="sk-own")
         assert shared.spec == "fake"
         assert shared.get() is model
+
+    def test_the_key_of_the_environment_is_for_the_server_of_the_start_alone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keys: list[str | None] = []
+        monkeypatch.setattr(shared_model, "load_model", lambda _, **options: keys.append(options["key"]))
+        shared = SharedModel("openai:https://models.example/v1#one")
+        shared.get()
+        shared.switch("openai:https://Models.example/v1#two")
+        shared.switch("openai:https://models.example:8443/v1#two")
+        shared.switch("openai:http://models.example/v1#two")
+        shared.switch("openai:https://models.example/v1#one", "sk-own")
+        assert keys == [None, None, "", "", "sk-own"]
+
+
+def test_a_model_that_changed_is_said_though_the_video_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(model_panel, "warn", lambda _, title, **__: titles.append(title))
+    sessions = SessionManager(SharedModel("fake"), Options())
+    try:
+        with gr.Blocks():
+            panel = model_panel.ModelPanel(sessions)
+            panel.listen([], lambda _: ())
+        video = Path(shutil.copy(videos.bikes(), tmp_path))
+        sessions.open("one", video)
+        video.unlink()
+        request = SimpleNamespace(session_hash="one")
+        with openai_server.serving() as server:
+            line, *_ = panel._take_named(f"{server.url}#{openai_server.NAME}", "", request)  # type: ignore[arg-type]
+        assert openai_server.NAME in line
+        panel._take_named("nope", "", request)  # type: ignore[arg-type]
+        assert titles == [
+            "The model changed; the video cannot be watched again with it",
+            "The model stays as it is",
+        ]
+    finally:
+        sessions.close_all()

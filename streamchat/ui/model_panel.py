@@ -131,12 +131,12 @@ class ModelPanel:
         return self._changed(lambda: self._sessions.model.upgrade(show), request)
 
     def _take_found(self, spec: str | None, request: gr.Request) -> Any:
-        """Use a model of a server of this machine, to which no key of the environment goes."""
-        return self._changed(lambda: self._sessions.model.switch(spec or "", key=""), request)
+        """Use a model of a server of this machine."""
+        return self._changed(lambda: self._sessions.model.switch(spec or ""), request)
 
     def _take_named(self, written: str, key: str, request: gr.Request) -> Any:
         """Use the model that was written; a key that was written beside it is for its server."""
-        return self._changed(lambda: self._sessions.model.switch(spec_of(written), key=key.strip() or None), request)
+        return self._changed(lambda: self._sessions.model.switch(spec_of(written), key.strip()), request)
 
     def _changed(self, change: Callable[[], None], request: gr.Request) -> Any:
         """Change the model for all, and begin this visitor's video anew with it; else all stays as it is."""
@@ -144,12 +144,16 @@ class ModelPanel:
         try:
             check_owner(self._sessions.public, "the model is")
             change()
-            if self._sessions.watch_again(visitor):
-                gr.Info(KEPT)
         except Exception as error:
             log.warning("the model cannot be changed: %s", error)
             warn(error, title="The model stays as it is", duration=None)
             return gr.skip()
+        try:
+            if self._sessions.watch_again(visitor):
+                gr.Info(KEPT)
+        except Exception as error:
+            log.warning("the video cannot be watched again: %s", error)
+            warn(error, title="The model changed; the video cannot be watched again with it", duration=None)
         return *self.shown(), "", *self._opened(visitor)
 
 

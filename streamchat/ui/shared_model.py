@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from streamchat.checkpoints.choosing import BUILT_IN, CATALOGUE, Choice, Entry, choose
 from streamchat.checkpoints.machine import this_machine
@@ -11,6 +12,7 @@ from streamchat.checkpoints.stored import cached, download
 from streamchat.embedding import minilm
 from streamchat.models import AUTO, REMOTE, load_best, load_model
 from streamchat.models.base import Model
+from streamchat.models.openai.server import parse_address
 
 
 class SharedModel:
@@ -30,6 +32,7 @@ class SharedModel:
         self._loading = threading.Lock()
         self._upgrading = threading.Lock()
         self._model: Model | None = None
+        self._owned = _server_of(spec)  # the one that the key of the environment is for; empty if there is none
         self._key: str | None = None  # of a server, if it was given with its address
         self._choice: Choice | None = None  # what this machine allows, of which "auto" takes the best
 
@@ -80,13 +83,15 @@ class SharedModel:
                 download(better.repo, progress)
             self._change(AUTO if self.spec == AUTO else better.repo, None)
 
-    def switch(self, spec: str, key: str | None = None) -> None:
-        """Use another model from the next session on; `key` is for its server, in place of that of the environment.
+    def switch(self, spec: str, key: str = "") -> None:
+        """Use another model from the next session on; `key` is for its server, if it wants one.
 
-        Raises StreamChatError, and keeps the model as it is, if that fails.
+        The key of the environment goes to the server that the app was started with, and to no other. Raises
+        StreamChatError, and keeps the model as it is, if that fails.
         """
         with self._upgrading:
-            self._change(spec, key)
+            owned = not key and _server_of(spec) == self._owned
+            self._change(spec, None if owned else key)
 
     def _change(self, spec: str, key: str | None) -> None:
         before = self.spec, self._key, self._choice
@@ -112,3 +117,11 @@ class SharedModel:
             return load_model(self.spec, device=self._device)
         model, self._choice = load_best(self._device)
         return model
+
+
+def _server_of(spec: str) -> str:
+    """Scheme, host and port of a model server; empty for other models."""
+    if not spec.startswith(f"{REMOTE}:"):
+        return ""
+    parts = urlsplit(parse_address(spec.removeprefix(f"{REMOTE}:"))[0])
+    return f"{parts.scheme}://{parts.netloc}".lower()
