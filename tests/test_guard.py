@@ -291,7 +291,7 @@ class TestIsolated:
         frames, others = list(plain), list(apart)
         assert [frame.pts_seconds for frame in others] == [frame.pts_seconds for frame in frames]
         assert all(np.array_equal(one.data, other.data) for one, other in zip(frames, others, strict=True))
-        assert np.array_equal(apart.frame_at(4.0).data, frames[100].data)
+        assert np.array_equal(apart.frames_at([4.0])[0].data, frames[100].data)
         assert [frame.index for frame in apart.after(frames[246])] == [247, 248, 249]
 
     def test_no_process_is_left(self) -> None:
@@ -319,7 +319,9 @@ class TestIsolated:
         with pytest.raises(InputError, match=r"'world.mp4' cannot be read on: its decoder crashed"):
             for _ in frames:
                 pass
-        assert apart.frame_at(1.0).pts_seconds == pytest.approx(1.0, abs=0.04), "single frames come from a new one"
+        assert apart.frames_at([1.0])[0].pts_seconds == pytest.approx(1.0, abs=0.04), (
+            "single frames come from a new one"
+        )
 
     def test_a_decoder_that_takes_too_long_is_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
         apart = IsolatedVideo(videos.bikes(), max_side=64)
@@ -327,7 +329,7 @@ class TestIsolated:
         for worker in workers():
             worker.suspend()
         with pytest.raises(InputError, match="gave no picture for 0 s"):
-            apart.frame_at(1.0)
+            apart.frames_at([1.0])
         assert workers() == []
 
     def test_a_decoder_has_so_much_memory_and_none_of_the_secrets(
@@ -339,7 +341,7 @@ class TestIsolated:
         assert "OPENAI_API_KEY" not in worker.environ()
         most = worker.rlimit(psutil.RLIMIT_AS)
         assert isolated.MEMORY_BYTES < most[0] == most[1] < isolated.MEMORY_BYTES + 4 * 2**30
-        assert apart.frame_at(1.0).pts_seconds == pytest.approx(1.0)
+        assert apart.frames_at([1.0])[0].pts_seconds == pytest.approx(1.0)
 
     @pytest.mark.parametrize("mebibytes", [0, 8, 48, 80])
     def test_too_little_memory_is_said_whatever_the_decoder_says(
@@ -355,7 +357,7 @@ class TestIsolated:
         seen: dict[int, float] = {}
 
         def look(second: int) -> None:
-            seen[second] = apart.frame_at(float(second)).pts_seconds
+            seen[second] = apart.frames_at([float(second)])[0].pts_seconds
 
         threads = [threading.Thread(target=look, args=(second,)) for second in range(8)]
         for thread in threads:

@@ -173,6 +173,7 @@ def test_frame_at_is_what_was_on_the_screen(folder: Path) -> None:
             assert videos.number_of(found.data) == frame.index
             assert found.index == frame.index
             assert np.abs(found.data.astype(int) - frame.data).mean() < 2
+    assert numbers(opened.frames_at([-5, 0.5, 0.5, 0.53, 1.2, 1e6])) == [0, 12, 12, 13, 30, 99]
     assert videos.number_of(opened.frame_at(-5).data) == 0
     assert videos.number_of(opened.frame_at(1e6).data) == 99
     for wrong in (float("nan"), float("inf")):

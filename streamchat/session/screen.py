@@ -30,7 +30,7 @@ class Screen:
         newest = self._engine.newest
         candidates = [*self._newest, *(() if newest is None else (newest,))]
         shown = [frame for frame in candidates if 0 <= seconds - frame.pts_seconds <= SAME_FRAME_SECONDS]
-        return shown[-1] if shown else video.frame_at(seconds)
+        return shown[-1] if shown else video.frames_at([seconds])[0]
 
     def before(self, video: RecordedSource, seconds: float) -> list[Frame]:
         """What was shown in the seconds before a moment, one frame a second, for a model that is shown it."""
@@ -38,7 +38,7 @@ class Screen:
         times = [seconds - back for back in range(count, 0, -1) if seconds >= back]
         if self._engine.model.prompt is None or len(self._engine.shown_before(seconds)) >= len(times):
             return []
-        return list({frame.pts_seconds: frame for frame in map(video.frame_at, times)}.values())
+        return list({frame.pts_seconds: frame for frame in video.frames_at(times)}.values())
 
     def read_again(self, video: RecordedSource, seconds: float) -> list[Frame]:
         """Frames of the stretch before a past moment, when the memory has a hole there."""
@@ -47,5 +47,5 @@ class Screen:
         if hole is None or newest is None or newest.pts_seconds <= seconds:
             return []
         step = (hole.end - hole.start) / READ_AGAIN_FRAMES
-        frames = [video.frame_at(hole.start + step * number) for number in range(READ_AGAIN_FRAMES)]
+        frames = video.frames_at([hole.start + step * number for number in range(READ_AGAIN_FRAMES)])
         return list({frame.pts_seconds: frame for frame in frames if frame.pts_seconds >= hole.start}.values())

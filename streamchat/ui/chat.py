@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from streamchat.clock import timestamp
 from streamchat.errors import InputError, StreamChatError
 from streamchat.session.alerts import MOST_ALERTS
 from streamchat.session.answer import AnswerStream
@@ -181,7 +182,7 @@ class ChatPanel:
         """The answer as it grows; at its end it, or as much as there is of it, stands in the conversation."""
         text = ""
         try:
-            yield "…"
+            yield f"Looking at {timestamp(at_seconds)} …"  # to find its picture may take seconds, in some files
             for seconds in user_session.until_ingested(at_seconds):
                 yield components.progress_text(seconds, user_session.duration_seconds)
             user_session.stream = None if user_session.stop_asked else ask()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -30,6 +31,7 @@ av.logging.set_level(None)  # damaged packets are counted and logged here, not p
 logger = logging.getLogger(__name__)
 
 SEEKS_BACK_SECONDS = (0.0, 10.0)  # before a time that is sought; tried one after the other
+NEAR_SECONDS = 5.0  # between times that are sought; reading so far on costs no more than seeking again
 CHECKED_FRAMES = 300  # read from the start, at most, to see whether seeking gives the same pictures
 COMPARED_FRAMES = 10  # of these
 SAME_PICTURE = 1.0  # mean difference of two pictures, of 255, up to which they are the same
@@ -119,25 +121,43 @@ class VideoFile:
                     yield Frame(scaler.rgb(frame), seconds, index)
 
     def frame_at(self, seconds: float) -> Frame:
-        """The last frame shown at or before a time (to the millisecond), or the first frame if there is none.
+        """The last frame shown at or before a time (to the millisecond), or the first frame if there is none."""
+        return self.frames_at([seconds])[0]
 
-        Safe from any thread. Found by seeking, so its `index` is what the average frame rate says. Raises InputError
-        if `seconds` is not a finite number or nothing can be decoded.
+    def frames_at(self, times: Sequence[float]) -> list[Frame]:
+        """The frames shown at times that do not go back, as `frame_at` gives each; what lies near is read in one go.
+
+        Safe from any thread. Found by seeking, so their `index` is what the average frame rate says. Raises InputError
+        for a time that is no finite number, and if nothing can be decoded.
         """
-        if not math.isfinite(seconds):
-            raise InputError(f"the time of a frame must be a finite number of seconds, got {seconds}")
-        limit = seconds + MIN_STEP_SECONDS
-        found: tuple[float, av.VideoFrame] | None = None
-        with closing(self._frames(limit)) as frames:
+        for seconds in times:
+            if not math.isfinite(seconds):
+                raise InputError(f"the time of a frame must be a finite number of seconds, got {seconds}")
+        found: list[Frame] = []
+        for near in _near_each_other(times):
+            found += self._frames_near(near)
+        return found
+
+    def _frames_near(self, times: Sequence[float]) -> list[Frame]:
+        """The frames shown at times, read from the keyframe before the first of them on."""
+        limits = deque(seconds + MIN_STEP_SECONDS for seconds in times)
+        scaler, found = self._scaler(), list[Frame]()
+        shown: tuple[float, av.VideoFrame] | None = None
+        with closing(self._frames(limits[0])) as frames:
             for pts, frame in frames:
-                if pts < limit or found is None:
-                    found = pts, frame
-                if pts >= limit:
+                shown = shown or (pts, frame)
+                while limits and pts >= limits[0]:
+                    limits.popleft()
+                    found.append(self._sought(scaler, *shown))
+                if not limits:
                     break
-        if found is None:
+                shown = pts, frame
+        if shown is None:
             raise _no_pictures(self.path)
-        pts, frame = found
-        return Frame(self._scaler().rgb(frame), pts, round(pts * (self.frame_rate or 0)))
+        return found + [self._sought(scaler, *shown) for _ in limits]
+
+    def _sought(self, scaler: Scaler, pts: float, frame: av.VideoFrame) -> Frame:
+        return Frame(scaler.rgb(frame), pts, round(pts * (self.frame_rate or 0)))
 
     def _scaler(self) -> Scaler:
         return Scaler(self._facts.box, self._facts.pixel_aspect)
@@ -244,6 +264,17 @@ class VideoFile:
             for seconds, frame in frames:
                 if seconds > done + MIN_STEP_SECONDS:
                     yield seconds, scaler.rgb(frame)
+
+
+def _near_each_other(times: Sequence[float]) -> list[list[float]]:
+    """Times in groups, in each of which the next is not far from the one before."""
+    groups: list[list[float]] = []
+    for seconds in times:
+        if groups and seconds - groups[-1][-1] <= NEAR_SECONDS:
+            groups[-1].append(seconds)
+        else:
+            groups.append([seconds])
+    return groups
 
 
 def _times(count: int) -> str:

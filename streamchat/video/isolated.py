@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from streamchat.errors import InputError
 from streamchat.types import Frame, finite_number
+from streamchat.video.timeline import LEAST_STEP_SECONDS
 
 MEMORY_BYTES = 4 * 2**30  # of address space, of which a decoder uses a part; the interpreter's own comes on top
 FRAME_SECONDS = 30.0  # until the next frame at most
@@ -45,7 +46,7 @@ class IsolatedVideo:
         self.notes: tuple[str, ...] = ()
         self._lock = threading.Lock()  # of the process that gives single frames
         self._seeker: _Process | None = None
-        self._single("open", 0.0)
+        self._single({"do": "open"})
 
     def __iter__(self) -> Generator[Frame, None, None]:
         yield from self._read({"do": "read"})
@@ -54,26 +55,25 @@ class IsolatedVideo:
         """The frames later than one of this video, numbered on from it."""
         yield from self._read({"do": "read after", "seconds": last.pts_seconds, "index": last.index})
 
-    def frame_at(self, seconds: float) -> Frame:
-        """The last frame shown at or before a time, or the first; from any thread."""
-        if not math.isfinite(seconds):
-            raise InputError(f"the time of a frame must be a finite number of seconds, got {seconds}")
-        frame = self._single("frame at", seconds)
-        if frame is None:
+    def frames_at(self, times: Sequence[float]) -> list[Frame]:
+        """For each of some times, which do not go back, the last frame shown at or before it, or the first."""
+        for seconds in times:
+            if not math.isfinite(seconds):
+                raise InputError(f"the time of a frame must be a finite number of seconds, got {seconds}")
+        frames = self._single({"do": "frames at", "times": list(times)})
+        if len(frames) != len(times):
             raise InputError(f"no picture of {self.path.name!r} can be decoded")
-        return frame
+        return frames
 
-    def _single(self, do: str, seconds: float) -> Frame | None:
+    def _single(self, asked: dict[str, Any]) -> list[Frame]:
         """What the process for single frames gives; it is kept, and begun anew if it has ended."""
         with self._lock:
-            asked = {"do": do, "seconds": seconds}
             if self._seeker is None or self._seeker.ended:
                 self._seeker = self._begun(asked)
                 weakref.finalize(self, self._seeker.end)
             else:
                 self._seeker.ask(asked)
-            frames = list(self._frames(self._seeker))
-            return frames[0] if frames else None
+            return list(self._frames(self._seeker, least_step=0.0))
 
     def _begun(self, asked: dict[str, Any]) -> _Process:
         process = _Process(self.path.name)
@@ -88,7 +88,7 @@ class IsolatedVideo:
         finally:
             process.end()
 
-    def _frames(self, process: _Process) -> Generator[Frame, None, None]:
+    def _frames(self, process: _Process, least_step: float = LEAST_STEP_SECONDS) -> Generator[Frame, None, None]:
         previous = -math.inf
         while True:
             said = process.line()
@@ -102,7 +102,7 @@ class IsolatedVideo:
                 self.notes = tuple(str(note) for note in said.get("notes", ()))
                 return
             frame = process.frame(said, self._max_side)
-            if frame.pts_seconds <= previous:
+            if frame.pts_seconds - previous < least_step:
                 raise process.failed("gives pictures out of order")
             previous = frame.pts_seconds
             yield frame

@@ -37,8 +37,11 @@ class RecordedSource(Protocol):
         """The frames later than one of this source, numbered on from it."""
         ...
 
-    def frame_at(self, seconds: float) -> Frame:
-        """The last frame shown at or before a time, or the first; from any thread."""
+    def frames_at(self, times: Sequence[float]) -> list[Frame]:
+        """For each of some times, which do not go back, the last frame shown at or before it, or the first.
+
+        From any thread. As the times are often near each other, it is best to read once from the first of them on.
+        """
         ...
 
 

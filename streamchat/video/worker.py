@@ -41,8 +41,8 @@ def _serve(video: VideoFile, out: BinaryIO, asked: dict[str, Any]) -> None:
         _give(out, video)
     elif asked["do"] == "read after":
         _give(out, video.after(Frame(np.empty((0, 0, 3), np.uint8), asked["seconds"], asked["index"])))
-    elif asked["do"] == "frame at":
-        _give(out, [video.frame_at(asked["seconds"])])
+    elif asked["do"] == "frames at":
+        _give(out, video.frames_at(asked["times"]))
     _answer(out, done=True, duration=video.duration_seconds, rate=video.frame_rate, notes=video.notes)
 
 
