@@ -25,6 +25,7 @@ from streamchat.models.base import Model
 from streamchat.options import Options
 from streamchat.session.engine import StreamChat, memory_budget
 from streamchat.types import Frame
+from streamchat.video.sampling import sampled
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ class _Player:
         session = begin(run.method, model, options, run.embedder)
         video = self._benchmark.open(sample, max_side=options.max_side)
         meter = _Meter(video.duration_seconds)
-        for frame in video:
+        for frame in sampled(video, options.read_per_second):
             while left and left[0].time_seconds < frame.pts_seconds:
                 question = left.pop(0)
                 yield self._row_of(session, sample, question, question.time_seconds, known[question.index], meter)

@@ -252,6 +252,7 @@ def _source(arguments: argparse.Namespace, options: Options) -> Source:
     return open_source(
         arguments.video,
         max_side=options.max_side,
+        per_second=options.read_per_second,
         stream=arguments.stream,
         reader=arguments.reader,
         allow_urls=arguments.allow_urls,

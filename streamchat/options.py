@@ -44,6 +44,7 @@ class Options:
     # Selective frame stacking (paper section 3.2)
     selector: str = "novelty"  # a file name in streamchat/selectors/
     motion_threshold: float = limited(0.35, 0)  # t: mean flow above which `optical_flow` keeps a frame, at its scale
+    sampled_per_second: float | None = limited(10.0, 0, 1000, above=True)  # frames of a recorded video; None: all
     heartbeat_seconds: float = limited(2.0, 0, above=True)  # a frame is kept after this long without one
     max_kept_per_second: int = limited(5, 1, 1000)  # the threshold rises towards this ceiling, which is never passed
     max_side: int = limited(768, 1, 8192)  # frames are scaled down to this long side, in pixels, by the reader
@@ -89,6 +90,11 @@ class Options:
     def as_in_paper(self) -> bool:
         """Whether frames are selected, remembered and retrieved by the paper's rules, with its preset's numbers."""
         return all(getattr(self, name) == value for name, value in (PRESETS[self.preset_name] | AS_IN_PAPER).items())
+
+    @property
+    def read_per_second(self) -> float | None:
+        """Frames of a recorded video that are looked at in a second; None: all, as optical flow needs neighbours."""
+        return None if self.selector == "optical_flow" else self.sampled_per_second
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Options:

@@ -1,8 +1,12 @@
-"""How many threads numeric libraries may take."""
+"""How many threads numeric libraries may take, and which of ours give way."""
 
 from __future__ import annotations
 
 import os
+import sys
+import threading
+
+NICENESS = 10  # of work that can wait
 
 
 def compute_threads() -> int:
@@ -19,3 +23,9 @@ def limit_torch_threads() -> None:
     import torch
 
     torch.set_num_threads(compute_threads())
+
+
+def give_way() -> None:
+    """Let this thread's work wait for what others do, where a thread has a niceness of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

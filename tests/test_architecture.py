@@ -96,7 +96,7 @@ def test_streamchat_never_imports_evaluation() -> None:
         assert not any(name.startswith(("evaluation", "app")) for name in imports_of(path)), path
 
 
-def test_only_the_live_session_starts_threads() -> None:
+def test_only_the_live_session_starts_threads_of_its_own() -> None:
     starters = {
         str(path.relative_to(ROOT))
         for path in FILES
@@ -106,4 +106,5 @@ def test_only_the_live_session_starts_threads() -> None:
         )
     }
     measured = {"evaluation/speed/visitors.py"}  # who ask at the same moment
-    assert starters <= {"streamchat/session/live.py"} | measured
+    beside = {"streamchat/models/embedded/frame_analysis.py"}  # one library beside another, within one call
+    assert starters <= {"streamchat/session/live.py"} | measured | beside

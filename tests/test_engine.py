@@ -331,6 +331,7 @@ def test_the_presets_are_those_of_the_paper() -> None:
 def test_as_in_the_paper_is_all_of_its_rules(preset: str) -> None:
     paper = Options.preset(preset, **AS_IN_PAPER)
     assert paper.as_in_paper
+    assert paper.read_per_second is None, "flow is between neighbouring frames"
     assert replace(paper, seed=7, memory_bytes=2**30).as_in_paper
     changes: dict[str, Any] = {
         "selector": "novelty",

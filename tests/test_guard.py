@@ -293,6 +293,8 @@ class TestIsolated:
         assert all(np.array_equal(one.data, other.data) for one, other in zip(frames, others, strict=True))
         assert np.array_equal(apart.frames_at([4.0])[0].data, frames[100].data)
         assert [frame.index for frame in apart.after(frames[246])] == [247, 248, 249]
+        few = IsolatedVideo(videos.bikes(), max_side=64, per_second=2.0)
+        assert [frame.pts_seconds for frame in few] == pytest.approx([n / 2 for n in range(20)], abs=0.03)
 
     def test_no_process_is_left(self) -> None:
         apart = IsolatedVideo(videos.bikes(), max_side=64)
@@ -376,4 +378,5 @@ class TestIsolated:
             assert public.watching("one", None).session.wait_until(lambda stats: stats.finished, 60)
         finally:
             public.close_all()
-        assert not isinstance(SessionManager(SharedModel("fake"), Options())._opened(videos.bikes(), 64), IsolatedVideo)
+        owners = SessionManager(SharedModel("fake"), Options())
+        assert not isinstance(owners._opened(videos.bikes(), Options()), IsolatedVideo)

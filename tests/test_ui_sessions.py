@@ -6,6 +6,7 @@ import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -84,8 +85,8 @@ class Hanging(VideoFile):
 def test_a_reader_that_hangs_keeps_no_other_session_from_ending(
     sessions: SessionManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def open_hanging(path: Path, *, max_side: int) -> VideoFile:
-        return Hanging(open_video(path, max_side=max_side)._facts)
+    def open_hanging(path: Path, **how: Any) -> VideoFile:
+        return Hanging(open_video(path, **how)._facts)
 
     with monkeypatch.context() as patched:
         patched.setattr(session_manager, "open_video", open_hanging)
@@ -227,7 +228,7 @@ def test_a_saved_session_goes_on_in_its_own_video_and_not_in_another(sessions: S
     spans = [root.span for root in user_session.session.snapshot().roots]
     assert spans[0].start == 0.0
     assert [span.end for span in spans[:-1]] == [span.start for span in spans[1:]]
-    assert user_session.session.stats().position_seconds == pytest.approx(9.96, abs=0.01)
+    assert user_session.session.stats().position_seconds == pytest.approx(9.96, abs=0.1)
     sessions.load("two", file)
     sessions.open("two", videos.bigbuckbunny())
     assert sessions.watching("two", None).session.snapshot().roots == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import videos
 
 from streamchat.errors import InputError
 from streamchat.types import Frame
+from streamchat.video import READERS
 from streamchat.video.file import VideoFile, open_video
+from streamchat.video.sampling import sampled
 
 COUNT = 60
 
@@ -179,6 +182,20 @@ def test_frame_at_is_what_was_on_the_screen(folder: Path) -> None:
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(InputError, match="finite"):
             opened.frame_at(wrong)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_so_many_frames_a_second_are_given_wherever_reading_begins(plain: Path, reader: str) -> None:
+    every, opened = open_video(plain), open_video(plain, per_second=10.0, reader=reader)
+    frames = list(opened)
+    assert numbers(frames)[:6] == [0, 3, 5, 8, 10, 13]
+    assert [frame.index for frame in frames] == numbers(frames), "counted among all"
+    assert len(frames) == math.ceil(COUNT / 2.5)
+    for last in (frames[0], frames[7]):
+        after = list(opened.after(last))
+        assert [frame.index for frame in after] == [frame.index for frame in frames if frame.index > last.index]
+    assert [frame.index for frame in sampled(every, 10.0)] == numbers(frames)
+    assert len(list(open_video(plain, per_second=100.0))) == COUNT
 
 
 def test_two_threads_read_and_seek_at_once(plain: Path) -> None:

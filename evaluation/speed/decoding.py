@@ -63,7 +63,8 @@ def decode_and_select(video: Path, selector: str) -> None:
 def ingest(video: Path, model: Model, *, until_captioned: bool) -> None:
     """Read, select, encode and remember a video in a live session, which captions beside it, and wait for that too."""
     chat = StreamChat(model)
-    session = LiveSession(chat, open_video(video, max_side=chat.options.max_side))
+    opened = open_video(video, max_side=chat.options.max_side, per_second=chat.options.read_per_second)
+    session = LiveSession(chat, opened)
     session.start()
     try:
         session.play_until(math.inf)

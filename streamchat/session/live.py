@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import sys
 import threading
 import time
 from collections import deque
@@ -28,6 +26,7 @@ from streamchat.session.engine import StreamChat
 from streamchat.session.history import History
 from streamchat.session.screen import Screen
 from streamchat.session.stats import Stats
+from streamchat.threads import give_way
 from streamchat.types import EncodedFrame, Frame
 from streamchat.video.source import LiveSource, RecordedSource, Source
 
@@ -37,7 +36,6 @@ QUEUED_FRAMES = 32  # kept frames that may wait to be encoded before ingestion i
 MOST_PENDING_CAPTIONS = 24  # nodes without a caption; with more the model is behind
 BEHIND_SECONDS = 5.0  # that a reader may lag behind its player
 CEILING_STEP_SECONDS = 1.0  # between two changes of how many frames are kept
-CAPTION_NICENESS = 10
 IDLE_SECONDS = 1.0  # after the last work; then the model is asked once more whether it has any of its own
 ENCODE_BATCH = 8  # frames encoded at once when several wait
 MOST_ENCODE_TRIES = 6  # with growing pauses, some 15 s in all
@@ -379,8 +377,7 @@ class LiveSession:
 
     def _caption(self) -> None:
         """Caption what became a node, for as long as the stream runs and until all is captioned."""
-        if sys.platform == "linux":  # elsewhere a thread has no niceness of its own; captions can wait, frames cannot
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAPTION_NICENESS)
+        give_way()  # captions can wait, frames cannot
         done = -1  # an engine out of a saved session may have nodes without a caption
         rest: float | None = None
         last = False

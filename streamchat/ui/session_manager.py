@@ -129,7 +129,7 @@ class SessionManager:
 
         def begin(before: UserSession | None) -> UserSession:
             options = self.options_of(visitor)
-            video = self._opened(video_path, options.max_side)
+            video = self._opened(video_path, options)
             mark = fingerprint(video_path)
             if before is not None and before.is_loaded and before.fingerprint == mark:
                 before.end()  # two sessions must not work on one engine
@@ -162,7 +162,7 @@ class SessionManager:
 
         def begin(_: UserSession | None) -> UserSession:
             options = self.options_of(visitor)
-            session = LiveSession(self._begun(options), self._opened(video_path, options.max_side))
+            session = LiveSession(self._begun(options), self._opened(video_path, options))
             session.engine.memory.dialogue.restore(now.session.engine.memory.dialogue.entries)
             session.play_until(math.inf if now.to_the_end else reached)
             return UserSession(
@@ -205,9 +205,10 @@ class SessionManager:
 
         self._replace(visitor, begin)
 
-    def _opened(self, video_path: Path, max_side: int) -> RecordedSource:
+    def _opened(self, video_path: Path, options: Options) -> RecordedSource:
         """A video; those of strangers are decoded where they can do no harm."""
-        return (IsolatedVideo if self.public else open_video)(video_path, max_side=max_side)
+        opened = IsolatedVideo if self.public else open_video
+        return opened(video_path, max_side=options.max_side, per_second=options.read_per_second)
 
     def _begun(self, options: Options) -> StreamChat:
         """A new chat, whose memory leaves room for all the sessions that there may be."""

@@ -24,6 +24,7 @@ from streamchat.video import READERS, decord_reader
 from streamchat.video.decoding import Damage, ends_early, stamps_and_frames
 from streamchat.video.decord_reader import DECORD_ERRORS
 from streamchat.video.probe import Facts, probed
+from streamchat.video.sampling import Sampling
 from streamchat.video.scaling import Scaler
 from streamchat.video.timeline import timed
 
@@ -42,13 +43,15 @@ def open_video(
     path: str | Path,
     *,
     max_side: int = 768,
+    per_second: float | None = None,
     stream: int | None = None,
     reader: str = READERS[0],
     allow_urls: bool = False,
 ) -> VideoFile:
     """Open a video file (animated GIFs too) whose frames are scaled down to a long side of `max_side` pixels.
 
-    `stream` is the number of a stream of pictures, from 1 on, in a file that has several. With `allow_urls`, `path` may
+    At most `per_second` frames of a second are given, by default all; the others are decoded and no more. `stream` is
+    the number of a stream of pictures, from 1 on, in a file that has several. With `allow_urls`, `path` may
     be a URL, and the file a list of others, such as a playlist. Raises InputError if there is no such file, if it is
     not a video with pictures, or for a reader that does not exist.
     """
@@ -59,7 +62,7 @@ def open_video(
     source = str(path)
     if not (allow_urls and "://" in source):
         _check_file(Path(source))
-    return VideoFile(probed(source, max_side, stream, allow_urls=allow_urls), reader)
+    return VideoFile(probed(source, max_side, stream, allow_urls=allow_urls), reader, per_second)
 
 
 def _check_file(file: Path) -> None:
@@ -82,8 +85,9 @@ class VideoFile:
     Iterating raises InputError if no frame at all can be decoded; single damaged packets are passed over.
     """
 
-    def __init__(self, facts: Facts, reader: str = READERS[0]) -> None:
+    def __init__(self, facts: Facts, reader: str = READERS[0], per_second: float | None = None) -> None:
         self._facts = facts
+        self._per_second = per_second
         self.path = Path(facts.source)
         self.duration_seconds = facts.duration_seconds  # None: the file does not say; less once it is found cut off
         self.frame_rate = facts.frame_rate  # frames a second on average; None: the file does not say
@@ -102,23 +106,20 @@ class VideoFile:
         return tuple(self._notes)
 
     def __iter__(self) -> Generator[Frame, None, None]:
-        index = 0
-        with closing(self._pictures()) as pictures:
-            for seconds, data in pictures:
-                yield Frame(data, seconds, index)
-                index += 1
-        if index == 0:
+        found = False
+        with closing(self._pictures()) as frames:
+            for frame in frames:
+                found = True
+                yield frame
+        if not found:
             raise _no_pictures(self.path)
 
     def after(self, last: Frame) -> Generator[Frame, None, None]:
-        """The frames later than one of this video, numbered on from it; what is before it is not read again."""
-        index = last.index
-        scaler = self._scaler()
-        with closing(self._frames(last.pts_seconds + MIN_STEP_SECONDS)) as frames:
-            for seconds, frame in frames:
-                if seconds > last.pts_seconds + MIN_STEP_SECONDS / 2:
-                    index += 1
-                    yield Frame(scaler.rgb(frame), seconds, index)
+        """The frames later than one of this video, numbered on from it; what is before it is not read again.
+
+        With sampling they are those that follow it when all is read.
+        """
+        yield from self._converted(last.index + 1, last.pts_seconds, Sampling(self._per_second, last.pts_seconds))
 
     def frame_at(self, seconds: float) -> Frame:
         """The last frame shown at or before a time (to the millisecond), or the first frame if there is none."""
@@ -246,24 +247,33 @@ class VideoFile:
                     break
         return read
 
-    def _pictures(self) -> Generator[tuple[float, np.ndarray], None, None]:
-        """Pictures in time order: from decord, and from where it fails on, or where it is not asked for, from PyAV."""
-        done = -math.inf
+    def _pictures(self) -> Generator[Frame, None, None]:
+        """Frames in time order: from decord, and from where it fails on, or where it is not asked for, from PyAV."""
+        sampling, read, done = Sampling(self._per_second), 0, -math.inf
         if self.reader == "decord":
             try:
                 with closing(decord_reader.pictures(self._facts)) as pictures:
                     for done, data in pictures:
-                        yield done, data
+                        read += 1
+                        if sampling.takes(done):
+                            yield Frame(data, done, read - 1)
             except DECORD_ERRORS as error:
                 reason = str(error).partition("\n")[0]
                 logger.warning("%s: decord failed after %.3f s, PyAV goes on: %s", self.path.name, max(0, done), reason)
             else:
                 return
+        yield from self._converted(read, done, sampling)
+
+    def _converted(self, index: int, after_seconds: float, sampling: Sampling) -> Generator[Frame, None, None]:
+        """Frames from PyAV later than a time, of which the first is number `index`, as far as they are looked at."""
         scaler = self._scaler()
-        with closing(self._frames(done if math.isfinite(done) else None)) as frames:
+        since = after_seconds + MIN_STEP_SECONDS if math.isfinite(after_seconds) else None
+        with closing(self._frames(since)) as frames:
             for seconds, frame in frames:
-                if seconds > done + MIN_STEP_SECONDS:
-                    yield seconds, scaler.rgb(frame)
+                if seconds > after_seconds + MIN_STEP_SECONDS / 2:
+                    if sampling.takes(seconds):
+                        yield Frame(scaler.rgb(frame), seconds, index)
+                    index += 1
 
 
 def _near_each_other(times: Sequence[float]) -> list[list[float]]:

@@ -38,9 +38,10 @@ class IsolatedVideo:
     Raises InputError if it is not a video, and in reading if its decoder crashes, takes too long or too much memory.
     """
 
-    def __init__(self, path: Path, *, max_side: int = 768) -> None:
+    def __init__(self, path: Path, *, max_side: int = 768, per_second: float | None = None) -> None:
         self.path = path
         self._max_side = max_side
+        self._per_second = per_second
         self.duration_seconds: float | None = None
         self.frame_rate: float | None = None
         self.notes: tuple[str, ...] = ()
@@ -77,7 +78,8 @@ class IsolatedVideo:
 
     def _begun(self, asked: dict[str, Any]) -> _Process:
         process = _Process(self.path.name)
-        process.ask({**asked, "path": str(self.path), "max_side": self._max_side, "memory_bytes": MEMORY_BYTES})
+        how = {"path": str(self.path), "max_side": self._max_side, "per_second": self._per_second}
+        process.ask({**asked, **how, "memory_bytes": MEMORY_BYTES})
         return process
 
     def _read(self, asked: dict[str, Any]) -> Generator[Frame, None, None]:

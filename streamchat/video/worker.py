@@ -63,7 +63,7 @@ def main() -> None:
     video: VideoFile | None = None
     for asked in _lines(first):
         try:
-            video = video or open_video(first["path"], max_side=first["max_side"])
+            video = video or open_video(first["path"], max_side=first["max_side"], per_second=first["per_second"])
             _serve(video, out, asked)
         except (InputError, MemoryError) as error:
             # Decoders that get no memory say this or that: a thread could not be started, or the data is invalid.

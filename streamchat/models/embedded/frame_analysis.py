@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -14,6 +15,7 @@ from streamchat.models.embedded.detector import Box, Detection, Detector
 from streamchat.models.embedded.text_reader import Reader
 from streamchat.picture_encoder.classifier import Classifier
 from streamchat.picture_encoder.frame_cache import WeakFrameCache
+from streamchat.threads import give_way
 from streamchat.types import Frame
 
 UNNAMED = "moving thing"  # label of what moves but cannot be named
@@ -88,6 +90,8 @@ class FrameAnalyzer:
         self.classifier = classifier
         self._detector = detector
         self._reader = reader
+        # Text is read beside the rest: each library has one thread, and two cores would be one.
+        self._beside = ThreadPoolExecutor(1, "embedded-reading", initializer=give_way)
         self.analysis_seconds = 0.0  # that an analysis takes, smoothed over the last ones
         self._analyses: WeakFrameCache[FrameAnalysis] = WeakFrameCache()
 
@@ -125,10 +129,16 @@ class FrameAnalyzer:
         view = without_bars(frame.data)
         picture = view.crop(frame.data)
         between()
-        things = self._things(picture)
-        between()
-        lines = self._reader.read(picture)
-        between()
+        reading = self._beside.submit(self._reader.read, picture)
+        try:
+            things = self._things(picture)
+            between()
+            probabilities = self._of_whole(frame.data, picture)
+            between()
+        except BaseException:
+            reading.cancel()
+            raise
+        lines = reading.result()
         hsv = cv2.cvtColor(picture[::4, ::4], cv2.COLOR_RGB2HSV)
         return FrameAnalysis(
             pts_seconds=frame.pts_seconds,
@@ -140,7 +150,7 @@ class FrameAnalyzer:
                 )
                 for line in lines
             ),
-            probabilities=self._of_whole(frame.data, picture),
+            probabilities=probabilities,
             colors=colors.shares(picture[::4, ::4]),
             areas=_areas(picture, things),
             brightness=float(hsv[:, :, 2].mean()),
