@@ -66,7 +66,8 @@ def test_the_reader_follows_the_player_and_the_rest_can_be_ingested(page: Page) 
     expect(page.locator(".sc-gauges")).to_contain_text(re.compile(r"0:0[1-4] / 0:10"))
     page.click("#rest")
     expect(page.locator(".sc-gauges")).to_contain_text("0:10 / 0:10")
-    expect(page.locator(".sc-gauges")).to_contain_text("of 250")
+    expect(page.locator(".sc-gauges")).to_contain_text("of 100")
+    page.get_by_label("The whole video").check()
     ask(page, "What was shown?")
     expect(page.locator(".sc-footnote")).to_contain_text("at 0:09")
 
@@ -146,8 +147,16 @@ def test_the_app_ends_cleanly_while_its_model_is_being_loaded(browser: Browser) 
 def test_the_page_says_which_moment_a_question_is_about(page: Page) -> None:
     upload(page, videos.bikes())
     expect(page.locator("#hint")).to_contain_text("up to 0:02")
+    page.eval_on_selector("#player video", "video => video.pause()")
     page.click("#rest")
-    expect(page.locator("#hint")).to_contain_text("the whole video")
+    expect(page.locator(".sc-gauges")).to_contain_text("0:10 / 0:10")
+    expect(page.locator("#hint")).to_contain_text("up to 0:02")
+    ask(page, "What is shown?")
+    expect(page.locator(".sc-footnote")).to_contain_text("at 0:02")
+    page.get_by_label("The whole video").check()
+    expect(page.locator("#hint")).to_have_text("You ask about the whole video.")
+    ask(page, "And in all?")
+    expect(page.locator(".sc-footnote").last).to_contain_text("at 0:09")
 
 
 def test_a_phone_needs_no_sideways_scrolling(app: App, browser: Browser) -> None:

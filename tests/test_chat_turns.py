@@ -17,7 +17,8 @@ from streamchat.errors import InputError
 from streamchat.options import Options
 from streamchat.session.live import LiveSession
 from streamchat.types import Evidence, Span
-from streamchat.ui.chat import ChatPanel
+from streamchat.ui import user_session
+from streamchat.ui.chat import HERE, WHOLE, ChatPanel
 from streamchat.ui.conversation import MOST_ENTRIES, NOTHING, Conversation
 from streamchat.ui.session_manager import SessionManager
 from streamchat.ui.user_session import UserSession
@@ -34,9 +35,9 @@ class Page:
         sessions.open("one", videos.bikes())
         self.user_session = sessions.watching("one", None)
 
-    def ask(self, question: str = "What is shown?") -> Iterator[Any]:
-        video: Any = SimpleNamespace(value=str(videos.bikes()), playback_position=0.5)
-        return self._chat._ask(question, video, self._request)
+    def ask(self, question: str = "What is shown?", scope: str = HERE, at_seconds: float = 0.5) -> Iterator[Any]:
+        video: Any = SimpleNamespace(value=str(videos.bikes()), playback_position=at_seconds)
+        return self._chat._ask(question, scope, video, self._request)
 
     def retry(self) -> Iterator[Any]:
         chosen: Any = SimpleNamespace(index=0)
@@ -193,3 +194,19 @@ def test_what_an_earlier_session_kept_fewer_of_is_kept_again(sessions: SessionMa
         user_session.push(picture(250 * (number % 2), 90, 160), number / 20)
     assert user_session.session.wait_until(lambda stats: stats.frames_seen == 22, WAIT_SECONDS)
     assert user_session.session.stats().frames_kept - before > 2
+
+
+def test_a_question_is_about_the_player_or_the_whole_video_whatever_was_processed(page: Page) -> None:
+    list(page.ask())
+    page.user_session.ingest_the_rest()
+    assert page.user_session.session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
+    list(page.ask(at_seconds=3.0))
+    list(page.ask(scope=WHOLE))
+    entries = [entry for entry in page.user_session.conversation.entries if entry.question is not None]
+    assert [entry.at_seconds for entry in entries] == pytest.approx([0.5, 3.0, 9.92])
+
+
+def test_progress_counts_towards_what_is_waited_for(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_session, "WAIT_SECONDS", 0.0)
+    assert "of 0:05 …" in str(list(page.ask(at_seconds=5.0)))
+    assert "of 0:10 …" in str(list(page.ask(scope=WHOLE)))

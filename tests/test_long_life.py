@@ -83,7 +83,7 @@ def test_sessions_that_come_and_go_leave_nothing(
         user_session = sessions.watching(visitor, None)
         user_session.ingest_the_rest()
         assert user_session.session.wait_until(lambda stats: stats.finished, WAIT_SECONDS)
-        assert "".join(user_session.ask("What is shown?", 0.2))
+        assert "".join(user_session.session.ask("What is shown?", 0.2))
         sessions.save(visitor, sessions.folder_of(visitor) / "saved.streamchat")
         if number % 2:
             sessions.load(visitor, sessions.folder_of(visitor) / "saved.streamchat")

@@ -41,7 +41,7 @@ def user_session(sessions: SessionManager) -> UserSession:
     user_session = sessions.watching("one", None)
     user_session.session.play_until(4.99)
     assert user_session.session.wait_until(
-        lambda stats: stats.position_seconds > 4.95 and not stats.captions_pending and not stats.frames_queued,
+        lambda stats: stats.position_seconds > 4.85 and not stats.captions_pending and not stats.frames_queued,
         WAIT_SECONDS,
     )
     return user_session

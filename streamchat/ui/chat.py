@@ -33,6 +33,7 @@ SUGGESTIONS = (
     "How many people are there?",
     "Which words were on the screen?",
 )
+HERE, WHOLE = "here", "whole"  # what a question is about
 ONLY_THE_LAST = "only the last question can be changed: what came after an older one was said with it in mind"
 
 
@@ -65,6 +66,14 @@ class ChatPanel:
             )
             self.send = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
             self.stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64, interactive=False)
+        self.scope = gr.Radio(
+            [("Up to here", HERE), ("The whole video", WHOLE)],
+            value=HERE,
+            label="What questions are about",
+            show_label=False,
+            container=False,
+            elem_id="scope",
+        )
         self.hint = gr.HTML(
             '<p class="sc-hint">A question is about what was shown up to the moment you ask it.</p>', elem_id="hint"
         )
@@ -87,20 +96,20 @@ class ChatPanel:
         gr.on(
             [self.send.click, self.question.submit],
             self._ask,
-            [self.question, video],
+            [self.question, self.scope, video],
             changed,
             trigger_mode="once",
             **quiet,
         )
-        self.chat.example_select(self._suggested, video, changed, trigger_mode="once", **quiet)
+        self.chat.example_select(self._suggested, [self.scope, video], changed, trigger_mode="once", **quiet)
         self.chat.retry(self._retry, None, changed, trigger_mode="once", **quiet)
         self.chat.edit(self._edit, None, changed, trigger_mode="once", **quiet)
         self.chat.clear(self._clear, None, None, **quiet)
         self.alerts.change(self._wait_for, self.alerts, None, **quiet)
         self.stop.click(self._stop, None, self.stop, **quiet)
 
-    def _ask(self, question: str, video: gr.Video, request: gr.Request) -> Iterator[Any]:
-        """Stream the answer to a question about what was shown up to the player's position."""
+    def _ask(self, question: str, scope: str, video: gr.Video, request: gr.Request) -> Iterator[Any]:
+        """Stream the answer to a question about what was shown up to the player's position, or in all of the video."""
         visitor = str(request.session_hash)
         try:
             video_path = None if video.value is None else Path(video.value)
@@ -113,14 +122,13 @@ class ChatPanel:
         if not idle:
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
-        player_seconds = video.playback_position or 0.0
-        asked = user_session.moment_of(player_seconds)
+        asked = user_session.moment_of(video.playback_position or 0.0, scope == WHOLE)
         yield from self._answered(
-            visitor, user_session, question, asked, lambda: user_session.ask(question, player_seconds)
+            visitor, user_session, question, asked, lambda: user_session.session.ask(question, asked)
         )
 
-    def _suggested(self, video: gr.Video, chosen: gr.SelectData, request: gr.Request) -> Iterator[Any]:
-        yield from self._ask(str(chosen.value["text"]), video, request)
+    def _suggested(self, scope: str, video: gr.Video, chosen: gr.SelectData, request: gr.Request) -> Iterator[Any]:
+        yield from self._ask(str(chosen.value["text"]), scope, video, request)
 
     def _retry(self, chosen: gr.RetryData, request: gr.Request) -> Iterator[Any]:
         yield from self._ask_again(None, chosen.index, request)
@@ -151,7 +159,12 @@ class ChatPanel:
         yield from self._answered(visitor, user_session, text, last.at_seconds, lambda: user_session.ask_again(text))
 
     def _answered(
-        self, visitor: str, user_session: UserSession, question: str, at_seconds: float, ask: Callable[[], AnswerStream]
+        self,
+        visitor: str,
+        user_session: UserSession,
+        question: str,
+        at_seconds: float | None,
+        ask: Callable[[], AnswerStream],
     ) -> Iterator[Any]:
         """The page while an answer is on its way, and after it; nothing while another one is."""
         if not user_session.asking.acquire(blocking=False):
@@ -177,14 +190,19 @@ class ChatPanel:
         yield gr.skip(), user_session.conversation.messages(), idle, gr.update(interactive=False)
 
     def _answer(
-        self, user_session: UserSession, question: str, at_seconds: float, ask: Callable[[], AnswerStream]
+        self, user_session: UserSession, question: str, at_seconds: float | None, ask: Callable[[], AnswerStream]
     ) -> Generator[str, None, None]:
-        """The answer as it grows; at its end it, or as much as there is of it, stands in the conversation."""
+        """The answer as it grows; at its end it, or as much as there is of it, stands in the conversation.
+
+        `at_seconds` None is the end.
+        """
         text = ""
+        wanted = user_session.duration_seconds if at_seconds is None else at_seconds
         try:
-            yield f"Looking at {timestamp(at_seconds)} …"  # to find its picture may take seconds, in some files
+            # To find the picture of a moment may take seconds, in some files.
+            yield "…" if at_seconds is None else f"Looking at {timestamp(at_seconds)} …"
             for seconds in user_session.until_ingested(at_seconds):
-                yield components.progress_text(seconds, user_session.duration_seconds)
+                yield components.progress_text(seconds, wanted)
             user_session.stream = None if user_session.stop_asked else ask()
             for piece in user_session.stream or ():
                 text += piece
@@ -196,7 +214,8 @@ class ChatPanel:
             warn(error, title="The answer broke off", duration=None)
         finally:  # also when a closed page ends the generator
             if user_session.stream is None:
-                user_session.conversation.add(question, "", at_seconds, (), "")
+                reached = user_session.session.stats().position_seconds
+                user_session.conversation.add(question, "", reached if at_seconds is None else at_seconds, (), "")
             else:
                 user_session.stream.close()
                 self._finish(user_session, question, user_session.stream)

@@ -57,10 +57,10 @@ def footnote(made: str, answer: str) -> str:
     return f'<div class="sc-footnote">{escape(made)} · {copy}</div>'
 
 
-def progress_text(position_seconds: float, duration_seconds: float | None) -> str:
-    """Said in place of an answer while the rest of the video is ingested for it."""
-    end = "" if duration_seconds is None else f" of {timestamp(duration_seconds)}"
-    return f"Processing the rest of the video first: {timestamp(position_seconds)}{end} …"
+def progress_text(position_seconds: float, wanted_seconds: float | None) -> str:
+    """Said in place of an answer while a video is ingested up to what the question is about, if that is known."""
+    end = "" if wanted_seconds is None else f" of {timestamp(wanted_seconds)}"
+    return f"Processing the video up to there first: {timestamp(position_seconds)}{end} …"
 
 
 def speeds() -> str:

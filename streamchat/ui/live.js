@@ -30,7 +30,7 @@ const resumeAt = (mine, seconds, tries) => {
 
 const begin = () => {
   state = {
-    serial: 0, rows: new Map(), blocks: new Map(), levels: 0, motion: [], preview: -1, end: 0, about: null,
+    serial: 0, rows: new Map(), blocks: new Map(), levels: 0, motion: [], preview: -1, end: 0, position: 0, follows: null, finished: false,
     chosen: null, reached: null, highlighted: [], posted: null, pictures: new Map(),
   };
   find('.sc-tree svg').replaceChildren();
@@ -61,14 +61,16 @@ const showStatus = (status) => {
 };
 
 const showHint = () => {
-  const video = playerVideo();
+  const video = playerVideo(), scope = document.querySelector('#scope');
+  if (scope) scope.hidden = state.follows !== 'player';
+  const whole = state.follows === 'whole' || (state.follows === 'player' && scope && scope.querySelector('[value=whole]:checked'));
   const texts = {
-    end: 'You ask about the whole video.',
-    now: 'You ask about what was seen up to now.',
+    seen: 'You ask about what was seen up to now.',
     player: `You ask about what was shown up to ${clock(video ? video.currentTime : 0)}.`,
   };
-  say(document.querySelector('#hint p'),
-    texts[state.about] || 'A question is about what was shown up to the moment you ask it.');
+  const done = state.finished ? '.' : `, once it is processed: ${clock(state.position)} of ${clock(state.end)}.`;
+  say(document.querySelector('#hint p'), whole ? 'You ask about the whole video' + done
+    : texts[state.follows] || 'A question is about what was shown up to the moment you ask it.');
 };
 
 const showPreview = (preview) => { // over the player, which has nothing to show
@@ -281,12 +283,13 @@ document.addEventListener('click', (event) => {
 document.addEventListener('timeupdate', (event) => { // does not bubble, but is seen on its way down
   if (event.target === playerVideo()) { showHint(); drawHead(); }
 }, true);
+document.addEventListener('change', (event) => { if (event.target.closest('#scope')) showHint(); });
 new MutationObserver(fillPictures).observe(document.querySelector('#chat') || document.body,
   { childList: true, subtree: true });
 
 const show = (update) => {
   state.end = update.end;
-  state.about = update.about;
+  Object.assign(state, { position: update.position, follows: update.follows, finished: update.finished });
   showGauges(update.gauges);
   showStatus(update.status);
   showHint();
@@ -299,7 +302,7 @@ const show = (update) => {
   if (!state.reached || !state.reached.isConnected) rove(state.blocks.values().next().value);
   highlight(update.highlighted);
   const rest = document.querySelector('#rest');
-  if (rest && update.about === 'end') rest.disabled = true;
+  if (rest && update.full_speed) rest.disabled = true;
   state.serial = update.serial;
   say(find('.sc-axis span:last-child'), clock(update.end));
   if (state.posted !== null && state.posted !== update.posted) trigger('posted');
@@ -310,7 +313,7 @@ const refresh = async () => {
   const before = state, video = playerVideo(), { motion } = state;
   const update = !(props.value || {}).session ? null : await server.view_of(asked({
     serial: state.serial, preview: state.preview, motion: motion.length ? motion[motion.length - 1][0] : -1,
-    position: video && state.about === 'player' ? video.currentTime : null,
+    position: video && state.follows === 'player' ? video.currentTime : null,
     unplayable: Boolean(video && (video.error || (video.readyState >= 1 && !video.videoWidth))),
   }));
   if (update === undefined) throw new Error('no answer came');

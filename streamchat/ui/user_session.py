@@ -37,7 +37,7 @@ class UserSession:
     fingerprint: str = ""  # of the video
     begins_seconds: float = 0.0  # where the player begins: a loaded session goes on where it ended
     conversation: Conversation = field(default_factory=Conversation)
-    to_the_end: bool = False  # the rest is ingested at full speed, and a question means the end
+    to_the_end: bool = False  # the rest is ingested at full speed
     unplayable: bool = False  # the browser cannot show the video, so that there is no player to follow
     last_timing: Timing | None = None  # of the last answer
     highlighted: tuple[int, ...] = ()  # ids of the nodes that the last answer was found by
@@ -78,15 +78,12 @@ class UserSession:
         if self.camera is not None:
             self.camera.push(picture, self.camera_began + seconds)
 
-    def ask(self, question: str, player_seconds: float) -> AnswerStream:
-        """Ask about what was shown up to the player's position, or, where none is followed, about all of it."""
-        now = self.to_the_end or self.video_path is None
-        return self.session.ask(question, None if now else player_seconds)
+    def moment_of(self, player_seconds: float, whole: bool) -> float | None:
+        """The moment of the stream that a question is about; None for the end, of what was seen or of the whole video.
 
-    def moment_of(self, player_seconds: float) -> float:
-        """The moment of the stream that a question asked now is about."""
-        now = self.to_the_end or self.video_path is None
-        return self.session.stats().position_seconds if now else player_seconds
+        It is the player's, if there is one to follow, and not the `whole` video is meant.
+        """
+        return None if whole or self.unplayable or self.video_path is None else player_seconds
 
     def ask_again(self, question: str) -> AnswerStream:
         """Ask in place of the last question, at its own moment; the round before is forgotten.
@@ -105,15 +102,18 @@ class UserSession:
             text = f"{hit.question}: {hit.reason}"
             self.conversation.add(None, text, hit.evidence.span.start, [hit.evidence], "")
 
-    def until_ingested(self, player_seconds: float) -> Iterator[float]:
-        """Wait until all that a question is about was ingested; gives the position in seconds meanwhile.
+    def until_ingested(self, at_seconds: float | None) -> Iterator[float]:
+        """Wait until all up to a moment, or with None all of a video, was ingested; gives the position meanwhile.
 
         Ends at once for a camera, after an error, and when the answer is stopped.
         """
-        self.follow(player_seconds)
+        if at_seconds is not None:
+            self.follow(at_seconds)
+        elif self.video_path is not None:
+            self.ingest_the_rest()
 
         def there(stats: Stats) -> bool:
-            reached = not self.to_the_end and stats.position_seconds >= player_seconds - NEAR_SECONDS
+            reached = at_seconds is not None and stats.position_seconds >= at_seconds - NEAR_SECONDS
             return self.stop_asked or stats.finished or reached
 
         while self.video_path and not self.stop_asked and self.session.error is None:

@@ -40,7 +40,9 @@ def view_of(user_session: UserSession, *, serial: int, motion_after: float, prev
         "motion": [_finite(sample) for sample in user_session.session.history.motion(motion_after)],
         "highlighted": user_session.highlighted,
         "posted": user_session.conversation.alerts_posted,
-        "about": about(user_session),
+        "follows": follows(user_session),
+        "finished": stats.finished,
+        "full_speed": user_session.to_the_end,
         "preview": _preview(user_session, preview_after),
     }
 
@@ -136,11 +138,11 @@ def status(user_session: UserSession, stats: Stats) -> dict[str, str] | None:
     return {"kind": "note", "text": " ".join(notes)} if notes else None
 
 
-def about(user_session: UserSession) -> str:
-    """What the next question is about: up to the player's moment, the whole video, or all that was seen."""
+def follows(user_session: UserSession) -> str:
+    """What a question is about: up to the "player", all that was "seen", or the "whole" video that no player shows."""
     if user_session.video_path is None:
-        return "now"
-    return "end" if user_session.to_the_end else "player"
+        return "seen"
+    return "whole" if user_session.unplayable else "player"
 
 
 def _finite(sample: Sequence[float]) -> list[float | None]:
