@@ -271,11 +271,12 @@ def _settings(arguments: argparse.Namespace, sessions: SessionManager, uploads: 
         uploads=uploads,
         most_upload_bytes=arguments.max_upload * MEBIBYTE * arguments.most_visitors,
     )
+    hosts = Middleware(OwnHosts, names=own_names(arguments.allow_host), trusted=arguments.allow_host)
     return {
         "server_name": arguments.host,
         "server_port": arguments.port,
         "root_path": arguments.root_path,
-        "app_kwargs": {"middleware": [Middleware(OwnHosts, names=own_names(arguments.allow_host)), guard]},
+        "app_kwargs": {"middleware": [hosts, guard]},
         "max_file_size": f"{arguments.max_upload}mb",
         "theme": theme(),
         "css": css(),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 NONE = "–"
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # with which spreadsheets have formulas begin
+TAG = re.compile("<(?=[A-Za-z/!?])")  # the begin of a tag of HTML, in Markdown too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +52,21 @@ def markdown(tables: Sequence[Table]) -> str:
     """The tables as Markdown."""
     parts = ["# StreamChat: report\n"]
     for table in tables:
-        parts.append(f"## {table.title}\n")
+        parts.append(f"## {_text(table.title)}\n")
         lines = [table.columns, ["---"] * len(table.columns), *table.rows]
         parts.append("\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) + "\n")
         if table.note:
-            parts.append(f"{table.note}\n")
+            parts.append(f"{_text(table.note)}\n")
     return "\n".join(parts)
 
 
 def _cell(cell: Cell) -> str:
-    return str(cell).replace("|", "\\|").replace("\n", " ")
+    return _text(str(cell)).replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    """One line of Markdown in which no tag of HTML begins."""
+    return TAG.sub("&lt;", text.replace("\n", " "))
 
 
 def as_csv(tables: Sequence[Table]) -> str:
@@ -69,8 +78,13 @@ def as_csv(tables: Sequence[Table]) -> str:
         for row in table.rows:
             for column, cell in zip(table.columns[1:], row[1:], strict=True):
                 values = (cell.value, cell.low, cell.high) if isinstance(cell, Number) else (cell, None, None)
-                writer.writerow([table.title, row[0], column, *values])
+                writer.writerow(map(_plain, [table.title, row[0], column, *values]))
     return file.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """A value of a CSV file that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) and value not in FORMULAS else value
 
 
 def page(tables: Sequence[Table], pictures: Sequence[str]) -> str:

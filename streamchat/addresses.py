@@ -18,4 +18,6 @@ def ip_of(host: str) -> IPv4Address | IPv6Address | None:
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine alone, by its address or name."""
     found = ip_of(host)
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
     return host.rstrip(".").lower() == LOCALHOST if found is None else found.is_loopback

@@ -90,6 +90,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         {"entries": [], "pictures": []},
         {"entries": 5, "pictures": {}},
         changed(text=5),
+        changed(text="x" * 500_001),
         changed(question=["a"]),
         changed(at_seconds=-1.0),
         changed(at_seconds="now"),
@@ -110,3 +111,6 @@ def test_the_transcript_escapes_what_markdown_would_read() -> None:
     text = conversation().markdown("my video.mp4")
     assert text.startswith("# my video.mp4\n\n**0:12 — What is \\<i\\>this\\</i\\>?**\n\nA & B\n- 0:03–0:05: At 3")
     assert "**0:31 — And \\*that\\*?**" in text
+    hostile = Conversation.from_json(changed(made="<script>x</script>\n# y")).markdown("<img src=x>\n# two")
+    assert hostile.splitlines()[0] == "# \\<img src=x\\> \\# two"
+    assert "*\\<script\\>x\\</script\\> \\# y*" in hostile

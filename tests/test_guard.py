@@ -97,7 +97,7 @@ class Served:
             connected=lambda page, there: self.heard.append((page, there)),
             goodbye=self.heard.append,
             uploads=uploads,
-            most_upload_bytes=1000,
+            most_upload_bytes=20_000,
         )
         self.app = Starlette(routes=routes, middleware=[guarding])
 
@@ -139,13 +139,24 @@ class TestGuard:
         assert codes[0] == 400
         assert codes[-1] == 429
 
-    def test_uploads_have_a_limit_together(self, served: Served, tmp_path: Path) -> None:
-        assert served.call("POST", "/upload", content=b"x" * 900).status_code == 200
+    def test_uploads_have_a_limit_together(
+        self, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert served.call("POST", "/upload", content=b"x" * 15_000).status_code == 200
+        full = served.call("POST", "/upload", content=b"x" * 15_000)
+        assert (full.status_code, full.text) == (507, guard.NO_ROOM), "what has just come is counted"
+        monkeypatch.setattr(guard, "COUNTED_SECONDS", -1.0)
         (tmp_path / "one").mkdir()
-        (tmp_path / "one" / "video.mp4").write_bytes(b"x" * 200)
-        full = served.call("POST", "/upload", content=b"x" * 900)
-        assert (full.status_code, full.text) == (507, guard.NO_ROOM)
-        assert served.call("POST", "/upload", content=b"x" * 700).status_code == 200
+        (tmp_path / "one" / "video.mp4").write_bytes(b"x")
+        assert served.call("POST", "/upload", content=b"x" * 15_000).status_code == 507, "the smallest takes a block"
+        assert served.call("POST", "/upload", content=b"x" * 11_000).status_code == 200
+
+        async def pieces() -> object:
+            for _ in range(3):
+                yield b"x" * 5_000
+
+        assert served.call("POST", "/upload", content=pieces()).status_code == 413, "also if it does not say how large"
+        assert served.call("POST", "/upload", content=b'filename="a"' * (guard.MOST_FILES + 1)).status_code == 413
 
     def test_who_is_connected_and_who_says_goodbye_is_noted(self, served: Served) -> None:
         served.call("GET", "/heartbeat/page7")

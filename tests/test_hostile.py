@@ -24,9 +24,10 @@ from in_browser import App
 from evaluation.benchmarks.streambench import StreamBench
 from evaluation.samples import Choice
 from streamchat.errors import InputError
+from streamchat.session.questions import check_question
 from streamchat.ui import examples, uploads
 from streamchat.ui.access import check_owner, is_public
-from streamchat.ui.hosts import own_names
+from streamchat.ui.hosts import OwnHosts, own_names
 from streamchat.video.camera import PushSource
 
 SECRET = "sk-of-the-owner"
@@ -220,6 +221,21 @@ class TestForgedCalls:
                 source.push(picture, seconds)
 
 
+class TestNobody:
+    @pytest.mark.parametrize("name", ["save", "transcript", "ask"])
+    def test_a_call_that_names_no_page_is_nobodys(self, app: App, config: dict[str, Any], name: str) -> None:
+        number = handler(config, elem_id=name)
+        event = next(one for one in config["dependencies"] if one["id"] == number)
+        answer = httpx.post(f"{app.url}/gradio_api/run/{event['api_name']}", json={"data": [], "fn_index": number})
+        assert answer.status_code >= 400
+        assert "data" not in answer.json()
+
+    @pytest.mark.parametrize("question", [None, {"a": 1}, 7])
+    def test_a_question_that_is_no_text_is_refused_in_words(self, app: App, question: object) -> None:
+        with pytest.raises(InputError, match="a question is text, got"):
+            check_question(question)  # type: ignore[arg-type]
+
+
 class TestNames:
     @pytest.mark.parametrize("host", ["rebound.example.com", "rebound.example.com:7860", "", "localhost.example.com"])
     def test_a_foreign_name_is_refused(self, app: App, host: str) -> None:
@@ -230,6 +246,27 @@ class TestNames:
     @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:7860", "127.0.0.1:1", "[::1]:7860", "192.168.1.5"])
     def test_its_own_names_and_addresses_are_not(self, app: App, host: str) -> None:
         assert httpx.get(f"{app.url}/config", headers={"Host": host}).status_code == 200
+
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost:7860", "http://[::1", "x"]
+    )
+    def test_a_page_elsewhere_reaches_nothing(self, app: App, origin: str) -> None:
+        for host in (app.url.removeprefix("http://"), "[::ffff:7f00:1]:7860", "localhost:1"):
+            for method, path in (("GET", "config"), ("POST", "gradio_api/queue/join"), ("POST", "gradio_api/upload")):
+                headers = {"Host": host, "Origin": origin}
+                answer = httpx.request(method, f"{app.url}/{path}", headers=headers)
+                assert (answer.status_code, "not the app's own" in answer.text) == (403, True)
+
+    def test_its_own_pages_do_also_behind_a_proxy(self, app: App) -> None:
+        behind = {"Origin": "https://chat.example.com", "X-Forwarded-Host": "chat.example.com"}
+        for headers in ({"Origin": app.url}, behind):
+            assert httpx.get(f"{app.url}/config", headers=headers).status_code == 200
+
+    def test_the_owner_can_trust_other_pages(self) -> None:
+        hosts = OwnHosts(lambda *_: None, [], [".example.com", "Chat.example"])  # type: ignore[arg-type, return-value]
+        assert hosts._is_own("https://a.example.com", {})
+        assert hosts._is_own("https://chat.example:8443", {})
+        assert not hosts._is_own("https://badexample.com", {})
 
     def test_the_owner_can_allow_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "chat.example.com" in own_names(["chat.example.com"])

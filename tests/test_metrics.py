@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +311,17 @@ def test_tables_survive_every_format() -> None:
     assert "<b>x" not in page([table], [])
     assert "&lt;b&gt;x" in page([table], [])
     assert as_csv([table]).splitlines()[1] == "T,<b>x</b>,a|b,1 | 2,,"
+
+
+@pytest.mark.parametrize("hostile", ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(1)", "\t=1", "\r=1"])
+def test_no_cell_is_a_formula(hostile: str) -> None:
+    table = Table(title=hostile, columns=["run", hostile], rows=[[hostile, hostile]])
+    (line,) = list(csv.reader(io.StringIO(as_csv([table]))))[1:]
+    assert [cell[:1] for cell in line[:4]] == ["'"] * 4
+
+
+def test_no_text_is_a_tag_in_markdown() -> None:
+    hostile = "a < b <script>alert(1)</script> <img src=x>"
+    text = markdown([Table(title=hostile, columns=["run", hostile], rows=[[hostile, "1"]], note=hostile)])
+    assert "a < b &lt;script>" in text
+    assert not re.search("<[a-z/]", text)

@@ -270,9 +270,12 @@ class TestRefusals:
         entries[archive.SESSION] = entries[archive.SESSION].replace(b'"extra":{}', deep)
         assert "no JSON (recursion limit" in refusal(written(tmp_path / "deep.streamchat", entries))
 
-    def test_a_json_that_would_take_many_times_its_size_in_memory(self, good: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("values", [b"[],", b"1.5,", b'"a",'])
+    def test_a_json_that_would_take_many_times_its_size_in_memory(
+        self, good: Path, tmp_path: Path, values: bytes
+    ) -> None:
         entries = entries_of(good)
-        wide = b'"extra":{"a":[' + b"[]," * 4_000_000 + b"1]}"
+        wide = b'"extra":{"a":[' + values * 4_000_000 + b"1]}"
         entries[archive.SESSION] = entries[archive.SESSION].replace(b'"extra":{}', wide)
         assert "parts, of at most" in refusal(written(tmp_path / "wide.streamchat", entries))
 

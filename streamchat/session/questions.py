@@ -9,6 +9,8 @@ MOST_CHARACTERS = 20_000  # of a question: some 5,000 tokens
 
 def check_question(question: str) -> None:
     """Raise InputError for a question without words, too long, or with halves of characters, which no text can hold."""
+    if not isinstance(question, str):
+        raise InputError(f"a question is text, got {type(question).__name__}")
     if len(question) > MOST_CHARACTERS:
         raise InputError(f"a question may have {MOST_CHARACTERS} characters, got {len(question)}: ask with fewer words")
     if not question.strip():

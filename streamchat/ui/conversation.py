@@ -23,6 +23,7 @@ from streamchat.video.images import jpeg, jpeg_size, picture
 
 MOST_ENTRIES = 200  # that stand on the page; older ones leave it, not the memory
 MOST_MOMENTS = 8  # below an answer
+MOST_TEXT_CHARACTERS = 500_000  # of one text out of a file
 PICTURE_SIDE = 320  # pixels of a moment's picture
 NOTHING = "(no answer)"
 MARKUP = re.compile(r"<(?=[A-Za-z/!?])|&(?=[A-Za-z#])")
@@ -120,7 +121,7 @@ class Conversation:
 
     def markdown(self, title: str) -> str:
         """The transcript."""
-        parts = [f"# {title}"]
+        parts = [f"# {_markdown(title)}"]
         for entry in self.entries:
             if entry.question is not None:
                 parts.append(f"**{timestamp(entry.at_seconds)} — {_markdown(entry.question)}**")
@@ -130,7 +131,7 @@ class Conversation:
                 for moment in entry.moments
             ]
             if entry.made:
-                parts.append(f"*{entry.made}*")
+                parts.append(f"*{_markdown(entry.made)}*")
         return "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n"
 
     def to_json(self) -> dict[str, Any]:
@@ -205,6 +206,8 @@ def _entry(stored: Any, pictures: dict[int, bytes]) -> Entry:
     known = all(moment.picture is None or moment.picture in pictures for moment in entry.moments)
     if not all(isinstance(text, str) for text in texts) or not isinstance(entry.question, str | None):
         raise TypeError("a text is not text")
+    if max(map(len, (*texts, entry.question or ""))) > MOST_TEXT_CHARACTERS:
+        raise ValueError(f"a text has more than {MOST_TEXT_CHARACTERS} characters")
     if not all(isinstance(time, int | float) and 0 <= time < 1e9 for time in times) or not known:
         raise ValueError("a moment is not one")
     return entry

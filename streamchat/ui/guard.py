@@ -6,7 +6,9 @@ traceback, and an address that sends too much is slowed down.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,11 +27,14 @@ MOST_ADDRESSES = 10_000  # remembered; the oldest go first
 MOST_BODY_BYTES = 4 * 2**20  # of a call; a camera's largest push has 2.4 MB
 GOODBYE = "/goodbye"  # the path by which a page that closes says so
 GOODBYE_BYTES = 200
+BLOCK_BYTES = 4096
 HEARTBEAT = "/heartbeat/"
 UPLOAD = "/upload"
 REFUSED = "This call cannot be read; the page of the app makes none like it."
 TOO_MANY = "Too many calls from this address: wait a moment."
-TOO_LARGE = f"A call may have {MOST_BODY_BYTES} bytes."
+MOST_FILES = 20  # in one upload
+COUNTED_SECONDS = 2.0  # that a count of the uploads holds, with what has come since
+TOO_LARGE = f"A call may have {MOST_BODY_BYTES} bytes, and an upload {MOST_FILES} files and what room there is."
 NO_ROOM = "There is no room for more uploads at the moment: try again in a few minutes."
 
 
@@ -53,7 +58,7 @@ class Guard:
         self._app = app
         self._allowance = Allowance(CALLS_A_SECOND * max(LEAST_VISITORS, most_visitors), BURST_SECONDS)
         self._connected, self._goodbye = connected, goodbye
-        self._uploads, self._most_upload_bytes = uploads, most_upload_bytes
+        self._room = _Room(uploads, most_upload_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -61,7 +66,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         address = (scope.get("client") or ("", 0))[0]
-        refusal = self._refusal(scope, address)
+        refusal = await self._refusal(scope, address)
         if refusal is not None:
             await refusal(scope, receive, send)
         elif scope["path"].endswith(GOODBYE) and scope["method"] == "POST":
@@ -70,7 +75,7 @@ class Guard:
         else:
             await self._passed_on(scope, receive, send, address)
 
-    def _refusal(self, scope: Scope, address: str) -> Response | None:
+    async def _refusal(self, scope: Scope, address: str) -> Response | None:
         """Why a request is not even read, if so."""
         if not self._allowance.take(address):
             return PlainTextResponse(TOO_MANY, 429, {"Retry-After": "5"})
@@ -79,8 +84,7 @@ class Guard:
         said = dict(scope["headers"]).get(b"content-length", b"0")
         size = int(said) if said.isdigit() else 0
         if scope["path"].endswith(UPLOAD):
-            full = size + _bytes_in(self._uploads) > self._most_upload_bytes
-            return PlainTextResponse(NO_ROOM, 507) if full else None
+            return None if await self._room.has(size) else PlainTextResponse(NO_ROOM, 507)
         return PlainTextResponse(TOO_LARGE, 413) if size > MOST_BODY_BYTES else None
 
     async def _said_goodbye(self, receive: Receive) -> None:
@@ -95,13 +99,19 @@ class Guard:
     async def _passed_on(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:
         """Let the app answer; what it cannot read is refused, where it would end in an error of its own."""
         begun = False
-        size = 0
+        size = files = 0
+        upload = scope["path"].endswith(UPLOAD)
 
         async def counted() -> Message:
-            nonlocal size
+            nonlocal size, files
             message = await receive()
-            size += len(message.get("body", b""))
-            if size > MOST_BODY_BYTES and not scope["path"].endswith(UPLOAD):
+            body = message.get("body", b"")
+            size += len(body)
+            if upload:
+                files += body.count(b"filename=")
+                if files > MOST_FILES or not self._room.take(len(body)):
+                    raise _TooLargeError
+            elif size > MOST_BODY_BYTES:
                 raise _TooLargeError
             return message
 
@@ -165,12 +175,36 @@ class _TooLargeError(Exception):
     """A body goes on beyond what a call may have."""
 
 
+class _Room:
+    """What uploads take together, and may take; counted now and then, beside the calls, and as they come."""
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._taken = 0  # bytes at the last count, and what has come since
+        self._counted = -math.inf  # when that was, on the monotonic clock
+        self._counting = asyncio.Lock()
+
+    async def has(self, nbytes: int) -> bool:
+        """Whether there is room for so many bytes."""
+        async with self._counting:
+            if time.monotonic() - self._counted > COUNTED_SECONDS:
+                self._taken = await asyncio.to_thread(_bytes_in, self._folder)
+                self._counted = time.monotonic()
+        return self._taken + nbytes <= self._most_bytes
+
+    def take(self, nbytes: int) -> bool:
+        """Count bytes that came; False if there was no room for them."""
+        self._taken += nbytes
+        return self._taken <= self._most_bytes
+
+
 def _bytes_in(folder: Path) -> int:
-    """What the files of a folder take."""
+    """What the files of a folder take on the disk, of which the smallest takes a block."""
     total = 0
     for file in folder.rglob("*"):
         try:
-            total += file.stat().st_size if file.is_file() else 0
+            total += max(BLOCK_BYTES, file.stat().st_size)
         except OSError:  # it has just gone
             continue
     return total

@@ -28,7 +28,11 @@ class Page(gr.Blocks):
         return self
 
     async def process_api(self, *args: Any, **named: Any) -> dict[str, Any]:
-        """Answer a call."""
+        """Answer a call; one of the page's own needs the name of its page, as all without one would be one visitor."""
+        called = args[0] if args else named["block_fn"]
+        if getattr(called, "api_visibility", "") == "private" and named.get("session_hash") is None:
+            log.warning("a call was refused: it names no page")
+            raise gr.Error(REFUSED, print_exception=False)
         try:
             return await super().process_api(*args, **named)
         except gr.Error as error:  # such as for a value that is none of a list

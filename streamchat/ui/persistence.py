@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from streamchat.ui.session_manager import SessionManager
 log = logging.getLogger(__name__)
 
 SUFFIX = ".streamchat"
+MOST_NAME_CHARACTERS = 60  # of up to four bytes each, of which a file name has 255
 # The link is there once the file is written; a click on it is a download, as if the visitor had clicked it.
 DOWNLOAD = """
 () => {
@@ -26,6 +28,11 @@ DOWNLOAD = """
   click(50);
 }
 """
+
+
+def file_name(title: str) -> str:
+    """What a file about a video is called: its name, as far as every file system takes it."""
+    return re.sub(r"[^\w .-]", "_", Path(title).stem)[:MOST_NAME_CHARACTERS].strip() or "session"
 
 
 class PersistencePanel:
@@ -66,7 +73,7 @@ class PersistencePanel:
         visitor = str(request.session_hash)
         try:
             user_session = self._sessions.watching(visitor, None)
-            file = self._sessions.folder_of(visitor) / f"{Path(user_session.title).stem or 'session'}{suffix}"
+            file = self._sessions.folder_of(visitor) / f"{file_name(user_session.title)}{suffix}"
             write(visitor, file)
         except Exception as error:
             log.warning("nothing was saved: %s", error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = ["SUFFIX", "load_session", "save_session"]
 SUFFIX = ".streamchat"
 ALLOWANCE_BYTES = 2 * 2**30  # that a session may take beside its memory, and its frames once they are decoded
 MOST_REASON = 500  # characters of what was found, which may quote the file
+_LOADING = threading.Lock()  # one at a time: a file may be made to take much memory
 REMEDY = "the file is damaged, or no session of StreamChat: save the session again, or open another file"
 
 
@@ -89,6 +91,13 @@ def load_session(
 
     Raises InputError, with what to do, for a file that is no whole session or does not suit the model or the budget.
     """
+    with _LOADING:
+        return _loaded(file, model, embedder, most_memory_bytes, sessions)
+
+
+def _loaded(
+    file: Path | BinaryIO, model: Model, embedder: TextEmbedder | None, most_memory_bytes: int | None, sessions: int
+) -> tuple[StreamChat, dict[str, Any]]:
     name = _name_of(file)
     here = memory_budget(model, Options(memory_bytes=most_memory_bytes), sessions)
     most_bytes = here + ALLOWANCE_BYTES

@@ -18,7 +18,7 @@ FORMAT = "streamchat session"
 VERSION = 3
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-MOST_PARTS = 3_000_000  # objects and lists in the text, which take some hundred times the memory of their brackets
+MOST_PARTS = 3_000_000  # objects, lists and what is in them: they take up to a hundred times the memory of their text
 
 T = TypeVar("T")
 Number = Annotated[int, Field(ge=0, lt=2**53)]
@@ -148,7 +148,7 @@ class UnsuitableError(ValueError):
 
 def parsed(text: bytes) -> SessionForm:
     """The session of a JSON text; raises UnsuitableError for another version's, and ValueError for what is none."""
-    parts = text.count(b"{") + text.count(b"[")
+    parts = sum(map(text.count, (b"{", b"[", b",")))  # those in texts count as well: there are no more than that
     if parts > MOST_PARTS:
         raise ValueError(f"session.json has {parts} parts, of at most {MOST_PARTS}")
     try:
