@@ -1,4 +1,4 @@
-"""Built-in: recognises common objects, people and on-screen text; does not understand actions; CPU, no download.
+"""Built-in: recognizes common objects, people and on-screen text; does not understand actions; CPU, no download.
 
 Real weights that come with packages. Colors, places and changes are noted with what is recognised, and questions are
 answered from these notes alone; what was not noted is said to be so.
@@ -38,7 +38,7 @@ CALLS = 8  # that are served at once
 class EmbeddedModel:
     """Model of `load_model("embedded")`; its methods may be called from several threads at the same time."""
 
-    name = "Built-in (recognises common objects, people and on-screen text; does not understand actions)"
+    name = "Built-in (recognizes common objects, people and on-screen text; does not understand actions)"
     tokens_per_frame = PictureEncoder.tokens_per_frame
     dim = PictureEncoder.dim
     number_bytes = 4
