@@ -283,6 +283,7 @@ def _settings(arguments: argparse.Namespace, sessions: SessionManager, uploads: 
         "head": HEAD,
         "allowed_paths": [str(data_folder())],
         "run_history": False,
+        "enable_monitoring": False,
         "mcp_server": arguments.mcp,
         "footer_links": [],
         "prevent_thread_lock": True,

@@ -93,7 +93,15 @@ def live(delays: Mapping[str, Sequence[float]]) -> str:
     axes = figure.subplots()
     for number, (method, seconds) in enumerate(delays.items()):
         color = COLORS[number % len(COLORS)]
-        axes.plot(range(1, len(seconds) + 1), seconds, ".-", label=method, color=color, linewidth=0.8, markersize=3)
+        axes.plot(
+            range(1, len(seconds) + 1),
+            seconds,
+            ".-",
+            label=_printable(method),
+            color=color,
+            linewidth=0.8,
+            markersize=3,
+        )
     axes.set_ylim(bottom=0)
     axes.set_xlabel("answers")
     axes.set_ylabel("RPD s")

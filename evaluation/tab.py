@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import gradio as gr
 
@@ -102,7 +102,13 @@ class EvaluationTab:
             info="What StreamBench lacks in it is fetched. Needles need none.",
             elem_id="root",
         )
-        self.methods = gr.CheckboxGroup(list(METHODS), value=["memory", "recent"], label="Methods", elem_id="methods")
+        self.methods = gr.CheckboxGroup(
+            list(METHODS),
+            value=["memory", "recent"],
+            label="Methods",
+            info="memory: StreamChat; recent: the newest frames; uniform: frames of all of it; blind: no frame at all",
+            elem_id="methods",
+        )
         with gr.Row():
             self.subset = gr.Number(
                 value=VISITORS_SUBSET if self._public else 0,
@@ -124,8 +130,8 @@ class EvaluationTab:
             list(OWN_JUDGES) if self._public else [*OWN_JUDGES, "llama3"],
             value="exact",
             label="Judge",
-            info="exact is for needles; semantic is a stand-in"
-            + ("" if self._public else "; or write openai:URL#NAME"),
+            info="exact: the same words, for needles; semantic: like in meaning, a stand-in for a model"
+            + ("" if self._public else "; llama3: the paper's, which is fetched; or write openai:URL#NAME"),
             allow_custom_value=not self._public,
             elem_id="judge",
         )
@@ -154,6 +160,7 @@ class EvaluationTab:
         gr.on(
             None, lambda: gr.update(choices=_past()), None, self.past, show_progress="hidden", api_visibility="private"
         )
+        self.benchmark.input(_suiting, self.benchmark, self.judge, show_progress="hidden", api_visibility="private")
         self.cancel.click(self._stop.set, None, None, show_progress="hidden", api_visibility="private")
         self.again.click(
             self._report, self.past, [self.tables, self.files], show_progress="hidden", api_visibility="private"
@@ -173,28 +180,29 @@ class EvaluationTab:
             return
         self._stop.clear()
         folders: list[RunFolder] = []
-        text = "Stopped. Run goes on from here."
+        text, failed = "Stopped. Run goes on from here.", False
+        nothing = gr.update(value=None, visible=False)
+        yield _shown(status=_status("Loading …", "busy"), live="", tables="", files=nothing, running=True)
         try:
             for line, live, judged in self._work(settings, folders):
                 tables, files = _written(folders) if judged else (None, None)
-                yield _shown(status=_status(line, busy=True), live=live, tables=tables, files=files, running=True)
+                yield _shown(status=_status(line, "busy"), live=live, tables=tables, files=files, running=True)
             if not self._stop.is_set():
-                failed = sum(row["error"] is not None for folder in folders for row in folder.rows())
-                text = f"Done. {failed} questions failed; Run tries them again." if failed else "Done."
+                count = sum(row["error"] is not None for folder in folders for row in folder.rows())
+                text = f"Done. {count} questions failed; Run tries them again." if count else "Done."
         except Exception as error:
             log.error("evaluation failed", exc_info=None if isinstance(error, StreamChatError) else error)
-            text = f"It stopped: {error}. What was answered is kept."
+            text, failed = f"It stopped: {error}. What was answered is kept.", True
         finally:
             self._running.release()
         tables, files = _written(folders)
-        yield _shown(status=_status(text), tables=tables, files=files, past=_past())
+        yield _shown(status=_status(text, "failed" if failed else "ready"), tables=tables, files=files, past=_past())
 
     def _work(self, settings: Settings, folders: list[RunFolder]) -> Iterator[tuple[str, str | None, bool]]:
         """What is going on, the live table, and whether a method was just judged, so that the report has grown.
 
         The folders of the runs that were begun are put into `folders`.
         """
-        yield "Loading …", None, False
         if not settings.methods:
             raise InputError("no method is chosen: tick at least one")
         judge = judges.build(settings.judge)
@@ -299,6 +307,11 @@ def lacks_data(settings: Settings) -> bool:
     return bool(streambench.StreamBench(_choice(settings)).missing())
 
 
+def _suiting(benchmark: str) -> str:
+    """The judge that suits a benchmark, of those that need no model."""
+    return "exact" if benchmark == "needle" else "semantic"
+
+
 def _choice(settings: Settings) -> Choice:
     needs_data = settings.benchmark != "needle"
     root = Path(settings.root) if needs_data else None
@@ -360,8 +373,7 @@ def _shown(
     )
 
 
-def _status(text: str, *, busy: bool = False) -> str:
-    state = "busy" if busy else "ready"
+def _status(text: str, state: Literal["ready", "busy", "failed"] = "ready") -> str:
     return (
         f'<div class="sc-model" role="status"><span class="sc-dot sc-{state}"></span><span>{escape(text)}</span></div>'
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import re
 import sys
 import textwrap
 import time
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from streamchat import plugin
 from streamchat.clock import time_range, timestamp
-from streamchat.errors import InputError, exit_code
+from streamchat.errors import InputError, StreamChatError, exit_code
 from streamchat.options import MEBIBYTE, PRESETS, RETRIEVALS, THINKING, Options, mebibytes
 from streamchat.terminal import print_json
 from streamchat.video import READERS
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from streamchat.session.engine import StreamChat
     from streamchat.video.source import Source
 
+CLOCK_TIME = re.compile(r"\d+(:\d\d){1,2}(\.\d+)?")  # before a typed question; a bare number may be its first word
 EPILOG = """\
 examples:
   %(prog)s video.mp4 --ask 10 "What is shown?" --ask 1:20 "How many people are there now?"
   %(prog)s video.mp4 --ask 30 "What is written on the screen?" --json > answers.json
 
 The video is ingested as fast as possible; each question is asked when the stream reaches its time, and its answer uses
-nothing later. The same command gives the same answers. Exit codes: 0 done, 1 failed on the way, 2 bad input.
+nothing later. The same command gives the same answers. Without --ask, in a terminal, you can ask once it was seen. Exit
+codes: 0 done, 1 failed on the way, 2 bad input.
 The app is another command: `streamchat app` once StreamChat is installed, `python app.py` in a checkout.
 """
 
@@ -232,6 +235,8 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
                 file=sys.stderr,
             )
         answers.append(_ask(chat, min(at_seconds, end), question, arguments, None))
+    if not asks and not arguments.json and sys.stdin is not None and sys.stdin.isatty():
+        answers += _converse(chat, end, arguments)
     counts = chat.counts()
     return {
         "video": str(arguments.video),
@@ -243,6 +248,33 @@ def _play(arguments: argparse.Namespace, options: Options, asks: list[tuple[floa
         "memory_budget_bytes": chat.memory_budget_bytes,
         "frames_per_second": round(counts.frames_seen / ingesting, 1),
     }
+
+
+def _converse(chat: StreamChat, end_seconds: float, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Answer what a person types, until they enter nothing; bad questions are explained."""
+    print(f"Seen until {timestamp(end_seconds)}. Ask about it; a time before a question, as in `1:20 What is shown?`,")
+    print("is the moment that it is about. An empty line ends.")
+    answers: list[dict[str, Any]] = []
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            line = ""
+        if not line:
+            return answers
+        try:
+            at_seconds, question = _typed(line, end_seconds)
+            answers.append(_ask(chat, min(at_seconds, end_seconds), question, arguments, None))
+        except StreamChatError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+def _typed(line: str, end_seconds: float) -> tuple[float, str]:
+    """The moment and the question of a typed line: a clock time before it, or the end of what was seen."""
+    first, _, rest = line.partition(" ")
+    if CLOCK_TIME.fullmatch(first):
+        return stream_time(first), rest
+    return end_seconds, line
 
 
 def _source(arguments: argparse.Namespace, options: Options) -> Source:

@@ -53,6 +53,7 @@ def choose(page: Page, benchmark: str) -> None:
 def test_one_button_goes_from_the_data_to_the_report(page: Page, folder: Path, tmp_path: Path) -> None:
     root = benchmark_roots.write(tmp_path / "root")
     choose(page, "streambench")
+    expect(page.locator("#judge input")).to_have_value("semantic")
     page.fill("#root :is(textarea, input)", str(root))
     page.click("#run")
     status = page.locator("#eval-status")
@@ -60,15 +61,17 @@ def test_one_button_goes_from_the_data_to_the_report(page: Page, folder: Path, t
     expect(page.locator("#eval-live")).to_contain_text("6 of 6")
     expect(page.locator("#eval-live svg")).to_be_visible()
     report = page.locator("#eval-report")
-    expect(report).to_contain_text("Memory against the baselines, judged by exact")
+    expect(report).to_contain_text("Memory against the baselines, judged by semantic")
     expect(report.locator("svg").first).to_be_visible()
     expect(page.locator("#files")).to_contain_text(re.compile(r"report\s*\.html"))
     runs = sorted((folder / "runs").glob("streambench-*"))
     before = {run.name: RunFolder(run).rows() for run in runs}
     assert {name.split("-")[1] for name in before} == {"memory", "recent"}
+    page.eval_on_selector("#eval-live", "live => live.querySelector('svg').id = 'of-before'")
     page.click("#run")
-    expect(page.locator("#run")).to_be_enabled()
+    expect(page.locator("#of-before")).to_have_count(0)
     expect(status).to_contain_text("Done.")
+    expect(page.locator("#run")).to_be_enabled()
     assert {run.name: RunFolder(run).rows() for run in runs} == before
 
 
@@ -77,6 +80,7 @@ def test_a_missing_folder_is_explained(page: Page, tmp_path: Path) -> None:
     page.fill("#root :is(textarea, input)", str(tmp_path / "nowhere"))
     page.click("#run")
     expect(page.locator("#eval-status")).to_contain_text("there is no folder")
+    expect(page.locator("#eval-status .sc-failed")).to_be_visible()
     expect(page.locator("#run")).to_be_enabled()
 
 
@@ -111,4 +115,4 @@ def test_past_runs_are_reported_again(page: Page, folder: Path) -> None:
     page.get_by_role("option").filter(has_text="streambench-memory").click()
     page.keyboard.press("Escape")
     page.click("#again")
-    expect(page.locator("#eval-report")).to_contain_text("Scores, judged by exact")
+    expect(page.locator("#eval-report")).to_contain_text("Scores, judged by semantic")

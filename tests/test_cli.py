@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -162,3 +163,24 @@ def test_auto_says_what_it_took_and_what_would_be_better(
     monkeypatch.setattr(transformers, "local_folder", lambda repo: build("llava"))
     assert main([str(videos.bikes()), "--model", "auto", "--device", "cpu", "--ask", "1", "What is shown?"]) == 0
     assert "model: The best of those downloaded for this machine (CPU" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_questions_a_person_is_asked_for_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("What is shown?\n0:03 And then?\n0:03\n2 cars?\n\nnot asked"))
+    assert main([str(videos.bikes()), "--model", "fake"]) == 0
+    said = capsys.readouterr()
+    asked = [line.lstrip("> ") for line in said.out.splitlines() if line.lstrip("> ").startswith("[")]
+    assert asked == ["[0:09] What is shown?", "[0:03] And then?", "[0:09] 2 cars?"]
+    assert "error: the question is empty" in said.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("What is shown?"))
+    assert main([str(videos.bikes()), "--model", "fake"]) == 0
+    assert "[" not in capsys.readouterr().out, "a pipe is nobody"

@@ -230,6 +230,9 @@ class TestNobody:
         assert answer.status_code >= 400
         assert "data" not in answer.json()
 
+    def test_nobody_watches_the_traffic(self, app: App) -> None:
+        assert httpx.get(f"{app.url}/monitoring").status_code == 403
+
     @pytest.mark.parametrize("question", [None, {"a": 1}, 7])
     def test_a_question_that_is_no_text_is_refused_in_words(self, app: App, question: object) -> None:
         with pytest.raises(InputError, match="a question is text, got"):

@@ -325,3 +325,10 @@ def test_no_text_is_a_tag_in_markdown() -> None:
     text = markdown([Table(title=hostile, columns=["run", hostile], rows=[[hostile, "1"]], note=hostile)])
     assert "a < b &lt;script>" in text
     assert not re.search("<[a-z/]", text)
+
+
+def test_names_are_text_in_plots_whatever_they_look_like() -> None:
+    picture = plots.live({"$\\undefinedmacro$ \x07 <b>": [0.1, 0.2]})
+    assert "$\\undefinedmacro$" in picture
+    assert "&lt;b&gt;" in picture
+    assert "\x07" not in picture

@@ -62,6 +62,7 @@ class TestAnnotations:
             (point(-1, "What?", "That.", "OS"), "got -1"),
             (point(True, "What?", "That.", "OS"), "got True"),
             (point(1, " ", "That.", "OS"), "entry 0, 4: has no text question"),
+            (point(1, "Is that \ud83d?", "That.", "OS"), "entry 0, 4: has no text question"),
             ({"time": 1, "question": "What?", "class": "OS"}, "has no text answer"),
             ("What?", "a question must be an object"),
         ],
@@ -124,6 +125,10 @@ class TestAnnotations:
         (tmp_path / FILE).write_text("[{")
         with pytest.raises(InputError, match=r"streaming_bench_v0\.3\.json cannot be read as JSON"):
             files.read(tmp_path / FILE)
+
+    def test_a_byte_order_mark_is_passed_over(self, tmp_path: Path) -> None:
+        (tmp_path / FILE).write_bytes(b"\xef\xbb\xbf" + json.dumps(entries()).encode())
+        assert len(files.read(tmp_path / FILE).table) == 6
 
     def test_repeats_are_found_and_can_be_left_out(self, tmp_path: Path) -> None:
         table = read(tmp_path, entries()).table
